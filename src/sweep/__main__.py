@@ -1,0 +1,46 @@
+"""The command line: `python -m sweep +model=NAME … -m`."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from sweep.compose import compose
+from sweep.errors import BadRequest, ExitCode, SweepError
+
+
+def main(arguments: Sequence[str]) -> ExitCode:
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        composed = compose(arguments)
+        if composed is None:
+            return ExitCode.COMPLETE
+
+        from sweep import app  # after the help: it brings what a run needs
+        from sweep.report.terminal import Board
+
+        return app.run(*composed, Board())
+    except BadRequest as error:
+        lead = "sweep: " if len(error.problems) == 1 else f"sweep: {len(error.problems)} problems\n  "
+        print(lead + "\n  ".join(error.problems), file=sys.stderr)
+        return error.exit_code
+    except SweepError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("sweep: interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print("sweep: this is a bug in sweep; what was written to the run folder is kept", file=sys.stderr)
+        return ExitCode.BUG
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,415 @@
+"""The nouns: what is asked (Request, Cell), what happened (Exit, Evidence) and what is said of it (Result)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+SCHEMA = 1
+"""Version of a row of `results.jsonl`; it changes when a field changes its meaning or goes."""
+
+
+class Status(StrEnum):
+    OK = "ok"  # measured, and proved to be what the label says
+    MISMATCH = "mismatch"  # it ran, but it is not what the label says
+    INVALID = "invalid"  # makes no sense anywhere
+    SKIPPED = "skipped"  # makes sense, but not here
+    CRASHED = "crashed"  # started, and did not finish
+
+
+class Reason(StrEnum):
+    """Why a cell is not `ok`. A reason belongs to exactly one status."""
+
+    OUTPUT = "output"  # disagrees with eager beyond the tolerance, wrong shape or type, NaN
+    ENGINE = "engine"  # fell back to another engine
+    DEVICE = "device"  # ran elsewhere
+
+    UNKNOWN_CONVERSION = "unknown-conversion"
+    UNIMPLEMENTED_CONVERSION = "unimplemented-conversion"  # registered, but nothing implements it
+    UNKNOWN_MODEL = "unknown-model"
+    BAD_MODEL = "bad-model"  # its config cannot be built into a model and an input
+    UNKNOWN_DEVICE = "unknown-device"
+
+    NEEDS_DEVICE = "needs-device"
+    NO_NODE = "no-node"
+    NEEDS_PACKAGE = "needs-package"
+    EAGER_FAILS = "eager-fails"  # the unconverted model does not run there
+    EXCLUDED = "excluded"  # by the user's rule
+    DUPLICATE = "duplicate"
+    INTERRUPTED = "interrupted"
+
+    RAISED = "raised"
+    SIGNAL = "signal"
+    EXITED = "exited"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    LOST = "lost"  # its node or worker is gone
+    NO_REPORT = "no-report"
+
+    @property
+    def status(self) -> Status:
+        return _STATUS_OF[self]
+
+
+_STATUS_OF: dict[Reason, Status] = {
+    reason: status
+    for status, reasons in {
+        Status.MISMATCH: (Reason.OUTPUT, Reason.ENGINE, Reason.DEVICE),
+        Status.INVALID: (
+            Reason.UNKNOWN_CONVERSION,
+            Reason.UNIMPLEMENTED_CONVERSION,
+            Reason.UNKNOWN_MODEL,
+            Reason.BAD_MODEL,
+            Reason.UNKNOWN_DEVICE,
+        ),
+        Status.SKIPPED: (
+            Reason.NEEDS_DEVICE,
+            Reason.NO_NODE,
+            Reason.NEEDS_PACKAGE,
+            Reason.EAGER_FAILS,
+            Reason.EXCLUDED,
+            Reason.DUPLICATE,
+            Reason.INTERRUPTED,
+        ),
+        Status.CRASHED: (
+            Reason.RAISED,
+            Reason.SIGNAL,
+            Reason.EXITED,
+            Reason.TIMEOUT,
+            Reason.MEMORY,
+            Reason.LOST,
+            Reason.NO_REPORT,
+        ),
+    }.items()
+    for reason in reasons
+}
+
+
+class Phase(StrEnum):
+    """Where in its way a cell is; the key of `Result.seconds` is the same word with `_` for `-`."""
+
+    START = "start"
+    BUILD = "build"
+    EAGER = "eager"
+    CONVERT = "convert"
+    FIRST_CALL = "first-call"
+    WARM_UP = "warm-up"
+    MEASURE = "measure"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mode:
+    """One conversion as the installed alma registers it, with what it needs to run.
+
+    `runs_on` holds the device kinds it can run on (`cpu`, `cuda`, `xla`); `needs` the names of
+    requirements in `registry.REQUIREMENTS`; `dtype` what its input is cast to; `precision` what its
+    label says it computes in, which also names its tolerance class; `engine` what its label says runs it.
+    """
+
+    name: str
+    runs_on: tuple[str, ...]
+    needs: tuple[str, ...]
+    dtype: str
+    precision: str
+    engine: str
+    implemented: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """A preset over the registry: a mode is in when it meets every condition that is set."""
+
+    runs_on: str | None = None
+    precision: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A model by name. `config` is its Hydra node: `_target_`, its arguments, `input`, `checkpoint`."""
+
+    name: str
+    known: bool = True
+    config: Mapping[str, Any]
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """What a cell runs on: `kind` is torch's device type, `gpus` and `cpus` what Ray is asked for."""
+
+    name: str
+    known: bool = True
+    kind: Literal["cpu", "cuda"] = "cpu"
+    gpus: float = 0
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """How latencies are sampled: warm-up calls, then until both `min_samples` and `min_seconds` are reached."""
+
+    warmup_calls: int = 10
+    min_samples: int = 30
+    min_seconds: float = 1.0
+    verify_inputs: int = 8
+
+    def __post_init__(self) -> None:
+        for name, least in (("warmup_calls", 1), ("min_samples", 30), ("verify_inputs", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"measure.{name} must be at least {least}")
+        if self.min_seconds < 0:
+            raise ValueError("measure.min_seconds must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Deadlines in seconds, one per phase and one in all; `grace` is what lies between TERM and KILL."""
+
+    start: float = 120
+    build: float = 300
+    eager: float = 600
+    convert: float = 1800
+    first_call: float = 600
+    warm_up: float = 600
+    measure: float = 600
+    verify: float = 600
+    total: float = 3600
+    grace: float = 5
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"limits.{name} must be more than 0 seconds")
+
+    def of(self, phase: Phase) -> float:
+        seconds: float = getattr(self, phase.value.replace("-", "_"))
+        return seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tolerance:
+    """How far an output may be from eager's. Without `rel_l2`, only shape, finiteness and following are judged."""
+
+    rel_l2: float | None = None
+    cosine: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One Hydra job: a model on a device, and the conversions asked for, by name or by rule."""
+
+    model: Model
+    device: Device
+    conversions: tuple[str, ...] | Rule
+    batch_size: int = 1
+    threads: int | None = None
+    seed: int = 0
+    env: tuple[str, ...] = ()
+    measure: Measure = Measure()
+    limits: Limits = Limits()
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError("batch_size must be at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError("threads must be at least 1, or null for every CPU the cell may use")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """One question: this model, converted this way, on this device. All that its process needs to know.
+
+    `mode` is None where the registry has no such conversion; `duplicate_of` names the cell that asks the same.
+    """
+
+    id: str
+    model: Model
+    conversion: str
+    mode: Mode | None
+    device: Device
+    batch_size: int
+    threads: int | None
+    seed: int
+    env: tuple[str, ...]
+    measure: Measure
+    limits: Limits
+    tolerance: Mapping[str, Tolerance]
+    overrides: Mapping[str, str]
+    duplicate_of: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """How a cell's process ended: `code` is a return code, negative for a signal; `timeout` names what ran out."""
+
+    code: int
+    phase: Phase
+    seconds: float
+    timeout: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """The exception a cell's process reported."""
+
+    type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fidelity:
+    """Output of the conversion against the eager fp32 model, the worst over `inputs` distinct inputs.
+
+    `rel_l2` = |y - r| / |r| and `cosine` over all elements of an input's output, `max_abs` = max |y - r|;
+    `top1_agreement` is the share of rows whose argmax over the last dimension agrees.
+    """
+
+    rel_l2: float | None
+    cosine: float | None
+    max_abs: float | None
+    top1_agreement: float | None
+    inputs: int
+    tolerance_class: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """What a cell's process saw when it compared outputs; `problem` says what no tolerance can excuse."""
+
+    rel_l2: float | None = None
+    cosine: float | None = None
+    max_abs: float | None = None
+    top1_agreement: float | None = None
+    inputs: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """What was asked to run the model and what did; `precision` is what it computed in, where that is known."""
+
+    requested: str
+    actual: str | None
+    precision: str | None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """Peaks in MB (10^6 bytes): resident set of the cell's process, and what CUDA's allocator held."""
+
+    rss_peak: float
+    cuda_peak: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What a cell's process reported before it ended; a part it did not reach is None. Times in seconds."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    eager_samples: tuple[float, ...] | None = None
+    samples: tuple[float, ...] | None = None
+    comparison: Comparison | None = None
+    engine: Engine | None = None
+    memory: Memory | None = None
+    device: str | None = None
+    threads: int | None = None
+    node: str | None = None
+    hardware: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    compat: tuple[str, ...] = ()
+    failure: Failure | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Milliseconds a call; `p50_low` and `p50_high` bound the median with at least 95 % confidence."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    std: float
+    min: float
+    max: float
+    n: int
+    p50_low: float
+    p50_high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eager:
+    """The unconverted model, timed in the same process just before."""
+
+    p50_ms: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speedup:
+    """Eager's median over the conversion's, and the range that the medians' intervals allow."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """The row of a cell. Raises ValueError when its parts contradict each other or `ok` is not proved."""
+
+    schema: int = SCHEMA
+    id: str
+    model: str
+    conversion: str
+    device: str
+    batch_size: int
+    threads: int | None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    status: Status
+    reason: Reason | None = None
+    message: str = ""
+    phase: Phase | None = None
+    seconds: Mapping[str, float | None] = field(default_factory=dict)
+    latency_ms: Latency | None = None
+    throughput_per_s: float | None = None
+    eager: Eager | None = None
+    speedup: Speedup | None = None
+    fidelity: Fidelity | None = None
+    engine: Engine | None = None
+    memory_mb: Memory | None = None
+    node: str | None = None
+    hardware: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    compat: tuple[str, ...] = ()
+    attempts: tuple[str, ...] = ()
+    log: str | None = None
+    samples: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is Status.OK:
+            if self.reason is not None:
+                raise ValueError(f"{self.id}: ok has no reason")
+            unproved = [
+                name for name in ("latency_ms", "eager", "speedup", "fidelity", "engine") if getattr(self, name) is None
+            ]
+            if unproved:
+                raise ValueError(f"{self.id}: ok without {', '.join(unproved)}")
+        elif self.reason is None or self.reason.status is not self.status:
+            raise ValueError(f"{self.id}: {self.status} cannot have the reason {self.reason}")
+        elif not self.message:
+            raise ValueError(f"{self.id}: {self.status} without a message")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a dispatcher hands back for a cell: its row, and the text files of its folder by name."""
+
+    result: Result
+    files: Mapping[str, str] = field(default_factory=dict)

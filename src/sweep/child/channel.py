@@ -1,0 +1,37 @@
+"""The report channel: JSON lines on a descriptor of their own, so that nothing a model prints can corrupt them."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sweep.cell import Phase
+
+
+class Channel:
+    """Writes evidence as it is found, so that what is known survives a crash of the next phase."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        self.phase = Phase.START
+
+    def tell(self, **evidence: Any) -> None:
+        """Send fields of `Evidence`; a mapping is merged into what was sent under its name before."""
+        self._send({"evidence": evidence})
+
+    @contextmanager
+    def during(self, phase: Phase) -> Iterator[None]:
+        """Announce a phase, and tell its seconds when it ends without an exception."""
+        self.phase = phase
+        self._send({"phase": phase})
+        started = time.perf_counter()
+        yield
+        self.tell(seconds={phase.value.replace("-", "_"): time.perf_counter() - started})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]

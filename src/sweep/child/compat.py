@@ -1,0 +1,176 @@
+"""What alma and torchvision need to work on today's torch: small named fixes, none where nothing is broken.
+
+A fix looks for the fault first and does nothing without it, so an older torch or a mended alma is left
+alone. `used` names the fixes that this process really went through.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_TORCHVISION = "torchvision-operators-declared"
+_ONNX_FOLDER = "onnx-model-folder-made"
+_in_place: set[str] = set()
+_gone_through: set[str] = set()
+
+
+def used() -> list[str]:
+    """Names of the fixes without which this process would not have come where it is."""
+    unused = set()
+    if "torchvision" not in sys.modules:
+        unused.add(_TORCHVISION)
+    if not Path("model/model.onnx").exists():
+        unused.add(_ONNX_FOLDER)
+    return sorted((_in_place - unused) | _gone_through)
+
+
+def before_import() -> None:
+    """Mend what would stop alma or torchvision from being imported. Needs torch only."""
+    _torchvision_operators()
+    _moved_module(
+        "pt2e-quantize-moved",
+        "torch.ao.quantization.quantize_pt2e",
+        "torchao.quantization.pt2e.quantize_pt2e",
+    )
+    _moved_module(
+        "xnnpack-quantizer-moved",
+        "torch.ao.quantization.quantizer.xnnpack_quantizer",
+        "torchao.testing.pt2e._xnnpack_quantizer",
+    )
+
+
+def before_conversion() -> None:
+    """Mend what alma's conversions call and no longer find. Call after `before_import`."""
+    _export_for_training()
+    _onnx_dynamo_export()
+    _onnx_model_folder()
+    _native_convert_device()
+    _int4_weight_only()
+
+
+def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
+    """The forward call in what alma's dispatcher returned; raises TypeError if there is none.
+
+    alma 0.3.7 returns the factory instead of its product for BF16+EAGER, so the model would never be
+    called, and a (callable, device) pair for NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED.
+    """
+    bf16 = importlib.import_module("alma.conversions.options.bf16")
+    if converted is bf16.get_bfp16_eager_forward_call:
+        _gone_through.add("bf16-eager-factory-called")
+        converted = converted(model)
+    if isinstance(converted, tuple):
+        _gone_through.add("native-convert-device-defined")
+        converted = converted[0]
+    if not callable(converted):
+        raise TypeError(f"alma returned {type(converted).__name__}, which cannot be called")
+    return converted  # type: ignore[no-any-return]
+
+
+def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def through(*args: Any, **kwargs: Any) -> Any:
+        _gone_through.add(name)
+        return function(*args, **kwargs)
+
+    return through
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _torchvision_operators() -> None:
+    """torchvision's wheel is built against CUDA torch; elsewhere its extension does not load.
+
+    Its import then registers shape functions for operators nobody defined. Declaring the two schemas
+    first lets every Python-level model work; calling the operators themselves still fails.
+    """
+    import torch
+
+    if not _exists("torchvision"):
+        return
+    root = Path(importlib.util.find_spec("torchvision").origin or "").parent  # type: ignore[union-attr]
+    for extension in sorted(root.glob("_C*.so")):
+        try:
+            torch.ops.load_library(str(extension))  # type: ignore[no-untyped-call]
+        except OSError:
+            continue
+        return
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name, schema in {
+        "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    }.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)  # type: ignore[no-untyped-call]
+            _in_place.add(_TORCHVISION)
+    globals()["_library"] = library  # the declarations end with the object
+
+
+def _moved_module(name: str, old: str, new: str) -> None:
+    """Let `old` be imported where torch handed it over to torchao (since torch 2.10)."""
+    if old in sys.modules or _exists(old) or not _exists(new):
+        return
+    parent, _, leaf = old.rpartition(".")
+    if parent not in sys.modules and not _exists(parent):  # the package went with its module
+        sys.modules[parent] = ModuleType(parent)
+    module = importlib.import_module(new)
+    sys.modules[old] = module
+    setattr(importlib.import_module(parent), leaf, module)
+    _in_place.add(name)
+
+
+def _export_for_training() -> None:
+    """torch.export.export_for_training became torch.export.export."""
+    import torch
+
+    if not hasattr(torch.export, "export_for_training"):
+        torch.export.export_for_training = _noted(  # type: ignore[attr-defined]
+            "export-for-training-renamed", torch.export.export
+        )
+
+
+def _onnx_dynamo_export() -> None:
+    """torch.onnx.dynamo_export(model, data) became torch.onnx.export(model, (data,), dynamo=True)."""
+    import torch
+
+    if not hasattr(torch.onnx, "dynamo_export"):
+
+        def dynamo_export(model: Any, *args: Any) -> Any:
+            return torch.onnx.export(model, args, dynamo=True)
+
+        torch.onnx.dynamo_export = _noted("onnx-dynamo-export-renamed", dynamo_export)  # type: ignore[attr-defined]
+
+
+def _onnx_model_folder() -> None:
+    """alma saves to `model/model.onnx` below the working folder and expects the folder to be there."""
+    onnx: ModuleType = importlib.import_module("alma.conversions.options.onnx")
+    default = (onnx.get_onnx_dynamo_forward_call.__defaults__ or ("",))[0]
+    if default == "model/model.onnx":
+        Path("model").mkdir(exist_ok=True)
+        _in_place.add(_ONNX_FOLDER)
+
+
+def _native_convert_device() -> None:
+    """The native int8 conversion returns a `device` that its module never defined."""
+    import torch
+
+    module = importlib.import_module("alma.conversions.options.quant_edge_convert")
+    function = module.get_converted_edge_quantized_model_forward_call
+    if "device" in function.__code__.co_names and not hasattr(module, "device"):
+        module.device = torch.device("cpu")  # type: ignore[attr-defined]
+
+
+def _int4_weight_only() -> None:
+    """torchao's int4_weight_only() became the class Int4WeightOnlyConfig."""
+    if not _exists("torchao.quantization.quant_api"):
+        return
+    api = importlib.import_module("torchao.quantization.quant_api")
+    if not hasattr(api, "int4_weight_only") and hasattr(api, "Int4WeightOnlyConfig"):
+        api.int4_weight_only = _noted("int4-weight-only-renamed", api.Int4WeightOnlyConfig)  # type: ignore[attr-defined]

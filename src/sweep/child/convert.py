@@ -1,0 +1,104 @@
+"""Builds the model, makes its inputs, and applies one conversion."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweep.cell import Cell
+from sweep.child import compat
+
+RESERVED = {"_target_", "_args_", "input", "checkpoint"}
+"""Keys of a model's config that are not arguments of its target."""
+
+Forward = Callable[[torch.Tensor], Any]
+
+
+def build_model(config: Mapping[str, Any], device: torch.device) -> torch.nn.Module:
+    """The model in evaluation mode on `device`, with its checkpoint if it has one.
+
+    Raises whatever its target raises; TypeError if that is no torch.nn.Module; RuntimeError if the
+    checkpoint does not fit.
+    """
+    arguments = {key: instantiate(value) for key, value in config.items() if key not in RESERVED}
+    model = _locate(config["_target_"])(*instantiate(config.get("_args_") or []), **arguments)
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"{config['_target_']} returned {type(model).__name__}, not a torch.nn.Module")
+    if config.get("checkpoint"):
+        model.load_state_dict(_state_dict(Path(config["checkpoint"])))
+    return model.to(device).eval()
+
+
+def instantiate(node: Any) -> Any:
+    """A config node as Python: every mapping with a `_target_` becomes the call it describes."""
+    if isinstance(node, list):
+        return [instantiate(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    values = {key: instantiate(value) for key, value in node.items() if key not in {"_target_", "_args_"}}
+    if "_target_" not in node:
+        return values
+    return _locate(node["_target_"])(*instantiate(node.get("_args_") or []), **values)
+
+
+def _locate(path: str) -> Any:
+    """The object at a dotted path; ImportError names the part that is missing."""
+    parts = path.split(".")
+    for split in range(len(parts) - 1, 0, -1):
+        module_name = ".".join(parts[:split])
+        try:
+            found = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module_name + ".").startswith(error.name + "."):
+                raise
+            continue
+        for part in parts[split:]:
+            if not hasattr(found, part):
+                raise ImportError(f"_target_ {path!r}: {found.__name__} has no {part!r}")
+            found = getattr(found, part)
+        return found
+    raise ImportError(f"_target_ {path!r}: there is no module {parts[0]!r}")
+
+
+def _state_dict(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    loaded: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    nested = loaded.get("state_dict")
+    return nested if isinstance(nested, Mapping) else loaded
+
+
+def make_inputs(cell: Cell, device: torch.device) -> list[torch.Tensor]:
+    """One input to convert and time with, then `measure.verify_inputs` others, each [batch_size, *shape].
+
+    Standard normal, or uniform integers in [low, high) where the model's `input.dtype` is an integer.
+    """
+    spec = cell.model.config["input"]
+    shape = (cell.batch_size, *spec["shape"])
+    dtype = getattr(torch, spec.get("dtype", "float32"))
+    generator = torch.Generator().manual_seed(cell.seed)
+
+    def one() -> torch.Tensor:
+        if dtype.is_floating_point:
+            return torch.randn(shape, generator=generator).to(device, dtype)
+        low, high = spec.get("low", 0), spec.get("high", 2)
+        return torch.randint(low, high, shape, generator=generator).to(device, dtype)
+
+    return [one() for _ in range(1 + cell.measure.verify_inputs)]
+
+
+def cast(data: torch.Tensor, dtype: str) -> torch.Tensor:
+    """`data` in the dtype the mode wants; integer inputs (token ids) stay as they are."""
+    return data.to(getattr(torch, dtype)) if data.dtype.is_floating_point else data
+
+
+def convert(model: torch.nn.Module, mode: str, data: torch.Tensor, device: torch.device) -> Forward:
+    """alma's forward call for `mode`. Many modes change `model` in place. Raises what the conversion raises."""
+    from alma.conversions.select import select_forward_call_function
+
+    compat.before_conversion()
+    return compat.callable_from(select_forward_call_function(model, mode, data, device), model)

@@ -1,0 +1,128 @@
+"""Cells as Ray tasks, one at a time on each node; a local Ray unless an address names a cluster."""
+
+import logging
+import os
+import signal
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import ray
+from sweep import inventory, isolate, validate
+from sweep.cell import Cell, Outcome, Reason
+from sweep.dispatch import Started
+from sweep.errors import BadEnvironment
+from sweep.validate import Inventory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A node that is alive: cells take it whole, so that nothing else of Ray runs beside a measurement."""
+
+    id: str
+    cpus: float
+    gpus: float
+
+
+class RayDispatcher:
+    """Connects when cells are run, or when a cluster must be asked what it has."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+
+    def inventory(self) -> Inventory:
+        """This machine's modes and packages; with an address, the devices of the cluster's nodes."""
+        here = inventory.local()
+        if self._address is None:
+            return here
+        self._connect()
+        nodes = _nodes()
+        devices = {"cpu"} | ({"cuda"} if any(node.gpus for node in nodes) else set())
+        return replace(
+            here,
+            devices=frozenset(devices),
+            no_node=f"none of the {len(nodes)} nodes at {self._address} offers a GPU to Ray: add one that does",
+        )
+
+    def _connect(self) -> None:
+        if ray.is_initialized():
+            return
+        os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is None:
+            quiet |= {"address": "local", "include_dashboard": False}
+        else:
+            quiet |= {"address": self._address}
+        terminated = signal.getsignal(signal.SIGTERM)
+        try:
+            ray.init(**quiet)
+        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+            where = f"the cluster at {self._address}" if self._address else "a local Ray"
+            raise BadEnvironment(f"cannot reach {where}: {error}; dispatch=serial needs no Ray") from error
+        signal.signal(signal.SIGTERM, terminated)  # Ray's own would end the process with cells unrecorded
+
+    def run(self, cells: Sequence[Cell], started: Started) -> Generator[Outcome, None, None]:
+        if not cells:
+            return
+        self._connect()
+        waiting = list(cells)
+        running: dict[Any, tuple[Cell, Node]] = {}
+        try:
+            while waiting or running:
+                busy = {node.id for _, node in running.values()}
+                for node in [node for node in _nodes() if node.id not in busy]:
+                    cell = next((cell for cell in waiting if cell.device.gpus <= node.gpus), None)
+                    if cell is not None:
+                        waiting.remove(cell)
+                        running[_submit(cell, node)] = (cell, node)
+                        started(cell)
+                if not running:
+                    yield from (_lost(cell, "no node is left that could run it") for cell in waiting)
+                    return
+                done, _ = ray.wait(list(running), timeout=5)
+                for reference in done:
+                    cell, node = running.pop(reference)
+                    yield _outcome(reference, cell)
+        finally:
+            for reference in running:
+                ray.cancel(reference)
+            ray.wait(list(running), num_returns=len(running), timeout=10) if running else None
+            ray.shutdown()
+
+
+def _nodes() -> list[Node]:
+    """Nodes that cells can go to: alive, and with CPUs."""
+    return [
+        Node(id=node["NodeID"], cpus=node["Resources"]["CPU"], gpus=node["Resources"].get("GPU", 0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"] and node["Resources"].get("CPU")
+    ]
+
+
+def _submit(cell: Cell, node: Node) -> Any:
+    return _run.options(
+        num_cpus=node.cpus,
+        num_gpus=cell.device.gpus,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.id, soft=False),
+        name=cell.id,
+    ).remote(cell)
+
+
+@ray.remote(max_retries=0)
+def _run(cell: Cell) -> Outcome:
+    return isolate.run(cell)
+
+
+def _outcome(reference: Any, cell: Cell) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except RayError as error:
+        return _lost(cell, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+    return outcome
+
+
+def _lost(cell: Cell, why: str) -> Outcome:
+    return Outcome(result=validate.row(cell, Reason.LOST, f"its Ray task did not come back: {why}; run it again"))

@@ -1,0 +1,71 @@
+"""What can be used here: alma's modes, packages and devices, asked of a child and remembered."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from sweep import isolate, registry
+from sweep.record import write_atomically
+from sweep.validate import Inventory
+
+
+def local() -> Inventory:
+    """This machine's. Takes seconds the first time, then comes from a file until anything it rests on changes.
+
+    Raises BadEnvironment when alma cannot be read.
+    """
+    remembered = _cache_folder() / f"inventory-{_fingerprint()}.json"
+    found = _read(remembered)
+    if found is None:
+        found = isolate.survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
+        _write(remembered, found)
+    return Inventory(
+        modes=registry.modes(found["modes"]),
+        found=frozenset(name for name, here in found["found"].items() if here),
+        devices=frozenset({"cpu"} | ({"cuda"} if found["gpus"] else set())),
+        versions=found["versions"],
+        hardware=found["hardware"],
+    )
+
+
+def _fingerprint() -> str:
+    """Changes with every installed distribution, the interpreter, sweep's own rules, and the GPUs to be seen."""
+    installed = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
+    driver = Path("/proc/driver/nvidia/version")
+    parts = [
+        sys.version,
+        sys.prefix,
+        *installed,
+        *(f"{name}: {need.probe}" for name, need in registry.REQUIREMENTS.items()),
+        Path(__file__).with_name("child").joinpath("survey.py").read_text(),
+        *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*")),
+        driver.read_text() if driver.exists() else "",
+        os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
+        str(sorted(os.sched_getaffinity(0))),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sweep"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(found))
+    except OSError:
+        pass  # a home that cannot be written costs seconds at the next start, nothing else

@@ -1,0 +1,68 @@
+"""Turns requests into cells with stable ids; what is asked twice is kept and marked."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+
+from sweep import registry
+from sweep.cell import Cell, Mode, Request, Rule
+
+
+def expand(requests: Iterable[Request], modes: Mapping[str, Mode]) -> list[Cell]:
+    """Every cell that the requests ask for, in their order; no two have the same id."""
+    cells: list[Cell] = []
+    times: dict[str, int] = {}
+    for request in requests:
+        for cell in _cells_of(request, modes):
+            times[cell.id] = times.get(cell.id, 0) + 1
+            again = times[cell.id] > 1
+            cells.append(replace(cell, id=f"{cell.id}~{times[cell.id]}", duplicate_of=cell.id) if again else cell)
+    return cells
+
+
+def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
+    names = request.conversions
+    if isinstance(names, Rule):
+        names = registry.select(names, modes)
+    meaning = {
+        "model": request.model.config,
+        "device": request.device.name,
+        "batch_size": request.batch_size,
+        "threads": request.threads,
+        "seed": request.seed,
+        "measure": asdict(request.measure),
+        "tolerance": {name: asdict(tolerance) for name, tolerance in request.tolerance.items()},
+    }
+    for name in names:
+        yield Cell(
+            id=cell_id(request, name, meaning),
+            model=request.model,
+            conversion=name,
+            mode=modes.get(name),
+            device=request.device,
+            batch_size=request.batch_size,
+            threads=request.threads,
+            seed=request.seed,
+            env=request.env,
+            measure=request.measure,
+            limits=request.limits,
+            tolerance=request.tolerance,
+            overrides=request.overrides,
+        )
+
+
+def cell_id(request: Request, conversion: str, meaning: Mapping[str, object]) -> str:
+    """A folder name a person can read, and 40 bits of SHA-256 over all that changes the cell's meaning.
+
+    Deadlines are not part of it: a cell tried again with more time is the same cell.
+    """
+    canonical = json.dumps([request.model.name, conversion, meaning], sort_keys=True, default=str)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
+    words = (request.model.name, conversion, request.device.name, f"b{request.batch_size}")
+    return "-".join([*(_slug(word) for word in words), digest])
+
+
+def _slug(word: str) -> str:
+    return re.sub(r"[^a-z0-9_+]+", "_", word.lower())[:60]

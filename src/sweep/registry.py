@@ -1,0 +1,193 @@
+"""What each mode needs (device, package, dtype), which presets it is in, and which name was meant."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.cell import Mode, Rule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requirement:
+    """Something to be found on a node: `probe` as `child.survey.probe` reads it, and what to do without it."""
+
+    probe: str
+    remedy: str
+
+
+REQUIREMENTS: Mapping[str, Requirement] = {
+    "onnx": Requirement(probe="onnx", remedy="pip install onnx"),
+    "onnxruntime": Requirement(probe="onnxruntime", remedy="pip install onnxruntime"),
+    "onnxscript": Requirement(probe="onnxscript", remedy="pip install onnxscript"),
+    "onnxruntime-gpu": Requirement(
+        probe="provider=CUDAExecutionProvider",
+        remedy="pip install onnxruntime-gpu in place of onnxruntime",
+    ),
+    "torch's onnxrt backend": Requirement(
+        probe="torch.onnx._internal.onnxruntime",
+        remedy="this torch no longer has that backend: use ONNX_CPU, ONNX_GPU or ONNX+DYNAMO_EXPORT, or an older torch",
+    ),
+    "openvino": Requirement(probe="openvino.torch", remedy="pip install 'openvino<2026'"),
+    "torch-tensorrt": Requirement(probe="torch_tensorrt", remedy="pip install 'sweep[tensorrt]'"),
+    "torch-xla": Requirement(probe="torch_xla", remedy="pip install 'sweep[xla]'"),
+    "tvm.relay": Requirement(
+        probe="tvm.relay",
+        remedy="torch's tvm backend wants an apache-tvm that still has tvm.relay (releases since 0.25 do not); "
+        "build an older one, or leave TVM modes out",
+    ),
+    "optimum-quanto": Requirement(probe="optimum.quanto", remedy="pip install optimum-quanto"),
+    "torchao": Requirement(probe="torchao", remedy="pip install torchao"),
+    "torchao.autoquant": Requirement(
+        probe="torchao:autoquant",
+        remedy="torchao dropped autoquant after 0.15: install 'torchao<=0.15' with a torch it was built for, "
+        "or use another quantisation",
+    ),
+    "torchao's int4 kernels": Requirement(
+        probe="mslk|torchao.quantization.quant_api:int4_weight_only",
+        remedy="torchao's int4 weights need the mslk kernels (CUDA) since they left torchao, or 'torchao<=0.15'; "
+        "OPTIMUM_QUANTO_WI4 needs neither",
+    ),
+    "pt2e quantisation": Requirement(
+        probe="torch.ao.quantization.quantize_pt2e|torchao.quantization.pt2e.quantize_pt2e",
+        remedy="pip install torchao",
+    ),
+}
+"""What modes ask for beyond torch. The figures on releases come from the packages' own indexes and sources."""
+
+_NEEDS_BY_TOKEN: Mapping[str, tuple[str, ...]] = {
+    "ONNX": ("onnx", "onnxruntime", "onnxscript"),
+    "ONNXRT": ("torch's onnxrt backend",),
+    "OPENVINO": ("openvino",),
+    "TENSORRT": ("torch-tensorrt",),
+    "OPENXLA": ("torch-xla",),
+    "TVM": ("tvm.relay",),
+    "QUANTO": ("optimum-quanto",),
+    "TORCHAO": ("torchao",),
+    "AUTOQUANT": ("torchao.autoquant",),
+    "I4": ("torchao's int4 kernels",),
+}
+_CUDA_ONLY = ({"TENSORRT"}, {"CUDAGRAPHS"}, {"ONNX", "GPU"})
+_CPU_ONLY = ({"OPENVINO"}, {"ONNX"}, {"NATIVE", "CONVERT"})
+"""Words in a name that tie it to a device alma does not mention: OpenVINO's and ONNX Runtime's forward calls
+compute on the CPU whatever device they are given, and torch's native int8 kernels exist there only."""
+
+_ENGINE_BY_TOKEN = {
+    "CUDAGRAPHS": "cudagraphs",
+    "TENSORRT": "tensorrt",
+    "OPENXLA": "openxla",
+    "TVM": "tvm",
+    "OPENVINO": "openvino",
+    "ONNXRT": "onnxrt",
+    "ONNX": "onnxruntime",
+    "AOT": "aot-inductor",
+    "INDUCTOR": "inductor",
+    "JIT": "torchscript",
+    "SCRIPT": "torchscript",
+    "QUANTO": "quanto",
+    "TORCHAO": "torchao",
+    "NATIVE": "fx-quantized",
+    "AI8WI8": "pt2e-quantized",
+    "EXPORT": "export",
+    "EAGER": "eager",
+}
+"""In order: the first token a mode's name has tells what its label says runs it."""
+
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def tokens(name: str) -> list[str]:
+    return [token for token in re.split(r"[^A-Z0-9]+", name.upper()) if token]
+
+
+def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
+    """Modes by name, in the registry's order, from what `child.survey` read."""
+    return {
+        entry["name"]: Mode(
+            name=entry["name"],
+            runs_on=_runs_on(entry["name"], entry["device_override"]),
+            needs=_needs(entry["name"]),
+            dtype=entry["dtype"],
+            precision=_precision(entry["name"], entry["dtype"]),
+            engine=next((e for token, e in _ENGINE_BY_TOKEN.items() if token in tokens(entry["name"])), "unknown"),
+            implemented=entry["implemented"],
+        )
+        for entry in surveyed
+    }
+
+
+def _runs_on(name: str, override: str | None) -> tuple[str, ...]:
+    words = set(tokens(name))
+    if any(marks <= words for marks in _CUDA_ONLY):
+        return ("cuda",)
+    if any(marks <= words for marks in _CPU_ONLY):
+        return ("cpu",)
+    match override:
+        case None:
+            return ("cpu", "cuda")
+        case "XLA_GPU":
+            return ("xla",)
+        case _:
+            return (override.lower(),)
+
+
+def _needs(name: str) -> tuple[str, ...]:
+    found = tokens(name)
+    needs = [need for token in found for need in _NEEDS_BY_TOKEN.get(token, ())]
+    if "ONNX" in found and "GPU" in found:
+        needs = ["onnxruntime-gpu" if need == "onnxruntime" else need for need in needs]
+    if "EXPORT" in found and "AI8WI8" in found:
+        needs.append("pt2e quantisation")
+    return tuple(needs)
+
+
+def _precision(name: str, dtype: str) -> str:
+    """What the label says the mode computes in; the name of its tolerance class.
+
+    Uncalibrated modes quantise activations with ranges that were never fitted to data.
+    """
+    found = set(tokens(name))
+    if "NATIVE" in found or ("QUANTO" in found and any(token.startswith("AI8") for token in found)):
+        return "uncalibrated"
+    for precision, marks in {
+        "int8": {"AI8WI8", "WI8", "AUTOQUANT"},
+        "int4": {"WI4", "I4"},
+        "int2": {"WI2"},
+        "fp8": {token for token in found if token.startswith("WF8")},
+    }.items():
+        if found & marks:
+            return precision
+    return _PRECISIONS.get(dtype, dtype)
+
+
+def select(rule: Rule, known: Mapping[str, Mode]) -> tuple[str, ...]:
+    """The names of the modes that meet every condition of a preset's rule, in the registry's order."""
+    return tuple(
+        mode.name
+        for mode in known.values()
+        if (rule.runs_on is None or rule.runs_on in mode.runs_on)
+        and (rule.precision is None or mode.precision in rule.precision)
+    )
+
+
+def near(name: str, known: Sequence[str], most: int = 3) -> tuple[str, ...]:
+    """The names that were probably meant, likeliest first; empty if none is like it.
+
+    In order: the same words; all its words and the fewest others; the same letters but for a few
+    (Ratcliff and Obershelp's ratio, from difflib).
+    """
+    asked = tokens(name)
+    if same := [other for other in known if tokens(other) == asked]:
+        return tuple(same[:most])
+    extra = {other: len(tokens(other)) - len(asked) for other in known if asked and set(asked) <= set(tokens(other))}
+    if extra:
+        return tuple(other for other in known if extra.get(other) == min(extra.values()))[:most]
+    by_text = {"_".join(tokens(other)): other for other in known}
+    close = difflib.get_close_matches("_".join(asked), list(by_text), n=most, cutoff=0.7)
+    return tuple(by_text[text] for text in close)
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """`: did you mean A or B?`, or nothing."""
+    return f": did you mean {' or '.join(names)}?" if names else ""

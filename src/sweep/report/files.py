@@ -1,0 +1,78 @@
+"""matrix.csv, matrix.md and matrix.json, made from the rows."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sweep.cell import SCHEMA, Result
+from sweep.record import write_atomically
+from sweep.report import matrix, text
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "seconds": ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total"),
+    "latency_ms": ("p50", "p90", "p99", "mean", "std", "min", "max", "n", "p50_low", "p50_high"),
+    "eager": ("p50_ms", "n"),
+    "speedup": ("value", "low", "high"),
+    "fidelity": ("rel_l2", "cosine", "max_abs", "top1_agreement", "inputs", "tolerance_class"),
+    "engine": ("requested", "actual", "precision"),
+    "memory_mb": ("rss_peak", "cuda_peak"),
+}
+
+
+def write(folder: Path, rows: Sequence[Result]) -> None:
+    """Write all three into the run folder, each at once."""
+    write_atomically(folder / "matrix.csv", as_csv(rows))
+    write_atomically(folder / "matrix.md", as_markdown(rows))
+    write_atomically(folder / "matrix.json", as_json(rows))
+
+
+def as_csv(rows: Sequence[Result]) -> str:
+    """One line a row; nested fields as `parent.field`, anything deeper as JSON, what is missing as nothing."""
+    flat = [_flat(asdict(row)) for row in rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(flat[0]) if flat else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if key in _COLUMNS:
+            flat |= {f"{key}.{name}": (value or {}).get(name) for name in _COLUMNS[key]}
+        else:
+            flat[key] = json.dumps(value) if isinstance(value, dict | list | tuple) else value
+    return flat
+
+
+def as_json(rows: Sequence[Result]) -> str:
+    """The rows as in results.jsonl, in the order of the plan, with what is said of all of them together."""
+    about = {
+        "schema": SCHEMA,
+        "counts": matrix.counts(rows),
+        "noise_floor": matrix.noise_floor(rows),
+        "rows": [asdict(row) for row in rows],
+    }
+    return json.dumps(about, indent=1)
+
+
+def as_markdown(rows: Sequence[Result]) -> str:
+    """A table for each model and device."""
+    lines = ["# Results", "", text.summary(rows), ""]
+    for title, group in matrix.groups(rows):
+        lines += [f"## {_markdown(title)}", "", f"| {' | '.join(text.HEADINGS)} |", f"|{' --- |' * len(text.HEADINGS)}"]
+        lines += [f"| {' | '.join(_markdown(cell) for cell in text.columns(row))} |" for row in group]
+        lines.append("")
+    return "\n".join([*lines, text.floor(rows), ""])
+
+
+def _markdown(cell: str) -> str:
+    """Text that stays text: no column, tag, link or emphasis of its own."""
+    for mark in "\\`*_[]<>|":
+        cell = cell.replace(mark, "\\" + mark if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
+    return cell

@@ -1,0 +1,56 @@
+"""The results matrix: one row a planned cell, grouped and ordered for reading."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+
+from sweep.cell import Cell, Result, Status
+from sweep.errors import Incomplete
+
+_ORDER = list(Status)
+
+
+def tabulate(cells: Sequence[Cell], results: Sequence[Result]) -> list[Result]:
+    """The rows in the order of the plan. Raises Incomplete unless every cell has exactly one."""
+    times = Counter(result.id for result in results)
+    planned = {cell.id for cell in cells}
+    problems = [
+        *(f"{cell.id}: no row" for cell in cells if times[cell.id] == 0),
+        *(f"{id_}: {n} rows" for id_, n in times.items() if n > 1),
+        *(f"{id_}: a row nobody planned" for id_ in times if id_ not in planned),
+    ]
+    if problems:
+        raise Incomplete("the results do not match the plan:\n" + "\n".join(problems))
+    by_id = {result.id: result for result in results}
+    return [by_id[cell.id] for cell in cells]
+
+
+def groups(rows: Sequence[Result]) -> list[tuple[str, list[Result]]]:
+    """Rows that may be compared, under one title each; the fastest first, then what has no speed-up by status."""
+    ordered = sorted(rows, key=_setting)
+    return [(title, sorted(group, key=_rank)) for title, group in groupby(ordered, key=_setting)]
+
+
+def _setting(row: Result) -> str:
+    parts = [row.model, row.device, f"batch {row.batch_size}"]
+    return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(row.overrides.items()))])
+
+
+def _rank(row: Result) -> tuple[int, float, str]:
+    return _ORDER.index(row.status), -(row.speedup.value if row.speedup else 0.0), row.conversion
+
+
+def noise_floor(rows: Sequence[Result]) -> float | None:
+    """How far from 1.00 the speed-up of EAGER over itself came out at worst; None where no EAGER cell is ok."""
+    distances = [
+        abs(row.speedup.value - 1)
+        for row in rows
+        if row.conversion == "EAGER" and row.status is Status.OK and row.speedup
+    ]
+    return max(distances, default=None)
+
+
+def counts(rows: Sequence[Result]) -> dict[Status, int]:
+    """How many rows have each status that occurs, in the order of the statuses."""
+    times = Counter(row.status for row in rows)
+    return {status: times[status] for status in Status if times[status]}

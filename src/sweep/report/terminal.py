@@ -1,0 +1,132 @@
+"""What a person sees while a sweep runs and when it is done; plain lines where no person is."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweep.cell import Cell, Result, Status
+from sweep.report import matrix, text
+
+_STYLES = {
+    Status.OK: "green",
+    Status.MISMATCH: "magenta",
+    Status.INVALID: "yellow",
+    Status.SKIPPED: "dim",
+    Status.CRASHED: "bold red",
+}
+_NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s"}
+
+
+class Board:
+    """Told what is planned, started and ended; shows it. A context while cells run."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = plain_unless_terminal(console or Console(highlight=False))
+        self._total = self._to_run = self._ended = self._ran = 0
+        self._running: dict[str, tuple[Cell, float]] = {}
+        self._began = time.monotonic()
+        self._live: Live | None = None
+
+    def planned(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
+        self._total, self._to_run = len(cells), len(cells) - len(refused)
+
+    def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
+        """Every cell with what would become of it."""
+        why = {row.id: row for row in refused}
+        lines = table("cell", "conversion", "model", "device", "batch", "would be", "note")
+        for cell in cells:
+            row = why.get(cell.id)
+            verdict = Text(text.verdict(row), _STYLES[row.status]) if row else Text("run", "green")
+            line = (cell.id, cell.conversion, cell.model.name, cell.device.name, str(cell.batch_size))
+            lines.add_row(*map(Text, line), verdict, Text(row.message if row else ""))
+        self._console.print(lines)
+        self._console.print(f"{self._total} cells planned: {self._to_run} would run, {len(refused)} would not.")
+
+    def __enter__(self) -> "Board":
+        self._began = time.monotonic()
+        self._say(f"{self._total} cells planned, {self._to_run} to run")
+        if self._console.is_terminal:
+            self._live = Live(get_renderable=self._now, console=self._console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def started(self, cell: Cell) -> None:
+        self._running[cell.id] = (cell, time.monotonic())
+
+    def ended(self, row: Result) -> None:
+        """One line for a cell that has its row."""
+        self._ended += 1
+        if self._running.pop(row.id, None):
+            self._ran += 1
+        line = Text(f"{self._ended:>{len(str(self._total))}}/{self._total} ")
+        line.append(f"{text.verdict(row):<16} ", _STYLES[row.status])
+        line.append(f"{row.model} {row.conversion} {row.device}")
+        if row.speedup:
+            line.append(f"  {text.speedup(row)}", "bold" if row.status is Status.OK else "dim")
+        if row.message:
+            line.append(f"  {row.message}", "dim")
+        self._say(line)
+
+    def _say(self, line: Text | str) -> None:
+        self._console.print(line, soft_wrap=not self._console.is_terminal, overflow="ellipsis")
+
+    def _now(self) -> RenderableType:
+        """The live part: a bar, an estimate of what is left, and what runs."""
+        now = time.monotonic()
+        bar = Table.grid(padding=(0, 1))
+        said = f"{self._ended}/{self._total} done, {len(self._running)} running{self._left(now)}"
+        bar.add_row(ProgressBar(total=max(self._total, 1), completed=self._ended, width=30), said)
+        lines = [
+            Text(f"  {cell.model.name} {cell.conversion} {cell.device.name}  {text.duration(now - since)}", "cyan")
+            for cell, since in self._running.values()
+        ]
+        return Group(bar, *lines)
+
+    def _left(self, now: float) -> str:
+        if not self._ran:
+            return ""
+        left = (self._to_run - self._ran) * (now - self._began) / self._ran
+        return f", about {text.duration(left)} left"
+
+    def show_matrix(self, rows: Sequence[Result], folder: Path) -> None:
+        """The matrix, a table for each model and device, and what to know about it."""
+        for title, group in matrix.groups(rows):
+            self._console.print()
+            self._console.print(Text(title, "bold"))
+            lines = table(*text.HEADINGS)
+            for row in group:
+                style = _STYLES[row.status]
+                name, verdict, *figures = text.columns(row)
+                lines.add_row(Text(name), Text(verdict, style), *map(Text, figures))
+            self._console.print(lines)
+        self._console.print(Text(text.summary(rows), "bold"))
+        self._console.print(Text(text.floor(rows)))
+        self._console.print(Text(f"Files: {folder}/ (matrix.md, matrix.csv, matrix.json, cells/<id>/cell.log)"))
+
+
+def table(*headings: str) -> Table:
+    """An empty table of sweep's look."""
+    lines = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        lines.add_column(heading, justify="right" if heading in _NUMERIC else "left", overflow="fold")
+    return lines
+
+
+def plain_unless_terminal(console: Console) -> Console:
+    """`console` itself, or one without control codes and without a width to wrap at."""
+    return console if console.is_terminal else Console(file=console.file, highlight=False, no_color=True, width=1000)

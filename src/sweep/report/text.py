@@ -1,0 +1,57 @@
+"""A row and a matrix in words, the same for the terminal and for Markdown."""
+
+from collections.abc import Sequence
+
+from sweep.cell import Result, Status
+from sweep.report import matrix
+
+HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "note")
+
+
+def columns(row: Result) -> tuple[str, ...]:
+    """What the matrix shows of a row, under HEADINGS; a figure that does not exist is a dash."""
+    latency, error = row.latency_ms, row.fidelity.rel_l2 if row.fidelity else None
+    convert = row.seconds.get("convert")
+    return (
+        row.conversion,
+        verdict(row),
+        f"{latency.p50:.3f}" if latency else "–",
+        speedup(row),
+        f"{error:.1e}" if error is not None else "–",
+        f"{convert:.1f}" if convert is not None else "–",
+        row.message,
+    )
+
+
+def verdict(row: Result) -> str:
+    return f"{row.status}/{row.reason}" if row.reason else str(row.status)
+
+
+def speedup(row: Result) -> str:
+    """`1.42x`; in brackets where the row is not ok, so that nobody ships it."""
+    if row.speedup is None:
+        return "–"
+    text = f"{row.speedup.value:.2f}x"
+    return text if row.status is Status.OK else f"({text})"
+
+
+def summary(rows: Sequence[Result]) -> str:
+    """`53 cells: 45 ok, 8 skipped`."""
+    said = ", ".join(f"{n} {status}" for status, n in matrix.counts(rows).items())
+    return f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: {said}"
+
+
+def floor(rows: Sequence[Result]) -> str:
+    """The noise floor in words."""
+    distance = matrix.noise_floor(rows)
+    if distance is None:
+        return "Noise floor: unknown, for no EAGER cell was measured; add EAGER to compare eager with itself."
+    return f"Noise floor: {distance:.1%}; EAGER against itself came out that far from 1.00x, so less is no difference."
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
