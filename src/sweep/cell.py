@@ -207,6 +207,7 @@ class Request:
     threads: int | None = None
     seed: int = 0
     env: tuple[str, ...] = ()
+    python_path: tuple[str, ...] = ()
     measure: Measure = Measure()
     limits: Limits = Limits()
     tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
@@ -235,6 +236,7 @@ class Cell:
     threads: int | None
     seed: int
     env: tuple[str, ...]
+    python_path: tuple[str, ...]
     measure: Measure
     limits: Limits
     tolerance: Mapping[str, Tolerance]

@@ -26,6 +26,7 @@ from sweep.settings import Settings
 
 _COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
 _WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate"}
+_NOT_THE_MEANING = _WHOLE_SWEEP | {"limits", "hydra"}
 _OPTIONS = _COLUMNS | _WHOLE_SWEEP | {"seed", "measure", "limits", "tolerance"}
 _PRESET = {field.name for field in fields(Rule)}
 
@@ -106,6 +107,9 @@ def _run_hydra(collect: Any, argv: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(collect)()
+    except SystemExit as ended:  # how Hydra ends after its help
+        if ended.code:
+            raise
     finally:
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]
@@ -201,6 +205,7 @@ def _read(config: DictConfig, arguments: Sequence[str]) -> tuple[Request, Settin
         "device": _device(plain["device"], choices["device"]),
         "conversions": _conversions(plain),
         "env": plain["isolate"]["env"],
+        "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
         "overrides": _beside_the_columns(about.overrides.task),
         **{key: plain[key] for key in ("batch_size", "threads", "seed", "measure", "limits", "tolerance")},
     }
@@ -268,10 +273,11 @@ def _conversions(plain: dict[str, Any]) -> Any:
     preset = plain["conversions"]
     if ("names" in preset) == ("rule" in preset):
         raise BadRequest("a conversions preset holds either names or a rule")
-    return preset["names"] if "names" in preset else Rule(**preset["rule"])
+    return preset["names"] if "names" in preset else preset["rule"]
 
 
 def _beside_the_columns(task: Sequence[str]) -> dict[str, str]:
     """Overrides that change a cell and have no column of their own."""
     pairs = (override.lstrip("+~").partition("=") for override in task)
-    return {key: value for key, _, value in pairs if key.partition(".")[0] not in _WHOLE_SWEEP and key not in _COLUMNS}
+    named = _COLUMNS | _NOT_THE_MEANING
+    return {key: value for key, _, value in pairs if key not in named and key.partition(".")[0] not in _NOT_THE_MEANING}

@@ -206,6 +206,7 @@ def _end_group(pid: int, grace: float) -> None:
 
 def _environment(cell: Cell, outer: Mapping[str, str]) -> dict[str, str]:
     environment = _allowed(outer, cell.env)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (*cell.python_path, outer.get("PYTHONPATH"))))
     if cell.device.kind == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     if cell.threads is not None:

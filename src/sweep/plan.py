@@ -46,6 +46,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
             threads=request.threads,
             seed=request.seed,
             env=request.env,
+            python_path=request.python_path,
             measure=request.measure,
             limits=request.limits,
             tolerance=request.tolerance,

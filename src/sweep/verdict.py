@@ -78,13 +78,18 @@ def _crash(ending: Exit, evidence: Evidence) -> tuple[Reason, str] | None:
 
 
 def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
-    line = text.strip().splitlines()[0] if text.strip() else "no message"
-    said = f"{kind} in phase {ending.phase}: {line[:300]}"
+    said = f"{kind} in phase {ending.phase}: {_first_line(text) or 'no message'}"
     if kind in _MEMORY_ERRORS:
         return Reason.MEMORY, said
     if ending.phase is Phase.BUILD:
         return Reason.BAD_MODEL, said
     return Reason.RAISED, said
+
+
+def _first_line(text: str) -> str:
+    """The first line that says something, of what a person can see: no control or direction codes."""
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
+    return next(filter(None, lines), "")[:300]
 
 
 def _signal_name(number: int) -> str:

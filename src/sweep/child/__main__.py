@@ -49,20 +49,21 @@ def failure(error: Exception) -> Failure:
 
 def run(cell: Cell, channel: Channel) -> None:
     """The way of a cell in its process; raises what the model or its conversion raises."""
+    from sweep.child import threads
+
+    assert cell.mode is not None, "only cells with a mode are dispatched"
+    thread_count = threads.pin(cell.threads)
     import torch
 
     from sweep.child import attest, compat, convert, measure, survey
 
-    assert cell.mode is not None, "only cells with a mode are dispatched"
-    if cell.threads is not None:
-        torch.set_num_threads(cell.threads)
     device = torch.device(cell.device.kind)
     wait = measure.synchronizer(device)
     channel.tell(
         versions=survey.versions(),
         hardware=survey.hardware(),
         node=platform.node(),
-        threads=torch.get_num_threads(),
+        threads=thread_count,
     )
 
     with channel.during(Phase.BUILD):

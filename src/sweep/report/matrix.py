@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 
 from sweep.cell import Cell, Result, Status
 from sweep.errors import Incomplete
@@ -27,8 +26,10 @@ def tabulate(cells: Sequence[Cell], results: Sequence[Result]) -> list[Result]:
 
 def groups(rows: Sequence[Result]) -> list[tuple[str, list[Result]]]:
     """Rows that may be compared, under one title each; the fastest first, then what has no speed-up by status."""
-    ordered = sorted(rows, key=_setting)
-    return [(title, sorted(group, key=_rank)) for title, group in groupby(ordered, key=_setting)]
+    by_title: dict[str, list[Result]] = {}
+    for row in rows:
+        by_title.setdefault(_setting(row), []).append(row)
+    return [(title, sorted(group, key=_rank)) for title, group in by_title.items()]
 
 
 def _setting(row: Result) -> str:

@@ -1,0 +1,34 @@
+"""Holds every engine to the number of threads that was asked for."""
+
+import os
+from typing import Any
+
+
+def pin(threads: int | None) -> int:
+    """Hold this process to `threads` threads on as many CPUs, or to nothing for None; returns how many torch uses.
+
+    Call before anything that makes a pool of threads. OpenVINO and torch keep to the CPUs of the process.
+    ONNX Runtime counts the machine's instead and moves its threads there, so it is told the number.
+    """
+    if threads is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+        _pin_onnxruntime(threads)
+    return torch.get_num_threads()
+
+
+def _pin_onnxruntime(threads: int) -> None:
+    import onnxruntime
+
+    session_class = onnxruntime.InferenceSession
+
+    class Pinned(session_class):  # type: ignore[misc,valid-type]
+        def __init__(self, model: Any, sess_options: Any = None, **kwargs: Any) -> None:
+            options = sess_options or onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            super().__init__(model, options, **kwargs)
+
+    onnxruntime.InferenceSession = Pinned

@@ -1,0 +1,94 @@
+"""What several kinds of tests need: alma's registry as a file, cells to start from, and no process left behind."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import registry
+from sweep.cell import Cell, Device, Limits, Measure, Mode, Model, Tolerance
+
+HERE = Path(__file__).parent
+
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture(scope="session")
+def surveyed() -> list[dict[str, Any]]:
+    """What alma-torch 0.3.7 registers, as a child reads it; a process test compares it with the installed alma."""
+    modes: list[dict[str, Any]] = json.loads((HERE / "unit" / "alma_0_3_7.json").read_text())
+    return modes
+
+
+@pytest.fixture(scope="session")
+def modes(surveyed: list[dict[str, Any]]) -> dict[str, Mode]:
+    return registry.modes(surveyed)
+
+
+@pytest.fixture
+def make_cell(modes: dict[str, Mode]) -> MakeCell:
+    """Builds a cell of a small linear model; keywords replace its fields."""
+
+    def make(**changes: Any) -> Cell:
+        conversion = changes.pop("conversion", "EAGER")
+        values: dict[str, Any] = {
+            "id": f"linear-{conversion.lower()}-cpu-b2-0123456789",
+            "model": Model(
+                name="linear",
+                config={
+                    "_target_": "torch.nn.Linear",
+                    "in_features": 8,
+                    "out_features": 4,
+                    "input": {"shape": [8]},
+                },
+            ),
+            "conversion": conversion,
+            "mode": modes.get(conversion),
+            "device": Device(name="cpu"),
+            "batch_size": 2,
+            "threads": 1,
+            "seed": 0,
+            "env": (),
+            "python_path": (str(HERE / "process"),),
+            "measure": Measure(min_seconds=0),
+            "limits": Limits(grace=1),
+            "tolerance": {"fp32": Tolerance(rel_l2=1e-4), "bf16": Tolerance(rel_l2=5e-2), "int4": Tolerance()},
+            "overrides": {},
+        }
+        return Cell(**values | changes)
+
+    return make
+
+
+@pytest.fixture
+def weird_path(tmp_path: Path) -> Path:
+    """A folder whose name has what shells, URLs and globs stumble over."""
+    path = tmp_path / 'it\'s a "weird" [path] ü $HOME'
+    path.mkdir()
+    return path
+
+
+def _cell_processes() -> set[int]:
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                environment = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if b"sweep.child" in command or b"SWEEP_TEST_MARK" in environment:
+                found.add(int(entry.name))
+    return found - {os.getpid()}
+
+
+@pytest.fixture(autouse=True)
+def no_process_survives() -> Iterator[None]:
+    """Fails a test after which a cell's process is still there."""
+    before = _cell_processes()
+    yield
+    left = _cell_processes() - before
+    assert not left, f"processes left behind: {left}"

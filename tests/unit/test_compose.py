@@ -1,0 +1,151 @@
+from pathlib import Path
+
+import pytest
+
+from sweep.cell import Request, Rule
+from sweep.compose import compose
+from sweep.errors import BadRequest
+from sweep.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(weird_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(weird_path)
+
+
+def composed(*arguments: str) -> tuple[list[Request], Settings]:
+    result = compose(arguments)
+    assert result is not None
+    return result
+
+
+def refused(*arguments: str) -> list[str]:
+    with pytest.raises(BadRequest) as error:
+        compose(arguments)
+    return list(error.value.problems)
+
+
+def test_one_model_is_one_request_with_the_defaults_of_the_design() -> None:
+    (request,), settings = composed("+model=resnet")
+    assert request.model.name == "resnet"
+    assert request.model.config["_target_"] == "torchvision.models.resnet18"
+    assert request.model.config["input"] == {"shape": [3, 224, 224]}
+    assert request.conversions == ("EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO")
+    assert (request.device.kind, request.batch_size, request.threads, request.seed) == ("cpu", 1, None, 0)
+    assert (settings.dispatch, settings.address, settings.on_invalid) == ("ray", None, "record")
+    assert not settings.dry_run
+    assert settings.run_dir.parts[-3] == "multirun"
+    assert request.tolerance["fp32"].rel_l2 == 1e-4
+
+
+@pytest.mark.parametrize("multirun", [[], ["-m"], ["--multirun"]])
+def test_commas_make_a_grid_with_or_without_the_flag(multirun: list[str]) -> None:
+    requests, _ = composed("+model=resnet,mlp", "batch_size=1,8", "device=cpu,cuda", *multirun)
+    grid = [(r.model.name, r.batch_size, r.device.name) for r in requests]
+    assert len(grid) == len(set(grid)) == 8
+
+
+def test_conversions_by_name_win_over_a_preset_and_cost_one_composition() -> None:
+    requests, _ = composed("+model=mlp", "conversions=all", "conversion=EAGER,FP16+EAGER,NO SUCH,EAGER", "-m")
+    assert [request.conversions for request in requests] == [("EAGER", "FP16+EAGER", "NO SUCH", "EAGER")]
+
+
+@pytest.mark.parametrize("written", ["conversion=EAGER", "conversion=[EAGER]", "'conversion'=EAGER"])
+def test_one_conversion_can_be_written_plainly(written: str) -> None:
+    if written.startswith("'"):
+        assert "conversion" in refused("+model=mlp", written)[0]
+        return
+    (request,), _ = composed("+model=mlp", written)
+    assert request.conversions == ("EAGER",)
+
+
+@pytest.mark.parametrize(
+    ("preset", "rule"),
+    [
+        ("all", Rule()),
+        ("cpu_all", Rule(runs_on="cpu")),
+        ("gpu_all", Rule(runs_on="cuda")),
+        ("fp32", Rule(precision=("fp32",))),
+        ("reduced", Rule(precision=("fp16", "bf16"))),
+        ("quantized", Rule(precision=("int8", "int4", "int2", "fp8", "uncalibrated"))),
+    ],
+)
+def test_a_preset_is_a_rule(preset: str, rule: Rule) -> None:
+    (request,), _ = composed("+model=mlp", f"conversions={preset}")
+    assert request.conversions == rule
+
+
+def test_what_has_no_column_is_kept_as_an_override() -> None:
+    requests, _ = composed("+model=mlp", "seed=1,2", "measure.min_seconds=2", "limits.eager=9", "dry_run=true")
+    assert [dict(r.overrides) for r in requests] == [
+        {"seed": "1", "measure.min_seconds": "2"},
+        {"seed": "2", "measure.min_seconds": "2"},
+    ]
+    assert requests[0].limits.eager == 9
+
+
+def test_a_users_own_model_comes_from_a_config_dir(weird_path: Path) -> None:
+    (weird_path / "mine" / "model").mkdir(parents=True)
+    (weird_path / "mine" / "model" / "net.yaml").write_text(
+        "_target_: my.Net\nwidth: 3\ninput: {shape: [7]}\ncheckpoint: weights.pt\n"
+    )
+    (request,), _ = composed("--config-dir", str(weird_path / "mine"), "+model=net", "model.width=5")
+    assert request.model.config["width"] == 5
+    assert request.model.config["checkpoint"] == str(weird_path / "weights.pt")
+    assert request.python_path == (str(weird_path),)
+
+
+def test_help_and_cfg_ask_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compose(["--help"]) is None
+    assert "resnet" in capsys.readouterr().out
+    assert compose(["+model=mlp", "--cfg", "job"]) is None
+
+
+def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
+    requests, _ = composed("+model=resnet,resnt,mlp", "device=cpu,tpu")
+    assert [(r.model.name, r.model.known, r.device.name, r.device.known) for r in requests][2:4] == [
+        ("resnt", False, "cpu", True),
+        ("resnt", False, "tpu", False),
+    ]
+    assert len(requests) == 6
+    assert requests[2].model.near[0] == "resnet"
+    again, _ = composed("+model=resnet,mlp")
+    assert len(again) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], ["which model? Name one with +model=NAME"]),
+        (["+model=resnt"], ["unknown model 'resnt': did you mean resnet"]),
+        (["+model=resnt,mlpp"], ["unknown model 'resnt'", "unknown model 'mlpp'"]),
+        (["+model=mlp", "device=tpu"], ["unknown device 'tpu'"]),
+        (["model=mlp"], ["Could not override 'model'"]),
+        (["+model=mlp", "batchsize=3"], ["Could not override 'batchsize'"]),
+        (["+model=mlp", "+batchsize=3"], ["unknown option batchsize: did you mean batch_size?"]),
+        (["+model=mlp", "+measure.min_second=3"], ["unknown option measure.min_second: did you mean min_seconds?"]),
+        (["+model=mlp", "+tolerance.fp32.l2=3"], ["unknown option tolerance.fp32.l2"]),
+        (["+model=mlp", "batch_size=x", "threads=y"], ["batch_size", "threads"]),
+        (["+model=mlp", "batch_size=0"], ["batch_size must be at least 1"]),
+        (["+model=mlp", "measure.min_samples=5"], ["measure.min_samples must be at least 30"]),
+        (["+model=mlp", "fail_on=[crashd]"], ["fail_on"]),
+        (["+model=mlp", "on_invalid=ignore"], ["on_invalid"]),
+        (["+model=mlp", "batch_size=["], ["cannot read the override 'batch_size=['"]),
+        (["+model=mlp", "a=[", "b={"], ["'a=['", "'b={'"]),
+        (["+model=mlp", "batch_size=1", "batch_size=2"], ["batch_size is given more than once"]),
+        (["+model=mlp", "conversions=ONNX_CPU"], ["unknown conversions 'ONNX_CPU'"]),
+        (["+model=mlp", "dispatch=slurm"], ["unknown dispatch 'slurm'; there are ray, serial"]),
+        (["+model=mlp", "dispatch=ray,serial"], ["cannot be swept"]),
+        (["+model=mlp", "conversions.names=null"], ["conversion"]),
+    ],
+)
+def test_a_bad_request_says_all_that_is_wrong(arguments: list[str], said: list[str]) -> None:
+    problems = refused(*arguments)
+    assert len(problems) >= len(said)
+    for text in said:
+        assert any(text in problem for problem in problems), problems
+
+
+def test_nothing_is_left_behind_by_a_bad_request(weird_path: Path) -> None:
+    refused("+model=resnt")
+    assert not list(weird_path.rglob("sweep.json"))

@@ -1,0 +1,151 @@
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweep import stats, validate
+from sweep.cell import Cell, Engine, Fidelity, Reason, Result, Status
+from sweep.errors import Incomplete
+from sweep.report import files, matrix, text
+from sweep.report.terminal import Board
+
+
+def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:
+    """An ok row whose speed-up is `times_faster`."""
+    converted = stats.latency([0.001 * (1 + i * 1e-4) for i in range(31)])
+    eager = stats.latency([0.001 * times_faster * (1 + i * 1e-4) for i in range(31)])
+    values: dict[str, Any] = {
+        "id": id_,
+        "model": "mlp",
+        "conversion": conversion,
+        "device": "cpu",
+        "batch_size": 1,
+        "threads": 2,
+        "status": Status.OK,
+        "latency_ms": converted,
+        "eager": stats.eager(eager),
+        "speedup": stats.speedup(eager, converted),
+        "fidelity": Fidelity(rel_l2=1e-7, cosine=1, max_abs=1e-7, top1_agreement=1, inputs=8, tolerance_class="fp32"),
+        "engine": Engine(requested="eager", actual="eager", precision="fp32"),
+        "seconds": {"convert": 1.5},
+    }
+    return Result(**values | changes)
+
+
+@pytest.fixture
+def rows(make_cell: Callable[..., Cell]) -> list[Result]:
+    bad = replace(make_cell(conversion="OPENVINO", id="bad"), batch_size=1)
+    return [
+        measured("slow", "EXPORT+EAGER", 0.5),
+        measured("same", "EAGER", 1.03),
+        replace(validate.row(bad, Reason.UNKNOWN_CONVERSION, "did you mean [red]A|B[/red]?"), model="mlp"),
+        measured("fast", "ONNX_CPU", 2.0),
+        measured("other", "EAGER", 0.98, model="resnet"),
+        measured("wrong", "JIT_TRACE", 9.0, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off"),
+    ]
+
+
+def cells_for(rows: list[Result], make_cell: Callable[..., Cell]) -> list[Cell]:
+    return [make_cell(id=row.id) for row in rows]
+
+
+def test_rows_come_in_the_order_of_the_plan(rows: list[Result], make_cell: Callable[..., Cell]) -> None:
+    cells = cells_for(rows, make_cell)
+    assert matrix.tabulate(cells, rows[::-1]) == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows[1:], "slow: no row"),
+        (lambda rows: [*rows, rows[0]], "slow: 2 rows"),
+        (lambda rows: [*rows, replace(rows[0], id="new")], "new: a row nobody planned"),
+    ],
+)
+def test_a_cell_without_exactly_one_row_is_a_bug(
+    rows: list[Result],
+    make_cell: Callable[..., Cell],
+    change: Callable[[list[Result]], list[Result]],
+    said: str,
+) -> None:
+    with pytest.raises(Incomplete, match=said) as error:
+        matrix.tabulate(cells_for(rows, make_cell), change(rows))
+    assert error.value.exit_code == 4
+
+
+def test_groups_are_what_may_be_compared_fastest_first_and_lies_after_truths(rows: list[Result]) -> None:
+    groups = [(title, [row.id for row in group]) for title, group in matrix.groups(rows)]
+    assert groups == [
+        ("mlp · cpu · batch 1", ["fast", "same", "slow", "wrong", "bad"]),
+        ("resnet · cpu · batch 1", ["other"]),
+    ]
+
+
+def test_the_noise_floor_is_the_worst_eager_against_itself(rows: list[Result]) -> None:
+    assert matrix.noise_floor(rows) == pytest.approx(0.03)
+    assert matrix.noise_floor([row for row in rows if row.conversion != "EAGER"]) is None
+
+
+def test_the_summary_counts_every_row(rows: list[Result]) -> None:
+    assert text.summary(rows) == "6 cells: 4 ok, 1 mismatch, 1 invalid"
+
+
+def test_csv_has_a_line_a_row_and_flat_columns(rows: list[Result]) -> None:
+    lines = list(csv.DictReader(io.StringIO(files.as_csv(rows))))
+    assert [line["id"] for line in lines] == [row.id for row in rows]
+    assert float(lines[3]["speedup.value"]) == pytest.approx(2.0)
+    assert lines[2]["latency_ms.p50"] == ""
+    assert lines[2]["reason"] == "unknown-conversion"
+
+
+def test_json_holds_the_rows_as_they_are(rows: list[Result]) -> None:
+    loaded = json.loads(files.as_json(rows))
+    assert [row["id"] for row in loaded["rows"]] == [row.id for row in rows]
+    assert loaded["counts"] == {"ok": 4, "mismatch": 1, "invalid": 1}
+    assert loaded["rows"][0]["latency_ms"]["n"] == 31
+
+
+def test_markdown_keeps_text_as_text(rows: list[Result]) -> None:
+    hostile = replace(rows[0], conversion="<script>|a|`b`*c*[d](e)")
+    (line,) = [line for line in files.as_markdown([hostile]).splitlines() if "script" in line]
+    assert "<" not in line.replace("&lt;", "")
+    assert line.replace("\\|", "").count("|") == len(text.HEADINGS) + 1
+
+
+def shown(rows: list[Result], **console: Any) -> str:
+    out = io.StringIO()
+    board = Board(Console(file=out, **console))
+    with board:
+        for row in rows:
+            board.ended(row)
+    board.show_matrix(rows, Path("run"))
+    return out.getvalue()
+
+
+def test_piped_output_has_no_control_codes_and_cuts_nothing(rows: list[Result]) -> None:
+    output = shown([*rows, replace(rows[2], id="long", message="x" * 700)])
+    assert "\x1b" not in output
+    assert "\r" not in output
+    assert "x" * 700 in output
+    assert "did you mean [red]A|B[/red]?" in output
+    assert "Noise floor: 3.0%" in output
+
+
+def test_a_terminal_gets_colour_and_the_words_too(rows: list[Result]) -> None:
+    output = shown(rows, force_terminal=True, width=120)
+    assert "\x1b[" in output
+    for word in ("ok", "mismatch/output", "invalid/unknown-conversion", "(9.00x)"):
+        assert word in output
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(5, "5 s"), (89, "89 s"), (600, "10 min"), (3 * 3600 + 300, "3 h 05 min")]
+)
+def test_durations_read_well(seconds: float, said: str) -> None:
+    assert text.duration(seconds) == said

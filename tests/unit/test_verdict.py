@@ -1,0 +1,145 @@
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sweep import verdict
+from sweep.cell import Cell, Comparison, Engine, Evidence, Exit, Failure, Phase, Result
+
+SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
+GOOD: dict[str, Any] = {
+    "seconds": {"build": 0.1, "eager": 1.0},
+    "eager_samples": tuple(2 * s for s in SAMPLES),
+    "samples": SAMPLES,
+    "comparison": Comparison(rel_l2=1e-6, cosine=1.0, max_abs=1e-6, top1_agreement=1.0, inputs=8),
+    "engine": Engine(requested="eager", actual="eager", precision="fp32"),
+    "device": "cpu",
+    "threads": 1,
+    "done": True,
+}
+ENDED: dict[str, Any] = {"code": 0, "phase": Phase.VERIFY, "seconds": 5.0}
+
+
+def judged(cell: Cell, exit: dict[str, Any] | None = None, evidence: dict[str, Any] | None = None) -> Result:
+    return verdict.judge(cell, Exit(**ENDED | (exit or {})), Evidence(**GOOD | (evidence or {})))
+
+
+def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell())
+    assert (row.status, row.reason, row.message, row.phase) == ("ok", None, "", "verify")
+    assert row.speedup is not None
+    assert row.speedup.value == pytest.approx(2.0)
+    assert row.throughput_per_s == pytest.approx(2 / 0.0010145, rel=1e-3)
+    assert row.seconds == {
+        **dict.fromkeys(("convert", "first_call", "warmup", "measure", "verify")),
+        "build": 0.1,
+        "eager": 1.0,
+        "total": 5.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("exit", "evidence", "expected", "said"),
+    [
+        ({"code": -signal.SIGSEGV, "phase": Phase.EAGER}, {"done": False}, "crashed/signal", "SIGSEGV in phase eager"),
+        ({"code": -signal.SIGSEGV}, {}, "crashed/signal", "SIGSEGV"),  # a signal overrides a cheerful report
+        ({"code": 1}, {}, "crashed/exited", "code 1"),  # and so does an exit code
+        ({"code": 7, "phase": Phase.EAGER}, {"done": False}, "crashed/exited", "code 7 in phase eager"),
+        ({"code": 0, "phase": Phase.EAGER}, {"done": False}, "crashed/no-report", "without a report"),
+        (
+            {"code": -signal.SIGKILL, "timeout": "took more than limits.eager=1 s"},
+            {"done": False},
+            "crashed/timeout",
+            "limits.eager=1 s",
+        ),
+        (
+            {"code": 1, "phase": Phase.CONVERT},
+            {"done": False, "failure": Failure(type="ValueError", message="first\nsecond", traceback="")},
+            "crashed/raised",
+            "ValueError in phase convert: first",
+        ),
+        (
+            {"code": 1, "phase": Phase.BUILD},
+            {"done": False, "failure": Failure(type="ImportError", message="no", traceback="")},
+            "invalid/bad-model",
+            "ImportError",
+        ),
+        (
+            {"code": 1, "phase": Phase.EAGER},
+            {"done": False, "failure": Failure(type="MemoryError", message="", traceback="")},
+            "crashed/memory",
+            "MemoryError",
+        ),
+        ({}, {"device": "cuda"}, "mismatch/device", "output was on cuda"),
+        ({}, {"device": None}, "mismatch/device", "None"),
+        ({}, {"samples": None}, "mismatch/output", "lacks"),
+        ({}, {"comparison": None}, "mismatch/output", "lacks"),
+        ({}, {"engine": None}, "mismatch/output", "lacks"),
+        (
+            {},
+            {"engine": Engine(requested="openvino", actual="inductor", precision=None)},
+            "mismatch/engine",
+            "asked for openvino, ran inductor",
+        ),
+        ({}, {"comparison": Comparison(inputs=8, problem="input 3: shape")}, "mismatch/output", "input 3: shape"),
+        (
+            {},
+            {"comparison": Comparison(rel_l2=2e-4, cosine=1, inputs=8)},
+            "mismatch/output",
+            "class fp32 allows",
+        ),
+        ({}, {"comparison": Comparison(rel_l2=float("nan"), cosine=1, inputs=8)}, "mismatch/output", "nan"),
+    ],
+)
+def test_each_failure_of_proof_has_its_reason(
+    make_cell: Callable[..., Cell], exit: dict[str, Any], evidence: dict[str, Any], expected: str, said: str
+) -> None:
+    row = judged(make_cell(), exit, evidence)
+    assert f"{row.status}/{row.reason}" == expected
+    assert said in row.message
+    assert "\n" not in row.message
+
+
+def test_what_computes_in_bf16_is_judged_as_bf16_and_says_so(make_cell: Callable[..., Cell]) -> None:
+    engine = Engine(requested="openvino", actual="openvino", precision="bf16")
+    comparison = Comparison(rel_l2=4e-3, cosine=1.0, max_abs=0.1, inputs=8)
+    row = judged(make_cell(conversion="COMPILE_OPENVINO"), None, {"engine": engine, "comparison": comparison})
+    assert row.status == "ok"
+    assert row.fidelity is not None
+    assert row.fidelity.tolerance_class == "bf16"
+    assert "computes in bf16, its label says fp32" in row.message
+
+
+def test_a_class_without_a_figure_is_judged_on_form_alone(make_cell: Callable[..., Cell]) -> None:
+    wild = Comparison(rel_l2=4.5, cosine=0.1, max_abs=9.0, inputs=8)
+    quanto = Engine(requested="quanto", actual=None, precision=None)
+    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI4"), None, {"comparison": wild, "engine": quanto})
+    assert row.status == "ok"
+
+
+def test_a_class_that_is_not_in_the_table_is_never_ok(make_cell: Callable[..., Cell]) -> None:
+    quanto = Engine(requested="quanto", actual=None, precision=None)
+    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI2"), None, {"engine": quanto})
+    assert (row.status, row.reason) == ("mismatch", "output")
+    assert "tolerance.int2" in row.message
+
+
+def test_an_engine_nobody_attests_is_said_to_be_so(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell(), None, {"engine": Engine(requested="eager", actual=None, precision=None)})
+    assert row.status == "ok"
+    assert "engine: unattested" in row.message
+
+
+def test_a_crash_keeps_what_was_measured_before_it(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell(), {"code": -6, "phase": Phase.CONVERT}, {"samples": None, "done": False})
+    assert row.eager is not None
+    assert row.eager.p50_ms == pytest.approx(2.029)
+    assert row.latency_ms is None
+    assert row.speedup is None
+
+
+def test_control_codes_and_line_breaks_of_a_model_do_not_reach_the_message(make_cell: Callable[..., Cell]) -> None:
+    failure = Failure(type="ValueError", message="\n \x1b[31mred\x07\u202e\nmore", traceback="")
+    row = judged(make_cell(), {"code": 1, "phase": Phase.EAGER}, {"done": False, "failure": failure})
+    assert row.message == "ValueError in phase eager: [31mred"
