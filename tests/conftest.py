@@ -71,24 +71,31 @@ def weird_path(tmp_path: Path) -> Path:
     return path
 
 
-def _cell_processes() -> set[int]:
-    found = set()
+MARK = "LC_SWEEP_TESTS"  # LC_* reaches a cell, and all that it starts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mark_processes() -> None:
+    os.environ[MARK] = str(os.getpid())
+
+
+def _marked_processes() -> dict[int, str]:
+    """What this test session started and is still there, Ray's own processes apart."""
+    found = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                command = (entry / "cmdline").read_bytes()
-                environment = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                environment = (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"sweep.child" in command or b"SWEEP_TEST_MARK" in environment:
-                found.add(int(entry.name))
-    return found - {os.getpid()}
+            if f"{MARK}={os.getpid()}".encode() in environment and "ray" not in command:
+                found[int(entry.name)] = command
+    return found
 
 
 @pytest.fixture(autouse=True)
 def no_process_survives() -> Iterator[None]:
-    """Fails a test after which a cell's process is still there."""
-    before = _cell_processes()
+    """Fails a test after which a process that a cell started is still there."""
     yield
-    left = _cell_processes() - before
-    assert not left, f"processes left behind: {left}"
+    assert not _marked_processes()

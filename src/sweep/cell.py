@@ -86,7 +86,7 @@ _STATUS_OF: dict[Reason, Status] = {
 
 
 class Phase(StrEnum):
-    """Where in its way a cell is; the key of `Result.seconds` is the same word with `_` for `-`."""
+    """Where in its way a cell is."""
 
     START = "start"
     BUILD = "build"
@@ -96,6 +96,11 @@ class Phase(StrEnum):
     WARM_UP = "warm-up"
     MEASURE = "measure"
     VERIFY = "verify"
+
+    @property
+    def key(self) -> str:
+        """The phase's name among a row's `seconds`."""
+        return "warmup" if self is Phase.WARM_UP else self.value.replace("-", "_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -74,7 +74,9 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
 def _prepared(arguments: Sequence[str]) -> list[str]:
     """The arguments with conversions as one list, so that Hydra composes once for all, and -m if something is swept."""
-    flags = get_args_parser().parse_args(list(arguments))
+    parser = get_args_parser()
+    parser.prog = "python -m sweep"
+    flags = parser.parse_intermixed_args(list(arguments))
     overrides = _parse(flags.overrides)
     given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
     if twice := sorted({key for key in given if given.count(key) > 1}):
@@ -85,7 +87,9 @@ def _prepared(arguments: Sequence[str]) -> list[str]:
         if override.key_or_group == "conversion" and override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
         if (line := override.input_line)
     }
-    argv = [lists.get(argument, argument) for argument in arguments]
+    # Hydra's own parser wants all overrides on one side of the flags
+    rest = [argument for argument in arguments if argument not in flags.overrides]
+    argv = [*rest, *(lists.get(override, override) for override in flags.overrides)]
     swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
     return [*argv, "--multirun"] if swept and not flags.multirun else argv
 

@@ -80,8 +80,10 @@ def _supervise(
     ending, messages = _watch(arguments, work, environment, limits)
     merged: dict[str, Any] = {}
     for message in messages:
-        for key, value in message.get("evidence", {}).items():
-            merged[key] = merged.get(key, {}) | value if isinstance(value, dict) else value
+        evidence = message.get("evidence")
+        for key, value in evidence.items() if isinstance(evidence, dict) else ():
+            before = merged.get(key)
+            merged[key] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
     try:
         return ending, TypeAdapter(Evidence).validate_python(merged)
     except ValidationError:

@@ -20,7 +20,7 @@ from sweep.cell import (
 
 _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
 
-SECONDS = ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total")
+SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total")
 """The keys of a row's `seconds`."""
 
 

@@ -95,6 +95,11 @@ def test_a_users_own_model_comes_from_a_config_dir(weird_path: Path) -> None:
     assert request.python_path == (str(weird_path),)
 
 
+def test_overrides_may_stand_on_both_sides_of_a_flag() -> None:
+    requests, _ = composed("+model=mlp,resnet", "-m", "seed=3", "--config-dir", ".", "batch_size=2")
+    assert [(r.model.name, r.seed, r.batch_size) for r in requests] == [("mlp", 3, 2), ("resnet", 3, 2)]
+
+
 def test_help_and_cfg_ask_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert compose(["--help"]) is None
     assert "resnet" in capsys.readouterr().out

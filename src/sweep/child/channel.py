@@ -29,7 +29,7 @@ class Channel:
         self._send({"phase": phase})
         started = time.perf_counter()
         yield
-        self.tell(seconds={phase.value.replace("-", "_"): time.perf_counter() - started})
+        self.tell(seconds={phase.key: time.perf_counter() - started})
 
     def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"

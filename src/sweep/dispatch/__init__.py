@@ -1,6 +1,6 @@
 """Carries ready cells to where they run, and their outcomes back."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from sweep.cell import Cell, Outcome
@@ -11,15 +11,11 @@ class Dispatcher(Protocol):
     def inventory(self) -> Inventory:
         """What the nodes that cells can be sent to have."""
 
-    def run(self, cells: Sequence[Cell], started: "Started") -> Generator[Outcome, None, None]:
+    def run(self, cells: Sequence[Cell], started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         """An outcome for each cell, as it comes; never raises for what a cell or its node does.
 
         `started` is called when a cell goes out. Closing the iterator ends what still runs.
         """
-
-
-class Started(Protocol):
-    def __call__(self, cell: Cell) -> None: ...
 
 
 def create(name: str, address: str | None) -> Dispatcher:

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import ray
 from sweep import inventory, isolate, validate
 from sweep.cell import Cell, Outcome, Reason
-from sweep.dispatch import Started
 from sweep.errors import BadEnvironment
 from sweep.validate import Inventory
 
@@ -64,7 +63,7 @@ class RayDispatcher:
             raise BadEnvironment(f"cannot reach {where}: {error}; dispatch=serial needs no Ray") from error
         signal.signal(signal.SIGTERM, terminated)  # Ray's own would end the process with cells unrecorded
 
-    def run(self, cells: Sequence[Cell], started: Started) -> Generator[Outcome, None, None]:
+    def run(self, cells: Sequence[Cell], started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         if not cells:
             return
         self._connect()

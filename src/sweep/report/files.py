@@ -73,6 +73,6 @@ def as_markdown(rows: Sequence[Result]) -> str:
 
 def _markdown(cell: str) -> str:
     """Text that stays text: no column, tag, link or emphasis of its own."""
-    for mark in "\\`*_[]<>|":
+    for mark in "\\`*[]<>|":
         cell = cell.replace(mark, "\\" + mark if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
     return cell

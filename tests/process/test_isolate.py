@@ -1,0 +1,155 @@
+"""Cells in real processes that really crash, hang and leak."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import isolate
+from sweep.cell import Cell, Limits, Model, Outcome, Reason, Result
+
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture
+def behave(make_cell: MakeCell, tmp_path: Path) -> Callable[..., Outcome]:
+    def run(how: str, **changes: Any) -> Outcome:
+        config = {
+            "_target_": "misbehaving.Misbehaving",
+            "how": how,
+            "marker": str(tmp_path / "marker"),
+            "input": {"shape": [8]},
+        }
+        return isolate.run(make_cell(model=Model(name="misbehaving", config=config), **changes))
+
+    return run
+
+
+def verdict(row: Result) -> str:
+    return f"{row.status}/{row.reason}" if row.reason else str(row.status)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected", "said"),
+    [
+        ("raise", "crashed/raised", "RuntimeError in phase eager: raise on purpose"),
+        ("segfault", "crashed/signal", "SIGSEGV in phase eager"),
+        ("abort", "crashed/signal", "SIGABRT in phase eager"),
+        ("kill itself", "crashed/signal", "SIGKILL"),
+        ("sys.exit", "crashed/exited", "code 7 in phase eager"),
+        ("os._exit", "crashed/no-report", "code 0 in phase eager"),
+        ("constructor raises", "invalid/bad-model", "ValueError in phase build: cannot be built"),
+    ],
+)
+def test_each_way_to_fail_has_its_reason(behave: Callable[..., Outcome], how: str, expected: str, said: str) -> None:
+    outcome = behave(how)
+    row = outcome.result
+    assert verdict(row) == expected
+    assert said in row.message
+    assert row.latency_ms is None
+    assert row.versions["torch"].startswith("2.")
+    assert set(outcome.files) == {"cell.json", "report.json", "cell.log", "samples.json"}
+
+
+@pytest.mark.parametrize("how", ["hang", "ignore TERM"])
+def test_a_phase_that_takes_too_long_is_ended(behave: Callable[..., Outcome], how: str) -> None:
+    row = behave(how, limits=Limits(eager=2, grace=0.5)).result
+    assert verdict(row) == "crashed/timeout"
+    assert "limits.eager=2 s in phase eager" in row.message
+
+
+def test_all_phases_together_have_a_deadline_too(behave: Callable[..., Outcome]) -> None:
+    row = behave("hang", limits=Limits(total=8, grace=0.5)).result
+    assert verdict(row) == "crashed/timeout"
+    assert "limits.total=8 s" in row.message
+
+
+def test_the_stack_of_a_segfault_is_in_the_log(behave: Callable[..., Outcome]) -> None:
+    log = behave("segfault").files["cell.log"]
+    assert "Segmentation fault" in log
+    assert "misbehaving.py" in log
+
+
+def test_grandchildren_go_with_their_cell(behave: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert verdict(behave("leave a grandchild").result) == "crashed/signal"
+    assert int((tmp_path / "marker").read_text()) > 0  # and no_process_survives looks whether it is gone
+
+
+@pytest.mark.parametrize("how", ["well", "report garbage", "print", "read stdin"])
+def test_noise_does_not_reach_the_report(behave: Callable[..., Outcome], how: str) -> None:
+    row = behave(how).result
+    assert verdict(row) == "ok"
+    assert row.speedup is not None
+    assert row.latency_ms is not None
+    assert row.latency_ms.n >= 30
+
+
+def test_a_cell_sees_its_own_folders_and_no_secret(
+    behave: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setenv("MY_LICENCE", "wanted")
+    outcome = behave("tell environment", env=("MY_LICENCE",))
+    folder, *variables = (tmp_path / "marker").read_text().splitlines()
+    environment = dict(variable.partition("=")[::2] for variable in variables)
+    assert "hunter2" not in "".join([*variables, *outcome.files.values()])
+    assert environment["MY_LICENCE"] == "wanted"
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert Path(environment["TMPDIR"]).parent == Path(folder).parent
+    assert Path(environment["TORCHINDUCTOR_CACHE_DIR"]).parent == Path(folder).parent
+    assert not Path(folder).exists()
+
+
+def test_the_files_of_a_cell_say_what_was_asked_and_seen(behave: Callable[..., Outcome]) -> None:
+    files = behave("well").files
+    assert json.loads(files["cell.json"])["conversion"] == "EAGER"
+    report = json.loads(files["report.json"])
+    assert report["exit"]["code"] == 0
+    assert report["evidence"]["done"] is True
+    samples = json.loads(files["samples.json"])
+    assert samples["unit"] == "s"
+    assert len(samples["conversion"]) >= 30
+    assert len(samples["eager"]) >= 30
+
+
+def test_a_model_that_is_not_there_is_a_bad_model(make_cell: MakeCell) -> None:
+    for target, said in {"no.such.Model": "no module 'no'", "torch.nn.NoSuch": "has no 'NoSuch'"}.items():
+        config = {"_target_": target, "input": {"shape": [8]}}
+        row = isolate.run(make_cell(model=Model(name="m", config=config))).result
+        assert row.reason is Reason.BAD_MODEL
+        assert said in row.message
+
+
+ONNX_RUNTIME_THREADS = """
+import os, sys
+from sweep.child import threads
+print(threads.pin(1))
+allowed = os.sched_getaffinity(0)
+import onnxruntime, torch
+torch.onnx.export(torch.nn.Linear(8, 4), (torch.zeros(1, 8),), sys.argv[1], dynamo=True)
+before = set(os.listdir("/proc/self/task"))
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+session.run(None, {session.get_inputs()[0].name: torch.zeros(1, 8).numpy()})
+made = set(os.listdir("/proc/self/task")) - before
+print(sum(not os.sched_getaffinity(int(thread)) <= allowed for thread in made))
+"""
+
+
+def test_onnx_runtime_keeps_to_the_cpus_of_the_cell(tmp_path: Path) -> None:
+    """Left alone it starts a thread for every core of the machine and moves it there, whatever the process may use."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ONNX_RUNTIME_THREADS, tmp_path / "m.onnx"], capture_output=True, text=True, check=True
+    )
+    lines = ended.stdout.splitlines()
+    assert (lines[0], lines[-1]) == ("1", "0")
+
+
+def test_a_row_tells_the_threads_it_ran_with(make_cell: MakeCell) -> None:
+    assert isolate.run(make_cell(threads=1)).result.threads == 1
+    everything = isolate.run(make_cell(threads=None)).result.threads
+    assert everything is not None
+    assert everything >= 1
