@@ -6,6 +6,7 @@ alone. `used` names the fixes that this process really went through.
 
 import importlib
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,7 @@ def before_conversion() -> None:
     _onnx_model_folder()
     _native_convert_device()
     _int4_weight_only()
+    _inductor_library_paths()
 
 
 def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
@@ -174,3 +176,28 @@ def _int4_weight_only() -> None:
     api = importlib.import_module("torchao.quantization.quant_api")
     if not hasattr(api, "int4_weight_only") and hasattr(api, "Int4WeightOnlyConfig"):
         api.int4_weight_only = _noted("int4-weight-only-renamed", api.Int4WeightOnlyConfig)  # type: ignore[attr-defined]
+
+
+def _inductor_library_paths() -> None:
+    """Inductor does not quote the library folders it hands to g++: a space in torch's own path breaks every link,
+    and before that the check for vector instructions, after which it would generate scalar code in silence.
+    """
+    import torch
+
+    folder = str(Path(torch.__file__).parent / "lib")
+    if shlex.quote(folder) == folder:
+        return
+    from torch._inductor import cpp_builder
+
+    options = cpp_builder.BuildOptionsBase(compiler="g++", libraries_dirs=[folder])
+    line = cpp_builder.CppBuilder(name="probe", sources="probe.cpp", BuildOption=options).get_command_line()
+    if f"-L{shlex.quote(folder)}" in line:
+        return
+    unquoted = cpp_builder.BuildOptionsBase.get_libraries_dirs
+
+    def quoted(self: Any) -> list[str]:
+        return [shlex.quote(path) for path in unquoted(self)]
+
+    cpp_builder.BuildOptionsBase.get_libraries_dirs = _noted(  # type: ignore[method-assign]
+        "inductor-library-paths-quoted", quoted
+    )
