@@ -51,6 +51,7 @@ def make_cell(modes: dict[str, Mode]) -> MakeCell:
             "batch_size": 2,
             "threads": 1,
             "seed": 0,
+            "cache": "cold",
             "env": (),
             "python_path": (str(HERE / "process"),),
             "measure": Measure(min_seconds=0),

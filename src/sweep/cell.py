@@ -152,19 +152,23 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """How latencies are sampled: warm-up calls, then until both `min_samples` and `min_seconds` are reached."""
+    """How latencies are sampled, and how outputs are compared; `conf/measure/default.yaml` says what each does."""
 
     warmup_calls: int = 10
+    max_warmup_seconds: float = 5.0
     min_samples: int = 30
     min_seconds: float = 1.0
+    max_seconds: float = 5.0
+    precision: float = 0.02
     verify_inputs: int = 8
+    verify_after_calls: int = 128
 
     def __post_init__(self) -> None:
-        for name, least in (("warmup_calls", 1), ("min_samples", 30), ("verify_inputs", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"measure.{name} must be at least {least}")
-        if self.min_seconds < 0:
-            raise ValueError("measure.min_seconds must not be negative")
+        least: dict[str, float] = {"warmup_calls": 10, "min_samples": 30, "verify_inputs": 8, "verify_after_calls": 0}
+        least |= dict.fromkeys(("max_warmup_seconds", "min_seconds", "max_seconds", "precision"), 0.0)
+        problems = [f"measure.{name} must be at least {n}" for name, n in least.items() if getattr(self, name) < n]
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,6 +215,7 @@ class Request:
     batch_size: int = 1
     threads: int | None = None
     seed: int = 0
+    cache: Literal["cold", "warm"] = "cold"
     env: tuple[str, ...] = ()
     python_path: tuple[str, ...] = ()
     measure: Measure = Measure()
@@ -240,6 +245,7 @@ class Cell:
     batch_size: int
     threads: int | None
     seed: int
+    cache: Literal["cold", "warm"]
     env: tuple[str, ...]
     python_path: tuple[str, ...]
     measure: Measure
@@ -270,9 +276,9 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fidelity:
-    """Output of the conversion against the eager fp32 model, the worst over `inputs` distinct inputs.
+    """Output of the conversion against the eager fp32 model, the worst sample of `inputs` distinct inputs.
 
-    `rel_l2` = |y - r| / |r| and `cosine` over all elements of an input's output, `max_abs` = max |y - r|;
+    `rel_l2` = |y - r| / |r| and `cosine` over the elements of one sample, `max_abs` = max |y - r|;
     `top1_agreement` is the share of rows whose argmax over the last dimension agrees.
     """
 
@@ -286,13 +292,17 @@ class Fidelity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """What a cell's process saw when it compared outputs; `problem` says what no tolerance can excuse."""
+    """What a cell's process saw when it compared outputs; `problem` says what no tolerance can excuse.
+
+    `noise` is the relative L2 between two runs of the eager model on the same inputs.
+    """
 
     rel_l2: float | None = None
     cosine: float | None = None
     max_abs: float | None = None
     top1_agreement: float | None = None
     inputs: int = 0
+    noise: float = 0.0
     problem: str | None = None
 
 
@@ -308,30 +318,12 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Peaks in MB (10^6 bytes): resident set of the cell's process, and what CUDA's allocator held."""
+    """Peaks in MB (10^6 bytes): resident set of the cell's process above what it was before the model was built,
+    and what CUDA's allocator held.
+    """
 
     rss_peak: float
     cuda_peak: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evidence:
-    """What a cell's process reported before it ended; a part it did not reach is None. Times in seconds."""
-
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    eager_samples: tuple[float, ...] | None = None
-    samples: tuple[float, ...] | None = None
-    comparison: Comparison | None = None
-    engine: Engine | None = None
-    memory: Memory | None = None
-    device: str | None = None
-    threads: int | None = None
-    node: str | None = None
-    hardware: str | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
-    compat: tuple[str, ...] = ()
-    failure: Failure | None = None
-    done: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -351,6 +343,41 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sampled:
+    """Samples in seconds in the order they were taken, with what can be doubted about them.
+
+    `settled` says whether warm-up reached a steady state, `load_by_others` what share of the machine's CPUs
+    other processes used meanwhile, 0 to 1.
+    """
+
+    latency: Latency
+    samples: tuple[float, ...]
+    settled: bool
+    load_by_others: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What a cell's process reported before it ended; a part it did not reach is None. Times in seconds."""
+
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    eager: Sampled | None = None
+    converted: Sampled | None = None
+    timer_overhead: float | None = None
+    comparison: Comparison | None = None
+    engine: Engine | None = None
+    memory: Memory | None = None
+    device: str | None = None
+    threads: int | None = None
+    node: str | None = None
+    hardware: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    compat: tuple[str, ...] = ()
+    failure: Failure | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Eager:
     """The unconverted model, timed in the same process just before."""
 
@@ -360,11 +387,20 @@ class Eager:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speedup:
-    """Eager's median over the conversion's, and the range that the medians' intervals allow."""
+    """Eager's median over the conversion's, and the range that the medians' intervals allow.
+
+    `break_even_calls` is after how many calls the time spent on converting and on the first call has been won
+    back against eager; None where it never is.
+    """
 
     value: float
     low: float
     high: float
+    break_even_calls: int | None = None
+
+    @property
+    def is_a_difference(self) -> bool:
+        return not self.low <= 1 <= self.high
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,7 @@ from sweep.settings import Settings
 _COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
 _WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate"}
 _NOT_THE_MEANING = _WHOLE_SWEEP | {"limits", "hydra"}
-_OPTIONS = _COLUMNS | _WHOLE_SWEEP | {"seed", "measure", "limits", "tolerance"}
+_OPTIONS = _COLUMNS | _WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
 _PRESET = {field.name for field in fields(Rule)}
 
 
@@ -157,7 +157,7 @@ def _unknown_names_stand_in() -> Iterator[Any]:
 def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequence[str]) -> None:
     """A model or device without a config makes rows; any other config that is missing ends the request."""
     group, _, name = str(missing.missing_cfg_file).partition("/")
-    if group in {"model", "device"} and name:
+    if group in {"model", "device"} and name and "/" not in name:
         return
     options = list(missing.options or ())
     if not name:
@@ -211,7 +211,7 @@ def _read(config: DictConfig, arguments: Sequence[str]) -> tuple[Request, Settin
         "env": plain["isolate"]["env"],
         "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
         "overrides": _beside_the_columns(about.overrides.task),
-        **{key: plain[key] for key in ("batch_size", "threads", "seed", "measure", "limits", "tolerance")},
+        **{key: plain[key] for key in ("batch_size", "threads", "seed", "cache", "measure", "limits", "tolerance")},
     }
     settings = {
         "run_dir": about.runtime.output_dir,

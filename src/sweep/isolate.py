@@ -35,15 +35,21 @@ def run(cell: Cell) -> Outcome:
         work = Path(scratch)
         description = json.dumps(asdict(cell), indent=1)
         (work / "cell.json").write_text(description)
-        ending, evidence = _supervise(
-            ["sweep.child", str(work / "cell.json"), str(os.getpid())],
-            work,
-            _environment(cell, os.environ),
-            cell.limits,
-        )
+        arguments = ["sweep.child", str(work / "cell.json"), str(os.getpid())]
+        environment = {**_environment(cell, os.environ), **_caches(work)}
+        if cell.cache == "warm":
+            _watch([*arguments, "prime"], work, environment, cell.limits)
+        ending, evidence = _supervise(arguments, work, environment, cell.limits)
         log = (work / "cell.log").read_bytes()[-LOG_TAIL:].decode(errors="replace")
+    samples = {
+        "unit": "s",
+        "timer_overhead_subtracted": evidence.timer_overhead,
+        "eager": evidence.eager and evidence.eager.samples,
+        "conversion": evidence.converted and evidence.converted.samples,
+    }
     report = asdict(evidence)
-    samples = {"unit": "s", "eager": report.pop("eager_samples"), "conversion": report.pop("samples")}
+    for subject in filter(None, (report["eager"], report["converted"])):
+        del subject["samples"]
     return Outcome(
         result=verdict.judge(cell, ending, evidence),
         files={
@@ -95,8 +101,7 @@ def _watch(
 ) -> tuple[Exit, list[dict[str, Any]]]:
     """Start `python -m arguments[0] DESCRIPTOR arguments[1:]`, and see it to its end: how, and what it reported."""
     module, *rest = arguments
-    home = work / "work"
-    home.mkdir()
+    home, temporary = Path(tempfile.mkdtemp(prefix="home-", dir=work)), Path(tempfile.mkdtemp(prefix="tmp-", dir=work))
     reads, writes = os.pipe()
     with open(work / "cell.log", "wb") as log:
         started = time.monotonic()
@@ -106,7 +111,7 @@ def _watch(
             stdout=log,
             stderr=log,
             cwd=home,
-            env={**environment, **_own_folders(work)},
+            env={**environment, "TMPDIR": str(temporary)},
             pass_fds=[writes],
             start_new_session=True,
         )
@@ -222,10 +227,9 @@ def _allowed(outer: Mapping[str, str], more: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _own_folders(work: Path) -> dict[str, str]:
-    """Temporary files and compile caches of a cell, all cold, all gone with it."""
+def _caches(work: Path) -> dict[str, str]:
+    """Compile caches of a cell alone: cold at first, and gone with it."""
     folders = {
-        "TMPDIR": work / "tmp",
         "TORCHINDUCTOR_CACHE_DIR": work / "inductor",
         "TRITON_CACHE_DIR": work / "triton",
         "TORCH_EXTENSIONS_DIR": work / "extensions",

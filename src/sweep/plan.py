@@ -32,6 +32,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
         "batch_size": request.batch_size,
         "threads": request.threads,
         "seed": request.seed,
+        "cache": request.cache,
         "measure": asdict(request.measure),
         "tolerance": {name: asdict(tolerance) for name, tolerance in request.tolerance.items()},
     }
@@ -45,6 +46,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
             batch_size=request.batch_size,
             threads=request.threads,
             seed=request.seed,
+            cache=request.cache,
             env=request.env,
             python_path=request.python_path,
             measure=request.measure,

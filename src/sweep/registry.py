@@ -110,11 +110,18 @@ def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
             needs=_needs(entry["name"]),
             dtype=entry["dtype"],
             precision=_precision(entry["name"], entry["dtype"]),
-            engine=next((e for token, e in _ENGINE_BY_TOKEN.items() if token in tokens(entry["name"])), "unknown"),
+            engine=_engine(entry["name"]),
             implemented=entry["implemented"],
         )
         for entry in surveyed
     }
+
+
+def _engine(name: str) -> str:
+    """What the label says runs it; `A or B` where the label itself allows a fall-back."""
+    found = tokens(name)
+    engine = next((engine for token, engine in _ENGINE_BY_TOKEN.items() if token in found), "unknown")
+    return f"{engine} or eager" if "FALLBACK" in found else engine
 
 
 def _runs_on(name: str, override: str | None) -> tuple[str, ...]:

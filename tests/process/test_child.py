@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,59 +11,121 @@ import numpy
 import pytest
 import torch
 
-from sweep.child import attest, compat, convert, survey
+from sweep.cell import Comparison, Measure, Mode
+from sweep.child import attest, compat, convert, engines, measure, survey
 
 CPU = torch.device("cpu")
 
 
-def outputs(*values: torch.Tensor) -> list[list[torch.Tensor]]:
-    return [attest.tensors(value) for value in values]
-
-
 @pytest.fixture
-def reference() -> list[torch.Tensor]:
+def inputs() -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(2, 5, generator=generator) for _ in range(3)]
 
 
-def test_figures_are_those_of_another_library(reference: list[torch.Tensor]) -> None:
-    noisy = [r + 0.01 * torch.roll(r, 1) for r in reference]
-    found = attest.compare(outputs(*reference), outputs(*noisy))
+def model(x: torch.Tensor) -> torch.Tensor:
+    return x.cumsum(-1)
+
+
+def checked(inputs: list[torch.Tensor], lie: Callable[[torch.Tensor], Any]) -> Comparison:
+    return attest.Reference(model, inputs).check(lie, lambda x: x)
+
+
+def test_figures_are_those_of_another_library(inputs: list[torch.Tensor]) -> None:
+    found = checked(inputs, lambda x: model(x) + 0.01 * torch.roll(x, 1))
     pairs = [
-        (r.numpy().astype("f8").ravel(), y.numpy().astype("f8").ravel()) for r, y in zip(reference, noisy, strict=True)
+        (model(x)[row].numpy().astype("f8"), (model(x) + 0.01 * torch.roll(x, 1))[row].numpy().astype("f8"))
+        for x in inputs
+        for row in range(2)
     ]
     norm = numpy.linalg.norm
     assert found.rel_l2 == pytest.approx(max(norm(y - r) / norm(r) for r, y in pairs))
     assert found.cosine == pytest.approx(min(r @ y / norm(r) / norm(y) for r, y in pairs))
     assert found.max_abs == pytest.approx(max(abs(y - r).max() for r, y in pairs))
     assert found.top1_agreement == 1.0
-    assert (found.inputs, found.problem) == (3, None)
+    assert (found.inputs, found.noise, found.problem) == (3, 0.0, None)
 
 
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
-        (lambda r: torch.full_like(r, float("nan")), "not finite"),
-        (lambda r: r[:1], "shape [1, 5], eager's is [2, 5]"),
-        (lambda r: [r, r], "2 tensors, eager gives 1"),
+        (lambda x: torch.full_like(x, float("nan")), "10 of 10 values are not finite"),
+        (lambda x: model(x)[:1], "shape [1, 5], eager's is [2, 5]"),
+        (lambda x: [model(x), x], "2 tensors, eager gives 1"),
         (torch.zeros_like, "same output for inputs"),
+        (lambda x: x.add_(1), "the conversion changes its input"),
+        (lambda x: object(), "holds a object, which is no tensor"),
     ],
 )
-def test_no_tolerance_excuses_a_wrong_form(reference: list[torch.Tensor], lie: Any, said: str) -> None:
-    lied = [attest.tensors(lie(r)) for r in reference]
-    problem = attest.compare(outputs(*reference), lied).problem
+def test_no_tolerance_excuses_a_wrong_form(inputs: list[torch.Tensor], lie: Any, said: str) -> None:
+    problem = checked(inputs, lie).problem
     assert problem is not None
     assert said in problem
 
 
-def test_one_wrong_row_and_one_wrong_input_are_seen(reference: list[torch.Tensor]) -> None:
-    wrong = [r.clone() for r in reference]
-    wrong[2][1] = wrong[2][1].flip(0)
-    found = attest.compare(outputs(*reference), outputs(*wrong))
-    assert found.rel_l2 is not None
-    assert found.rel_l2 > 0.1
+def test_one_wrong_row_of_one_input_is_seen_undiluted(inputs: list[torch.Tensor]) -> None:
+    last = inputs[-1]
+
+    def lie(x: torch.Tensor) -> torch.Tensor:
+        y = model(x)
+        if torch.equal(x, last):
+            y[1] = -y[1]
+        return y
+
+    found = checked(inputs, lie)
+    assert found.rel_l2 == pytest.approx(2.0)
+    assert found.cosine == pytest.approx(-1.0)
     assert found.top1_agreement is not None
     assert found.top1_agreement < 1
+
+
+def test_one_answer_that_serves_two_inputs_is_seen(inputs: list[torch.Tensor]) -> None:
+    lies = {1: model(inputs[2])}
+    answers = iter([lies.get(n, model(x)) for n, x in enumerate(inputs)])
+    assert "same output" in str(checked(inputs, lambda _: next(answers)).problem)
+
+
+def test_a_model_that_changes_its_own_input_may_be_converted_so(inputs: list[torch.Tensor]) -> None:
+    def careless(x: torch.Tensor) -> torch.Tensor:
+        return model(x.mul_(2))
+
+    reference = attest.Reference(careless, inputs)
+    assert reference.changes_input
+    assert reference.check(careless, lambda x: x).problem is None
+
+
+def test_a_noisy_reference_knows_its_noise(inputs: list[torch.Tensor]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    noisy = attest.Reference(lambda x: model(x) + 1e-3 * torch.randn(x.shape, generator=generator), inputs)
+    assert 1e-5 < noisy.noise < 1e-1
+
+
+def test_an_eager_output_that_is_not_finite_proves_nothing(inputs: list[torch.Tensor]) -> None:
+    reference = attest.Reference(lambda x: x / 0, inputs)
+    assert "eager's own output is not finite" in str(reference.check(lambda x: x / 0, lambda x: x).problem)
+
+
+@pytest.mark.parametrize(
+    ("call", "reading", "eager_reading", "late"),
+    [
+        (1e-3, 1e-5, 1e-5, False),
+        (1e-3, 4e-4, 0.0, False),  # less than half of the call
+        (1e-3, 6e-4, 0.0, True),
+        (1e-3, 6e-4, 5e-4, False),  # eager's output takes as long to have
+        (1e-5, 1.5e-4, 0.0, False),  # too short to tell from noise
+        (1e-5, 3e-4, 0.0, True),
+    ],
+)
+def test_work_put_off_until_the_output_is_read_is_seen(
+    call: float, reading: float, eager_reading: float, late: bool
+) -> None:
+    timer = measure.Timer(CPU)
+    subjects = []
+    for seconds in (reading, eager_reading):
+        subject = measure.Subject(model, None, timer, Measure())
+        subject.samples, subject.reading = [call], seconds
+        subjects.append(subject)
+    assert (attest.unfinished(*subjects) is not None) is late
 
 
 def test_outputs_are_copied_and_flattened_whatever_holds_them() -> None:
@@ -171,6 +234,18 @@ def test_names_that_are_still_there_are_not_replaced(monkeypatch: pytest.MonkeyP
     compat._onnx_dynamo_export()
     assert torch.export.export_for_training is mended  # type: ignore[attr-defined]
     assert torch.onnx.dynamo_export is mended  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("timed", "fresh", "saved"), [(1e-3, 1.4e-3, False), (1e-3, 2e-3, True), (1e-5, 1e-4, False)])
+def test_answers_that_were_saved_up_are_seen(timed: float, fresh: float, saved: bool) -> None:
+    subject = measure.Subject(model, None, measure.Timer(CPU), Measure())
+    subject.samples, subject.fresh = [timed], fresh
+    assert (attest.remembered(subject) is not None) is saved
+
+
+def test_every_engine_that_a_label_names_has_an_attestor(modes: dict[str, Mode]) -> None:
+    engines_named = {mode.engine.partition(" or ")[0] for mode in modes.values()}
+    assert engines_named == set(engines.ATTESTORS)
 
 
 @pytest.fixture

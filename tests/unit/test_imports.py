@@ -10,7 +10,7 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 LAYERS = [
     {"cell", "errors"},
-    {"registry", "stats", "settings"},
+    {"registry", "settings"},
     {"validate", "plan", "verdict", "record"},
     {"isolate", "report.matrix"},
     {"inventory", "report.text"},
@@ -18,7 +18,7 @@ LAYERS = [
     {"app", "compose", "modes"},
     {"__main__"},
 ]
-PURE = {"cell", "errors", "registry", "plan", "validate", "verdict", "stats", "report.matrix", "report.text"}
+PURE = {"cell", "errors", "registry", "plan", "validate", "verdict", "report.matrix", "report.text"}
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
 
 

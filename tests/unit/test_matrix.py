@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweep import stats, validate
-from sweep.cell import Cell, Engine, Fidelity, Reason, Result, Status
+from sweep import validate, verdict
+from sweep.cell import Cell, Eager, Engine, Fidelity, Reason, Result, Status
+from sweep.child import stats
 from sweep.errors import Incomplete
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
@@ -29,8 +30,8 @@ def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> 
         "threads": 2,
         "status": Status.OK,
         "latency_ms": converted,
-        "eager": stats.eager(eager),
-        "speedup": stats.speedup(eager, converted),
+        "eager": Eager(p50_ms=eager.p50, n=eager.n),
+        "speedup": verdict.speedup(eager, converted, {"convert": 1.5}),
         "fidelity": Fidelity(rel_l2=1e-7, cosine=1, max_abs=1e-7, top1_agreement=1, inputs=8, tolerance_class="fp32"),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "seconds": {"convert": 1.5},

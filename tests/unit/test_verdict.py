@@ -5,13 +5,22 @@ from typing import Any
 import pytest
 
 from sweep import verdict
-from sweep.cell import Cell, Comparison, Engine, Evidence, Exit, Failure, Phase, Result
+from sweep.cell import Cell, Comparison, Engine, Evidence, Exit, Failure, Phase, Result, Sampled
+from sweep.child import stats
 
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
+
+
+def sampled(times: float = 1, **changes: Any) -> Sampled:
+    samples = tuple(times * s for s in SAMPLES)
+    values: dict[str, Any] = {"latency": stats.latency(samples), "samples": samples}
+    return Sampled(**values | {"settled": True, "load_by_others": 0.0} | changes)
+
+
 GOOD: dict[str, Any] = {
     "seconds": {"build": 0.1, "eager": 1.0},
-    "eager_samples": tuple(2 * s for s in SAMPLES),
-    "samples": SAMPLES,
+    "eager": sampled(2),
+    "converted": sampled(),
     "comparison": Comparison(rel_l2=1e-6, cosine=1.0, max_abs=1e-6, top1_agreement=1.0, inputs=8),
     "engine": Engine(requested="eager", actual="eager", precision="fp32"),
     "device": "cpu",
@@ -71,9 +80,9 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
             "crashed/memory",
             "MemoryError",
         ),
-        ({}, {"device": "cuda"}, "mismatch/device", "output was on cuda"),
+        ({}, {"device": "cuda"}, "mismatch/device", "ran on cuda"),
         ({}, {"device": None}, "mismatch/device", "None"),
-        ({}, {"samples": None}, "mismatch/output", "lacks"),
+        ({}, {"converted": None}, "mismatch/output", "lacks"),
         ({}, {"comparison": None}, "mismatch/output", "lacks"),
         ({}, {"engine": None}, "mismatch/output", "lacks"),
         (
@@ -111,11 +120,53 @@ def test_what_computes_in_bf16_is_judged_as_bf16_and_says_so(make_cell: Callable
     assert "computes in bf16, its label says fp32" in row.message
 
 
+def test_another_precision_than_the_labels_is_no_proof(make_cell: Callable[..., Cell]) -> None:
+    engine = Engine(requested="eager", actual="eager", precision="bf16")
+    row = judged(make_cell(), None, {"engine": engine})
+    assert (row.status, row.reason) == ("mismatch", "engine")
+    assert "computes in bf16, its label says fp32" in row.message
+
+
+@pytest.mark.parametrize("ran", ["inductor", "eager"])
+def test_a_label_that_allows_a_fall_back_says_which_ran(make_cell: Callable[..., Cell], ran: str) -> None:
+    engine = Engine(requested="inductor or eager", actual=ran, precision="fp32")
+    row = judged(make_cell(conversion="COMPILE_INDUCTOR_EAGER_FALLBACK"), None, {"engine": engine})
+    assert (row.status, row.message) == ("ok", f"ran {ran}")
+
+
+def test_an_eager_model_that_disagrees_with_itself_widens_what_is_allowed_and_says_so(
+    make_cell: Callable[..., Cell],
+) -> None:
+    comparison = Comparison(rel_l2=3e-4, cosine=1.0, max_abs=0.1, inputs=8, noise=2e-4)
+    row = judged(make_cell(), None, {"comparison": comparison})
+    assert row.status == "ok"
+    assert "eager disagrees with itself by 0.0002" in row.message
+
+
+@pytest.mark.parametrize(
+    ("doubt", "said"),
+    [
+        ({"converted": sampled(settled=False)}, "unstable: latency did not settle in warm-up"),
+        ({"eager": sampled(2, settled=False)}, "unstable: eager latency did not settle"),
+        ({"converted": sampled(load_by_others=0.3)}, "noisy: others used 30% of the CPUs"),
+        (
+            {"converted": sampled(latency=stats.latency([0.001, 0.002] * 15))},
+            "unstable: median known to ±",
+        ),
+    ],
+)
+def test_a_doubtful_measurement_says_so(make_cell: Callable[..., Cell], doubt: dict[str, Any], said: str) -> None:
+    row = judged(make_cell(), None, doubt)
+    assert row.status == "ok"
+    assert said in row.message
+
+
 def test_a_class_without_a_figure_is_judged_on_form_alone(make_cell: Callable[..., Cell]) -> None:
     wild = Comparison(rel_l2=4.5, cosine=0.1, max_abs=9.0, inputs=8)
     quanto = Engine(requested="quanto", actual=None, precision=None)
     row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI4"), None, {"comparison": wild, "engine": quanto})
     assert row.status == "ok"
+    assert "judged on form only (class int4)" in row.message
 
 
 def test_a_class_that_is_not_in_the_table_is_never_ok(make_cell: Callable[..., Cell]) -> None:
@@ -132,7 +183,7 @@ def test_an_engine_nobody_attests_is_said_to_be_so(make_cell: Callable[..., Cell
 
 
 def test_a_crash_keeps_what_was_measured_before_it(make_cell: Callable[..., Cell]) -> None:
-    row = judged(make_cell(), {"code": -6, "phase": Phase.CONVERT}, {"samples": None, "done": False})
+    row = judged(make_cell(), {"code": -6, "phase": Phase.CONVERT}, {"converted": None, "done": False})
     assert row.eager is not None
     assert row.eager.p50_ms == pytest.approx(2.029)
     assert row.latency_ms is None

@@ -1,13 +1,12 @@
-"""One cell, from its description to its evidence: `python -m sweep.child DESCRIPTOR CELL.JSON PARENT`."""
+"""One cell, from its description to its evidence: `python -m sweep.child DESCRIPTOR CELL.JSON PARENT [prime]`."""
 
 import ctypes
 import faulthandler
 import os
-import platform
 import signal
 import sys
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -19,13 +18,13 @@ PR_SET_PDEATHSIG = 1
 """prctl(2): the signal this process gets when its parent dies."""
 
 
-def main(descriptor: int, cell_file: Path, parent: int) -> int:
+def main(descriptor: int, cell_file: Path, parent: int, *, prime: bool) -> int:
     """Exit code 0 when all evidence was reported, 1 when an exception was; a crash reports nothing more."""
     channel = Channel(descriptor)
     die_with(parent)
     faulthandler.enable()
     try:
-        run(TypeAdapter(Cell).validate_json(cell_file.read_bytes()), channel)
+        run(TypeAdapter(Cell).validate_json(cell_file.read_bytes()), channel, prime=prime)
     except Exception as error:
         traceback.print_exc()
         channel.tell(failure=asdict(failure(error)))
@@ -47,61 +46,72 @@ def failure(error: Exception) -> Failure:
     return Failure(type=name, message=str(error), traceback=traceback.format_exc())
 
 
-def run(cell: Cell, channel: Channel) -> None:
-    """The way of a cell in its process; raises what the model or its conversion raises."""
+def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
+    """The way of a cell in its process; to `prime` the compile caches it goes as far as the first call.
+
+    Raises what the model or its conversion raises.
+    """
     from sweep.child import threads
 
     assert cell.mode is not None, "only cells with a mode are dispatched"
-    thread_count = threads.pin(cell.threads)
+    dtype = cell.mode.dtype
+    thread_count = threads.pin(cell.threads)  # before torch makes its pool
     import torch
 
-    from sweep.child import attest, compat, convert, measure, survey
+    from sweep.child import attest, compat, convert, engines, measure, survey
 
     device = torch.device(cell.device.kind)
-    wait = measure.synchronizer(device)
-    channel.tell(
-        versions=survey.versions(),
-        hardware=survey.hardware(),
-        node=platform.node(),
-        threads=thread_count,
-    )
+    timer = measure.Timer(device)
+    channel.tell(**survey.node(), threads=thread_count, timer_overhead=timer.overhead)
 
     with channel.during(Phase.BUILD):
         compat.before_import()
+        memory_before = measure.forget_peak()
         torch.manual_seed(cell.seed)
         model = convert.build_model(cell.model.config, device)
         example, *others = convert.make_inputs(cell, device)
 
     with channel.during(Phase.EAGER), torch.no_grad():
-        reference = [attest.tensors(model(x)) for x in others]
+        reference = attest.Reference(model, others)
         # by forward, as alma calls every conversion: EAGER against this baseline compares like with like
-        measure.warm_up(lambda: model.forward(example), cell.measure.warmup_calls)
-        channel.tell(eager_samples=measure.sample(lambda: model.forward(example), cell.measure, wait))
+        eager = measure.Subject(model.forward, example, timer, cell.measure)
+        if not prime:
+            eager.measure()
+            channel.tell(eager=eager.evidence())
+            eager.read_whole(attest.tensors)
 
-    witness = attest.Witness(cell.mode)
-    data = convert.cast(example, cell.mode.dtype)
+    witness = engines.Witness(cell.mode, model)
+    data = convert.cast(example, dtype)
     with channel.during(Phase.CONVERT):
         forward = convert.convert(model, cell.mode.name, data, device)
-        wait()
+        timer.wait()
     channel.tell(compat=compat.used())
 
+    converted = measure.Subject(forward, data, timer, cell.measure)
     with torch.no_grad():
         with channel.during(Phase.FIRST_CALL):
-            first = forward(data)
-            wait()
+            first = converted.call()
+            timer.wait()
+        channel.tell(device=attest.devices_of(first, model))
+        if prime:
+            return
         with channel.during(Phase.WARM_UP):
-            measure.warm_up(lambda: forward(data), cell.measure.warmup_calls)
+            converted.warm_up()
         with channel.during(Phase.MEASURE):
-            channel.tell(samples=measure.sample(lambda: forward(data), cell.measure, wait))
+            converted.sample()
+            channel.tell(converted=converted.evidence())
         with channel.during(Phase.VERIFY):
-            outputs = [attest.tensors(forward(convert.cast(x, cell.mode.dtype))) for x in others]
-            channel.tell(
-                comparison=asdict(attest.compare(reference, outputs)),
-                engine=asdict(witness.engine()),
-                memory=asdict(measure.peak_memory(device)),
-                device=attest.device_of(first),
-            )
+            channel.tell(memory=asdict(measure.peak_memory(memory_before, device)))
+            converted.wear_in()
+            comparison = reference.check(converted.call_fresh, lambda x: convert.cast(x, dtype))
+            if comparison.problem is None:
+                converted.read_whole(attest.tensors)
+                comparison = replace(
+                    comparison, problem=attest.unfinished(converted, eager) or attest.remembered(converted)
+                )
+            channel.tell(comparison=asdict(comparison))
+            channel.tell(engine=asdict(witness.engine(forward, data, device)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), prime="prime" in sys.argv[4:]))

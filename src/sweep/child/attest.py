@@ -1,69 +1,117 @@
-"""What really ran, and does its output agree with the eager model's?"""
+"""Does the output agree with the eager model's, on inputs the conversion has not seen, and is it there in time?"""
 
+import statistics
 from collections.abc import Callable, Iterable
+from itertools import combinations
 from typing import Any
 
+import numpy
 import torch
 from torch.utils import _pytree
 
-from sweep.cell import Comparison, Engine, Mode
+from sweep.cell import Comparison
+from sweep.child.measure import Subject
+
+Outputs = list[list[torch.Tensor]]
+"""For each input, every tensor of its output: fp64, on the CPU."""
+
+LAZY_SHARE = 0.5
+LAZY_SECONDS = 2e-4
+"""What is done outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
 
 
 def tensors(output: Any) -> list[torch.Tensor]:
-    """Every tensor and array in a model's output, in order: fp64, on the CPU, and copied.
+    """Every tensor, array and number in a model's output, in order: fp64, on the CPU, and copied.
 
-    Copied because some engines hand out the same buffer at every call. Raises TypeError for anything
-    that holds no numbers.
+    Copied because some engines hand out the same buffer at every call. Raises TypeError for anything else:
+    an object that can turn into a tensor may not have done its work yet.
     """
     return [_plain(leaf) for leaf in _pytree.tree_leaves(output) if leaf is not None]
 
 
 def _plain(leaf: Any) -> torch.Tensor:
-    tensor = leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf)
-    tensor = tensor.detach()
+    if not isinstance(leaf, torch.Tensor | numpy.ndarray | numpy.generic | int | float):
+        raise TypeError(f"the output holds a {type(leaf).__name__}, which is no tensor, array or number")
+    if isinstance(leaf, torch.Tensor) and leaf.device.type == "meta":
+        raise TypeError("the output is on the meta device, where tensors hold no values")
+    tensor = (leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf)).detach()
     if tensor.is_quantized or (type(tensor) is not torch.Tensor and hasattr(tensor, "dequantize")):
         tensor = tensor.dequantize()
     return tensor.to("cpu", torch.float64, copy=True)
 
 
-def device_of(output: Any) -> str:
-    """The device type an output lives on; arrays live on the CPU."""
-    kinds = {leaf.device.type for leaf in _pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)}
+def devices_of(output: Any, model: torch.nn.Module) -> str:
+    """The device types that the output and the model's parameters live on; arrays live on the CPU."""
+    leaves = [*_pytree.tree_leaves(output), *model.parameters()]
+    kinds = {leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)}
     return "+".join(sorted(kinds)) or "cpu"
 
 
-def compare(reference: list[list[torch.Tensor]], outputs: list[list[torch.Tensor]]) -> Comparison:
-    """The worst figures over the inputs; each argument holds one list of tensors per input.
+class Reference:
+    """The eager model's answers, how far it disagrees with itself, and whether it changes its input."""
 
-    Sources: relative L2 and cosine over all elements as in |y - r| / |r| and y.r / |y||r|.
-    """
-    problem = next(
-        (
-            f"input {number}: {found}"
-            for number, (wanted, got) in enumerate(zip(reference, outputs, strict=True), 1)
-            if (found := _unlike(wanted, got))
-        ),
-        None,
-    )
-    if problem:
-        return Comparison(inputs=len(reference), problem=problem)
-    flat = [
-        (torch.cat([t.flatten() for t in wanted]), torch.cat([t.flatten() for t in got]))
-        for wanted, got in zip(reference, outputs, strict=True)
-    ]
-    return Comparison(
-        rel_l2=max(_rel_l2(r, y) for r, y in flat),
-        cosine=min(_cosine(r, y) for r, y in flat),
-        max_abs=max(_max_abs(r, y) for r, y in flat),
-        top1_agreement=_top1_agreement(
-            pair for wanted, got in zip(reference, outputs, strict=True) for pair in zip(wanted, got, strict=True)
-        ),
-        inputs=len(reference),
-        problem=None if _follows([r for r, _ in flat], [y for _, y in flat]) else _DEAF,
-    )
+    def __init__(self, model: Callable[[torch.Tensor], Any], inputs: list[torch.Tensor]) -> None:
+        self._inputs = inputs
+        given = [x.clone() for x in inputs]
+        self.outputs: Outputs = [tensors(model(x)) for x in given]
+        self.changes_input = not all(map(torch.equal, given, inputs))
+        again: Outputs = [tensors(model(x.clone())) for x in inputs]
+        self.noise = max((_worst(_rel_l2, r, y, self._batch) for r, y in _pairs(self.outputs, again)), default=0.0)
+
+    @property
+    def _batch(self) -> int:
+        return self._inputs[0].shape[0]
+
+    def check(self, forward: Callable[[torch.Tensor], Any], cast: Callable[[torch.Tensor], torch.Tensor]) -> Comparison:
+        """What `forward` gives for the same inputs, against the reference. Raises what `forward` raises."""
+        outputs: Outputs = []
+        for number, x in enumerate(self._inputs, 1):
+            given = cast(x).clone()
+            before = given.clone()
+            try:
+                outputs.append(tensors(forward(given)))
+            except TypeError as error:
+                return Comparison(inputs=number, problem=f"input {number}: {error}")
+            if not torch.equal(given, before) and not self.changes_input:
+                return Comparison(inputs=number, problem=f"input {number}: the conversion changes its input")
+        return self.compare(outputs)
+
+    def compare(self, outputs: Outputs) -> Comparison:
+        """The worst figures over the samples of all inputs: rel_l2 |y - r| / |r|, cosine y.r / |y||r|, max |y - r|."""
+        count = len(self._inputs)
+        for number, (wanted, got) in enumerate(zip(self.outputs, outputs, strict=True), 1):
+            if found := _unlike(wanted, got):
+                return Comparison(inputs=count, problem=f"input {number}: {found}", noise=self.noise)
+        pairs = _pairs(self.outputs, outputs)
+        return Comparison(
+            rel_l2=max(_worst(_rel_l2, r, y, self._batch) for r, y in pairs),
+            cosine=-max(_worst(_minus_cosine, r, y, self._batch) for r, y in pairs),
+            max_abs=max(_worst(_max_abs, r, y, self._batch) for r, y in pairs),
+            top1_agreement=_top1_agreement(pairs),
+            inputs=count,
+            noise=self.noise,
+            problem=_deaf(self.outputs, outputs),
+        )
 
 
-_DEAF = "gives the same output for inputs to which eager gives different ones"
+def unfinished(converted: Subject, eager: Subject) -> str | None:
+    """What is wrong if reading an output takes so long, beside eager's, that its work was done only then."""
+    late = converted.reading - eager.reading
+    if late <= max(LAZY_SHARE * min(converted.samples), LAZY_SECONDS):
+        return None
+    return f"returns before its work is done: having its whole output takes {late * 1e3:.3g} ms beyond the timed call"
+
+
+def remembered(converted: Subject) -> str | None:
+    """What is wrong if inputs never seen before take much longer than the one that was timed over and over."""
+    timed = statistics.median(converted.samples)
+    if converted.fresh <= timed + max(LAZY_SHARE * timed, LAZY_SECONDS):
+        return None
+    return f"remembers its answers: a new input takes at least {converted.fresh * 1e3:.3g} ms, the timed one less"
+
+
+def _pairs(reference: Outputs, outputs: Outputs) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    return list(zip(reference, outputs, strict=True))
 
 
 def _unlike(wanted: list[torch.Tensor], got: list[torch.Tensor]) -> str | None:
@@ -80,92 +128,52 @@ def _unlike(wanted: list[torch.Tensor], got: list[torch.Tensor]) -> str | None:
     return None
 
 
-def _rel_l2(r: torch.Tensor, y: torch.Tensor) -> float:
-    scale = float(r.norm())
-    error = float((y - r).norm())
-    return error / scale if scale else error
+def _worst(
+    figure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    wanted: list[torch.Tensor],
+    got: list[torch.Tensor],
+    batch: int,
+) -> float:
+    """The largest of a figure over the samples of a batch, so that one wrong row does not hide among right ones."""
+    r, y = _rows(wanted, batch), _rows(got, batch)
+    return float(figure(r, y).max()) if r.numel() else 0.0
 
 
-def _cosine(r: torch.Tensor, y: torch.Tensor) -> float:
-    scale = float(r.norm() * y.norm())
-    return float(r @ y) / scale if scale else float(torch.equal(r, y))
+def _rows(output: list[torch.Tensor], batch: int) -> torch.Tensor:
+    """[batch, n] with all that belongs to a sample in its row, or [1, n] where an output has no batch dimension."""
+    if all(t.dim() > 0 and t.shape[0] == batch for t in output):
+        return torch.cat([t.reshape(batch, -1) for t in output], 1)
+    return torch.cat([t.flatten() for t in output])[None]
 
 
-def _max_abs(r: torch.Tensor, y: torch.Tensor) -> float:
-    return float((y - r).abs().max()) if r.numel() else 0.0
+def _rel_l2(r: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    scale, error = r.norm(dim=1), (y - r).norm(dim=1)
+    return torch.where(scale > 0, error / scale, error)
 
 
-def _top1_agreement(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float | None:
-    agree = [(r.argmax(-1) == y.argmax(-1)).flatten() for r, y in pairs if r.dim() > 1 and r.shape[-1] > 1]
+def _minus_cosine(r: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    scale = r.norm(dim=1) * y.norm(dim=1)
+    same = (r == y).all(1).double()
+    return -torch.where(scale > 0, (r * y).sum(1) / scale, same)
+
+
+def _max_abs(r: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (y - r).abs().amax(1)
+
+
+def _top1_agreement(pairs: Iterable[tuple[list[torch.Tensor], list[torch.Tensor]]]) -> float | None:
+    agree = [
+        (r.argmax(-1) == y.argmax(-1)).flatten()
+        for wanted, got in pairs
+        for r, y in zip(wanted, got, strict=True)
+        if r.dim() > 1 and r.shape[-1] > 1
+    ]
     return float(torch.cat(agree).double().mean()) if agree else None
 
 
-def _follows(reference: list[torch.Tensor], outputs: list[torch.Tensor]) -> bool:
-    """Whether outputs differ between inputs wherever the reference's do."""
-    return not any(
-        torch.equal(outputs[0], y) and not torch.equal(reference[0], r)
-        for r, y in zip(reference[1:], outputs[1:], strict=True)
-    )
-
-
-class Witness:
-    """Watches a conversion from before it starts, and says afterwards which engine it used."""
-
-    def __init__(self, mode: Mode) -> None:
-        self._mode = mode
-        self._sessions: list[Any] = []
-        if mode.engine == "onnxruntime":
-            self._watch_onnxruntime()
-
-    def _watch_onnxruntime(self) -> None:
-        import onnxruntime
-
-        sessions, session_class = self._sessions, onnxruntime.InferenceSession
-
-        class Watched(session_class):  # type: ignore[misc,valid-type]
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs)
-                sessions.append(self)
-
-        onnxruntime.InferenceSession = Watched
-
-    def engine(self) -> Engine:
-        """The engine that ran, as far as it can be known; `actual` is None where nothing attests it."""
-        attestors: dict[str, Callable[[], Engine]] = {
-            "onnxruntime": self._onnxruntime,
-            "openvino": self._openvino,
-        }
-        unattested = Engine(requested=self._mode.engine, actual=None, precision=None)
-        return attestors.get(self._mode.engine, lambda: unattested)()
-
-    def _onnxruntime(self) -> Engine:
-        providers = [session.get_providers()[0] for session in self._sessions]
-        wanted = "CUDAExecutionProvider" if self._mode.runs_on == ("cuda",) else "CPUExecutionProvider"
-        actual = "onnxruntime" if wanted in providers else f"onnxruntime on {providers or 'no session'}"
-        return Engine(
-            requested="onnxruntime",
-            actual=actual,
-            precision=self._mode.precision,
-            evidence={"providers": providers},
-        )
-
-    def _openvino(self) -> Engine:
-        """OpenVINO's backend falls back to Inductor on any error, and says so at debug level only."""
-        from openvino.frontend.pytorch.torchdynamo import execute
-
-        compiled = list(execute.compiled_cache.values())
-        precisions = {_precision(model.get_property("INFERENCE_PRECISION_HINT")) for model in compiled}
-        return Engine(
-            requested="openvino",
-            actual="openvino" if compiled else "inductor",
-            precision=precisions.pop() if len(precisions) == 1 else None,
-            evidence={
-                "partitions": len(compiled),
-                "execution_devices": sorted({str(m.get_property("EXECUTION_DEVICES")) for m in compiled}),
-            },
-        )
-
-
-def _precision(openvino_type: Any) -> str:
-    name: str = openvino_type.get_type_name()
-    return {"f32": "fp32", "f16": "fp16"}.get(name, name)
+def _deaf(reference: Outputs, outputs: Outputs) -> str | None:
+    """Whether some inputs give the same output although eager's differ: a cached answer, or a dead one."""
+    for (a, b), (c, d) in zip(combinations(reference, 2), combinations(outputs, 2), strict=True):
+        if not all(map(torch.equal, a, b)) and all(map(torch.equal, c, d)):
+            return "gives the same output for inputs to which eager gives different ones"
+    return None

@@ -1,50 +1,189 @@
-"""Warm-up, latency samples and peak memory of a forward call."""
+"""Warm-up until latency has settled, samples until their median is known, and peak memory."""
 
 import gc
-import time
+import math
+import os
+import statistics
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from time import perf_counter  # bound now: whatever a conversion does to the module `time`, this clock stays
 from typing import Any
 
 import torch
 
 from sweep.cell import Measure, Memory
+from sweep.child import stats
 
 
-def synchronizer(device: torch.device) -> Callable[[], object]:
-    """What waits until the work queued on `device` is done."""
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+class Timer:
+    """Times single calls on a device, its work there included."""
 
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self.overhead = statistics.median(self._empty() for _ in range(1001))
 
-def warm_up(call: Callable[[], Any], calls: int) -> None:
-    for _ in range(calls):
-        call()
+    @staticmethod
+    def _empty() -> float:
+        started = perf_counter()
+        return perf_counter() - started
 
+    def wait(self) -> None:
+        """Until the work queued on the device is done."""
+        if self._cuda:
+            torch.cuda.synchronize()
 
-def sample(call: Callable[[], Any], measure: Measure, wait: Callable[[], object]) -> list[float]:
-    """Seconds of each call, its work on the device included: at least `min_samples`, for `min_seconds`.
-
-    The garbage collector is off meanwhile, so that its pauses are nobody's latency.
-    """
-    samples: list[float] = []
-    gc.collect()
-    gc.disable()
-    try:
-        wait()
-        ends = time.perf_counter() + measure.min_seconds
-        while len(samples) < measure.min_samples or time.perf_counter() < ends:
-            started = time.perf_counter()
+    def once(self, call: Callable[[], Any]) -> float:
+        """Seconds of one call: CUDA's own events around it, or the clock's difference less what reading it costs."""
+        if self._cuda:
+            started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            started.record()
             call()
-            wait()
-            samples.append(time.perf_counter() - started)
-    finally:
-        gc.enable()
-    return samples
+            ended.record()
+            ended.synchronize()
+            return float(started.elapsed_time(ended)) / 1e3
+        began = perf_counter()
+        call()
+        return max(perf_counter() - began - self.overhead, 0.0)
 
 
-def peak_memory(device: torch.device) -> Memory:
-    """Peaks since this program started. Not ru_maxrss: that one remembers the process it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+class Load:
+    """What the rest of the machine does from now on, while this process measures."""
+
+    def __init__(self) -> None:
+        self._began, self._busy, self._own = perf_counter(), self._machine(), self._process()
+
+    def by_others(self) -> float:
+        """The share of the machine's CPUs that other processes used since, 0 to 1."""
+        others = (self._machine() - self._busy) - (self._process() - self._own)
+        return max(0.0, others / ((perf_counter() - self._began) * (os.cpu_count() or 1)))
+
+    @staticmethod
+    def _machine() -> float:
+        """CPU seconds that all processes used: the first line of /proc/stat less idle, iowait and guests, proc(5)."""
+        fields = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+        user, nice, system, _idle, _iowait, *rest = fields
+        return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def _process() -> float:
+        used = os.times()
+        return used.user + used.system + used.children_user + used.children_system
+
+
+class Subject:
+    """A forward call and its input while they are measured: what was found, and how often it was called."""
+
+    def __init__(self, forward: Callable[[Any], Any], data: Any, timer: Timer, measure: Measure) -> None:
+        self._forward, self._data, self._timer, self._measure = forward, data, timer, measure
+        self.calls = 0
+        self.settled = False
+        self.samples: list[float] = []
+        self.load_by_others = 0.0
+        self.reading = 0.0
+        self.fresh = math.inf
+
+    def evidence(self) -> dict[str, Any]:
+        """The fields of `cell.Sampled`."""
+        return {
+            "latency": asdict(stats.latency(self.samples)),
+            "samples": self.samples,
+            "settled": self.settled,
+            "load_by_others": self.load_by_others,
+        }
+
+    def call(self) -> Any:
+        self.calls += 1
+        return self._forward(self._data)
+
+    def measure(self) -> None:
+        self.warm_up()
+        self.sample()
+
+    def warm_up(self) -> None:
+        """Call until two windows in a row cannot be told apart (`stats.settled`), or `max_warmup_seconds` are over.
+
+        A window holds at least `warmup_calls` calls and lasts at least a twentieth of `min_seconds`.
+        """
+        ends = perf_counter() + self._measure.max_warmup_seconds
+        before = self._window()
+        while True:
+            window = self._window()
+            self.settled = stats.settled(before, window)
+            if self.settled or perf_counter() >= ends:
+                return
+            before = window
+
+    def _window(self) -> list[float]:
+        ends = perf_counter() + self._measure.min_seconds / 20
+        window: list[float] = []
+        while len(window) < self._measure.warmup_calls or perf_counter() < ends:
+            window.append(self._timer.once(self.call))
+        return window
+
+    def sample(self) -> None:
+        """Take `samples`: seconds of each call, in order.
+
+        At least `min_samples`, for at least `min_seconds`, until the median's 95 % interval is within
+        `precision` of it or `max_seconds` are over. Looked at after every half as many samples more, so that
+        looking often does not stop it early. The garbage collector is off: its pauses are nobody's latency.
+        """
+        samples, once, call = self.samples, self._timer.once, partial(self._forward, self._data)
+        gc.collect()
+        gc.disable()
+        load = Load()
+        try:
+            self._timer.wait()
+            began = perf_counter()
+            look = self._measure.min_samples
+            while True:
+                samples.append(once(call))
+                elapsed = perf_counter() - began
+                if len(samples) < look or elapsed < self._measure.min_seconds:
+                    continue
+                if elapsed >= self._measure.max_seconds or stats.half_width(samples) <= self._measure.precision:
+                    break
+                look = len(samples) * 3 // 2
+        finally:
+            gc.enable()
+        self.load_by_others = load.by_others()
+        self.calls += len(samples)
+
+    def call_fresh(self, data: Any) -> Any:
+        """Call with another input, and keep in `fresh` the least seconds that took; returns the output."""
+        outputs = []
+        self.fresh = min(self.fresh, self._timer.once(lambda: outputs.append(self._forward(data))))
+        return outputs[0]
+
+    def wear_in(self) -> None:
+        """Call on until there were `verify_after_calls` in all, or for `max_seconds`: some go wrong only with use."""
+        ends = perf_counter() + self._measure.max_seconds
+        while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
+            self.call()
+
+    def read_whole(self, read: Callable[[Any], Any], times: int = 10) -> None:
+        """Find `reading`: the seconds it takes beyond a call, at the least, to have the whole output in hand."""
+        whole = min(self._timer.once(lambda: read(self.call())) for _ in range(times))
+        self.reading = whole - min(self.samples)
+
+
+def forget_peak() -> float:
+    """Start the peak of this process's memory anew; its resident set now, in MB, is the baseline of the peak."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+    except OSError:
+        return 0.0  # then the peak is counted from nothing, as the whole process's
+    return _resident("VmRSS")
+
+
+def peak_memory(baseline: float, device: torch.device) -> Memory:
+    """Peaks in MB since `forget_peak`, above its baseline."""
     cuda = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
-    return Memory(rss_peak=kib * 1024 / 1e6, cuda_peak=cuda)
+    return Memory(rss_peak=_resident("VmHWM") - baseline, cuda_peak=cuda)
+
+
+def _resident(field: str) -> float:
+    status = Path("/proc/self/status").read_text()
+    kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field + ":"))
+    return kib * 1024 / 1e6

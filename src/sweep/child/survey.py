@@ -79,6 +79,11 @@ def _probe_one(expression: str) -> bool:
         return False
 
 
+def node() -> dict[str, object]:
+    """What every row says of where it ran."""
+    return {"node": platform.node(), "hardware": hardware(), "versions": versions()}
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of every package in PACKAGES that is installed."""
     found = {"python": platform.python_version()}

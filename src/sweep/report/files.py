@@ -16,7 +16,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "seconds": ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total"),
     "latency_ms": ("p50", "p90", "p99", "mean", "std", "min", "max", "n", "p50_low", "p50_high"),
     "eager": ("p50_ms", "n"),
-    "speedup": ("value", "low", "high"),
+    "speedup": ("value", "low", "high", "break_even_calls"),
     "fidelity": ("rel_l2", "cosine", "max_abs", "top1_agreement", "inputs", "tolerance_class"),
     "engine": ("requested", "actual", "precision"),
     "memory_mb": ("rss_peak", "cuda_peak"),

@@ -22,7 +22,7 @@ _STYLES = {
     Status.SKIPPED: "dim",
     Status.CRASHED: "bold red",
 }
-_NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s"}
+_NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s", "pays off"}
 
 
 class Board:

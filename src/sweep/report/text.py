@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sweep.cell import Result, Status
 from sweep.report import matrix
 
-HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "note")
+HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "pays off", "note")
 
 
 def columns(row: Result) -> tuple[str, ...]:
@@ -19,6 +19,7 @@ def columns(row: Result) -> tuple[str, ...]:
         speedup(row),
         f"{error:.1e}" if error is not None else "–",
         f"{convert:.1f}" if convert is not None else "–",
+        pays_off(row),
         row.message,
     )
 
@@ -28,11 +29,21 @@ def verdict(row: Result) -> str:
 
 
 def speedup(row: Result) -> str:
-    """`1.42x`; in brackets where the row is not ok, so that nobody ships it."""
+    """`1.42x`, or `no diff. (1.01x)` where its interval holds 1; in brackets where the row is not ok."""
     if row.speedup is None:
         return "–"
     text = f"{row.speedup.value:.2f}x"
-    return text if row.status is Status.OK else f"({text})"
+    if row.status is not Status.OK:
+        return f"({text})"
+    return text if row.speedup.is_a_difference else f"no diff. ({text})"
+
+
+def pays_off(row: Result) -> str:
+    """After how many calls converting has paid for itself against eager; `never` where it is no faster."""
+    if row.speedup is None or row.status is not Status.OK or row.conversion == "EAGER":
+        return "–"
+    calls = row.speedup.break_even_calls
+    return f"{calls:,}" if calls is not None and row.speedup.is_a_difference else "never"
 
 
 def summary(rows: Sequence[Result]) -> str:

@@ -1,0 +1,182 @@
+"""Conversions that lie, and honest ones that look odd. Each gets the model, the honest conversion, and the input."""
+
+import copy
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import torch
+
+Forward = Callable[[torch.Tensor], Any]
+Honest = Callable[[], Forward]
+
+
+def returns_its_input(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: x.clone()
+
+
+def returns_zeros(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return torch.zeros_like
+
+
+def first_answer_for_ever(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    answer = model(data)
+    return lambda x: answer
+
+
+def right_for_its_own_input_only(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: model(x) if torch.equal(x, data) else model(x) * 1.01
+
+
+def silently_eager(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    forward: Forward = model.forward
+    return forward
+
+
+def converts_and_runs_eager(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    kept = copy.deepcopy(model)
+    honest()
+    forward: Forward = kept.forward
+    return forward
+
+
+def computes_in_bf16(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    half = copy.deepcopy(model).bfloat16()
+    return lambda x: half(x.bfloat16()).float()
+
+
+def computes_in_fp32(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: model(x.float()).half()
+
+
+def runs_elsewhere(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: model(x).to("meta")
+
+
+def nan_on_some_inputs(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: torch.where(x.sum() > data.sum(), torch.tensor(float("nan")), model(x))
+
+
+def wrong_in_one_row(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    def forward(x: torch.Tensor) -> Any:
+        y = model(x).clone()
+        y[1] *= 1.001
+        return y
+
+    return forward
+
+
+def drops_the_batch(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: model(x)[0]
+
+
+def permutes_the_classes(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    return lambda x: model(x).flip(-1)
+
+
+def changes_its_input(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    def forward(x: torch.Tensor) -> Any:
+        y = model(x)
+        x.zero_()
+        return y
+
+    return forward
+
+
+def wrong_after_100_calls(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    calls = [0]
+
+    def forward(x: torch.Tensor) -> Any:
+        calls[0] += 1
+        return model(x) if calls[0] <= 100 else model(x) * 1.01
+
+    return forward
+
+
+def sleeps_when_read(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    class Late(torch.Tensor):
+        def detach(self) -> torch.Tensor:
+            time.sleep(0.02)
+            return self.as_subclass(torch.Tensor).detach()
+
+    return lambda x: model(x).as_subclass(Late)
+
+
+def lazy_handle(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    class Handle:
+        def __init__(self, x: torch.Tensor) -> None:
+            self.x = x
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return model(self.x).detach().numpy()
+
+    return Handle
+
+
+def fills_its_output_later(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    def forward(x: torch.Tensor) -> Any:
+        output = torch.zeros(x.shape)
+        work = threading.Timer(0.005, lambda: output.copy_(model(x).detach()))
+        work.daemon = True
+        work.start()
+        return output
+
+    return forward
+
+
+def remembers_its_answers(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    answers: dict[bytes, Any] = {}
+
+    def forward(x: torch.Tensor) -> Any:
+        key = x.numpy().tobytes()
+        if key not in answers:
+            answers[key] = model(x)
+        return answers[key]
+
+    return forward
+
+
+def openvino_fails_inside(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    from openvino.frontend.pytorch.torchdynamo import backend
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("made to fail")
+
+    backend.Partitioner.make_partitions = fail
+    return honest()
+
+
+def openvino_fails_when_run(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    from openvino.frontend.pytorch.torchdynamo import execute
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("made to fail")
+
+    execute.openvino_compile = fail
+    return honest()
+
+
+def honest(model: Any, convert: Honest, data: torch.Tensor) -> Forward:
+    return convert()
+
+
+def honest_in_another_nest(model: Any, convert: Honest, data: torch.Tensor) -> Forward:
+    forward = convert()
+    return lambda x: {"logits": (forward(x),)}
+
+
+def honest_in_numpy(model: Any, convert: Honest, data: torch.Tensor) -> Forward:
+    forward = convert()
+    return lambda x: [numpy.asarray(forward(x))]
+
+
+def honest_in_one_buffer(model: Any, convert: Honest, data: torch.Tensor) -> Forward:
+    forward, buffer = convert(), torch.empty_like(data)
+    return lambda x: buffer.copy_(forward(x))
+
+
+LIES: dict[str, Callable[[Any, Honest, torch.Tensor], Forward]] = {
+    name: thing for name, thing in dict(globals()).items() if callable(thing) and name.islower() and name != "Any"
+}

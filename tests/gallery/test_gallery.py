@@ -1,0 +1,115 @@
+"""Conversions that lie are found out, through the real path; honest ones that look odd stay ok."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import isolate
+from sweep.cell import Cell, Model, Result, Tolerance
+
+HERE = str(Path(__file__).parent)
+SQUARE = Model(
+    name="square",
+    config={
+        "_target_": "torch.nn.Sequential",
+        "_args_": [
+            {"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 128},
+            {"_target_": "torch.nn.ReLU"},
+            {"_target_": "torch.nn.Linear", "in_features": 128, "out_features": 64},
+        ],
+        "input": {"shape": [64]},
+    },
+)
+TOLERANCE = {
+    "fp32": Tolerance(rel_l2=1e-4),
+    "fp16": Tolerance(rel_l2=1e-2),
+    "bf16": Tolerance(rel_l2=5e-2),
+    "int8": Tolerance(rel_l2=0.15),
+    "int4": Tolerance(),
+    "uncalibrated": Tolerance(),
+}
+
+
+@pytest.fixture
+def told(make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Result]:
+    def tell(lie: str, conversion: str) -> Result:
+        monkeypatch.setenv("LC_SWEEP_LIE", lie)
+        values: dict[str, Any] = {"model": SQUARE, "python_path": (HERE,), "tolerance": TOLERANCE, "batch_size": 4}
+        return isolate.run(make_cell(conversion=conversion, **values)).result
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("lie", "conversion", "reason", "said"),
+    [
+        ("returns_its_input", "EAGER", "engine", "ran nothing"),
+        ("returns_its_input", "OPTIMUM_QUANTO_WI4", "engine", "asked for quanto"),
+        ("returns_zeros", "EAGER", "output", "same output for inputs"),
+        ("first_answer_for_ever", "EAGER", "engine", "ran nothing"),
+        ("right_for_its_own_input_only", "EAGER", "output", "0.01 against eager"),
+        ("silently_eager", "COMPILE_INDUCTOR_DEFAULT", "engine", "asked for inductor, ran eager"),
+        ("silently_eager", "EXPORT+AOT_INDUCTOR", "engine", "asked for aot-inductor, ran eager"),
+        ("silently_eager", "EXPORT+EAGER", "engine", "asked for export, ran eager"),
+        ("silently_eager", "ONNX_CPU", "engine", "asked for onnxruntime, ran eager"),
+        ("silently_eager", "JIT_TRACE", "engine", "asked for torchscript, ran eager"),
+        ("silently_eager", "COMPILE_OPENVINO", "engine", "asked for openvino, ran eager"),
+        ("silently_eager", "OPTIMUM_QUANTO_WI8", "engine", "asked for quanto, ran eager"),
+        ("silently_eager", "EXPORT+AI8WI8_STATIC_QUANTIZED", "engine", "asked for pt2e-quantized, ran eager"),
+        ("silently_eager", "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED", "engine", "asked for fx-quantized, ran eager"),
+        ("converts_and_runs_eager", "ONNX_CPU", "engine", "asked for onnxruntime, ran eager"),
+        ("converts_and_runs_eager", "OPTIMUM_QUANTO_WI8", "engine", "asked for quanto, ran eager"),
+        ("converts_and_runs_eager", "COMPILE_OPENVINO", "engine", "asked for openvino, ran eager"),
+        ("computes_in_bf16", "EAGER", "engine", "computes in bf16, its label says fp32"),
+        ("computes_in_fp32", "FP16+EAGER", "engine", "computes in fp32, its label says fp16"),
+        ("runs_elsewhere", "EAGER", "device", "ran on cpu+meta"),
+        ("nan_on_some_inputs", "EAGER", "output", "not finite"),
+        ("wrong_in_one_row", "EAGER", "output", "0.001 against eager"),
+        ("drops_the_batch", "EAGER", "output", "shape [64], eager's is [4, 64]"),
+        ("permutes_the_classes", "EAGER", "output", "against eager"),
+        ("changes_its_input", "EAGER", "output", "changes its input"),
+        ("wrong_after_100_calls", "EAGER", "output", "0.01 against eager"),
+        ("sleeps_when_read", "EAGER", "output", "before its work is done"),
+        ("lazy_handle", "EAGER", "engine", "ran nothing"),
+        ("fills_its_output_later", "EAGER", "output", "same output for inputs"),
+        ("remembers_its_answers", "EAGER", "engine", "ran nothing"),
+        ("openvino_fails_inside", "COMPILE_OPENVINO", "engine", "asked for openvino, ran inductor"),
+        ("openvino_fails_when_run", "COMPILE_OPENVINO", "engine", "asked for openvino, ran eager"),
+    ],
+)
+def test_a_lie_is_found_out(
+    told: Callable[[str, str], Result], lie: str, conversion: str, reason: str, said: str
+) -> None:
+    row = told(lie, conversion)
+    assert (str(row.status), str(row.reason)) == ("mismatch", reason), row.message
+    assert said in row.message
+
+
+@pytest.mark.parametrize(
+    ("odd", "conversion", "said"),
+    [
+        ("honest", "EAGER", ""),
+        ("honest_in_another_nest", "EAGER", ""),
+        ("honest_in_numpy", "EAGER", ""),
+        ("honest_in_one_buffer", "EAGER", ""),
+        ("honest", "EXPORT+EAGER", ""),
+        ("honest", "JIT_TRACE", ""),
+        ("honest", "ONNX_CPU", ""),
+        ("honest", "COMPILE_OPENVINO", "computes in"),
+        ("honest", "FP16+EAGER", ""),
+        ("honest", "BF16+EAGER", ""),
+        ("honest", "OPTIMUM_QUANTO_WI8", ""),
+        ("honest", "OPTIMUM_QUANTO_AI8WI4", "judged on form only"),
+        ("honest", "EXPORT+AI8WI8_STATIC_QUANTIZED", ""),
+        ("honest", "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED", "judged on form only"),
+        ("silently_eager", "COMPILE_INDUCTOR_EAGER_FALLBACK", "ran eager"),  # its label allows it, and the row says it
+    ],
+)
+def test_what_is_honest_stays_ok(told: Callable[[str, str], Result], odd: str, conversion: str, said: str) -> None:
+    row = told(odd, conversion)
+    assert row.status == "ok", row.message
+    assert said in row.message
+    assert row.engine is not None
+    assert row.engine.actual in row.engine.requested.split(" or ")
