@@ -1,7 +1,7 @@
 # Sourced by the scripts beside it: makes .venv with the tested set of packages, once, and whenever that set changes.
 # ensure_environment EXTRAS     EXTRAS is empty, or [dev]
 
-root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+root=$(unset CDPATH && cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
 python="$root/.venv/bin/python"
 
 ensure_environment() {
@@ -11,9 +11,10 @@ ensure_environment() {
         flock 9
         [ -x "$python" ] && wanted_set | cmp -s - "$stamp" && return
         echo "sweep: installing the tested packages into $root/.venv (once, about a minute)" >&2
-        [ -x "$python" ] || "$(newest_python)" -m venv "$root/.venv"
-        # without hatchling beforehand pip would build in an environment that the constraints do not reach
-        "$python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" hatchling editables
+        "$python" -m pip --version >/dev/null 2>&1 || "$(newest_python)" -m venv --clear "$root/.venv"
+        # what builds packages comes first: in pip's own build environments the constraints would not hold
+        "$python" -m pip install --quiet --disable-pip-version-check -c "$root/constraints.txt" \
+            hatchling editables setuptools wheel
         "$python" -m pip install --quiet --disable-pip-version-check --no-build-isolation \
             -c "$root/constraints.txt" -e "$root$1"
         wanted_set >"$stamp"

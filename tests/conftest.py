@@ -90,7 +90,8 @@ def _marked_processes() -> dict[int, str]:
                 environment = (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if f"{MARK}={os.getpid()}".encode() in environment and "ray" not in command:
+            of_ray = any(mark in command for mark in ("ray::", "raylet", "gcs_server", "/ray/"))
+            if f"{MARK}={os.getpid()}".encode() in environment and not of_ray:
                 found[int(entry.name)] = command
     return found
 

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 
 from sweep.compose import compose
@@ -10,7 +11,11 @@ from sweep.errors import BadRequest, ExitCode, SweepError
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our dots must not end a sweep
     try:
         composed = compose(arguments)
         if composed is None:

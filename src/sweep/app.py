@@ -14,6 +14,14 @@ from sweep.settings import Settings
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
     """Answer every cell that the requests ask for. Raises SweepError if nothing could be run."""
+    folder = RunFolder(settings.run_dir)
+    try:
+        return _run(requests, settings, board, folder)
+    finally:
+        folder.discard_unused()
+
+
+def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder) -> ExitCode:
     dispatcher = dispatch.create(settings.dispatch, settings.address)
     inventory = dispatcher.inventory()
     cells = plan.expand(requests, inventory.modes)
@@ -26,8 +34,8 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         return ExitCode.COMPLETE
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
-    folder = RunFolder(settings.run_dir)
-    folder.start(cells, {"command": settings.command, "versions": inventory.versions, "hardware": inventory.hardware})
+    nodes = [{"name": inventory.node, "hardware": inventory.hardware}]
+    folder.start(cells, {"command": settings.command, "versions": inventory.versions, "nodes": nodes})
 
     interrupted = False
     outcomes = dispatcher.run(ready, board.started)

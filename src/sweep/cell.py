@@ -103,6 +103,16 @@ class Phase(StrEnum):
         return "warmup" if self is Phase.WARM_UP else self.value.replace("-", "_")
 
 
+SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total")
+"""The keys of a row's `seconds`."""
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """The first line of `text` that says something, without what a person cannot see: control and direction codes."""
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
+    return next(filter(None, lines), "")[:most]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mode:
     """One conversion as the installed alma registers it, with what it needs to run.

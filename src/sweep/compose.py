@@ -2,9 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,12 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter, ValidationError
 
-from sweep import registry
-from sweep.cell import Device, Limits, Measure, Model, Request, Rule, Tolerance
+from sweep import registry, request
+from sweep.cell import Device, Model, Request
 from sweep.errors import BadRequest
+from sweep.record import RunFolder
 from sweep.settings import Settings
-
-_COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
-_WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate"}
-_NOT_THE_MEANING = _WHOLE_SWEEP | {"limits", "hydra"}
-_OPTIONS = _COLUMNS | _WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
-_PRESET = {field.name for field in fields(Rule)}
 
 
 def conf_dir() -> Path:
@@ -48,17 +41,20 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
     def collect(config: DictConfig) -> None:
         try:
-            request, how = _read(config, arguments)
+            asked, how = _read(config, arguments)
         except BadRequest as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
         else:
-            requests.append(request)
+            requests.append(asked)
             settings.append(how)
 
     with _unknown_names_stand_in() as stand_in:
-        argv = _prepared(arguments)
+        argv = _prepared([argument.encode(errors="replace").decode() for argument in arguments])
+        known_missing: set[str] = set()
         while missing := _try(lambda: _run_hydra(collect, argv)):
-            _refuse_unless_replaceable(missing, problems)
+            name = str(missing.missing_cfg_file)
+            _refuse_unless_replaceable(missing, problems, again=name in known_missing)
+            known_missing.add(name)
             stand_in(missing)
             requests.clear()
             settings.clear()
@@ -67,8 +63,12 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
     if not requests:
         return None
     if len(set(settings)) > 1:
-        raise BadRequest(f"{', '.join(sorted(_WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
-    _refuse_if_nothing_is_known(requests)
+        raise BadRequest(f"{', '.join(sorted(request.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
+    try:
+        _refuse_if_nothing_is_known(requests)
+    except BadRequest:
+        RunFolder(settings[0].run_dir).discard_unused()
+        raise
     return requests, settings[0]
 
 
@@ -81,6 +81,8 @@ def _prepared(arguments: Sequence[str]) -> list[str]:
     given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
     if twice := sorted({key for key in given if given.count(key) > 1}):
         raise BadRequest(*(f"{key} is given more than once: use {key}=a,b to run each" for key in twice))
+    if outside := [str(o.input_line) for o in overrides if o.key_or_group in request.GROUPS and _leaves_its_group(o)]:
+        raise BadRequest(*(f"{line}: a name must not lead out of its group" for line in outside))
     lists = {
         line: f"conversion=[{line.partition('=')[2]}]"
         for override in overrides
@@ -92,6 +94,12 @@ def _prepared(arguments: Sequence[str]) -> list[str]:
     argv = [*rest, *(lists.get(override, override) for override in flags.overrides)]
     swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
     return [*argv, "--multirun"] if swept and not flags.multirun else argv
+
+
+def _leaves_its_group(override: Override) -> bool:
+    return any(
+        part.strip(" '\"").startswith(("/", "..")) for part in str(override.input_line).partition("=")[2].split(",")
+    )
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -125,8 +133,10 @@ def _try(action: Any) -> MissingConfigException | None:
         action()
     except MissingConfigException as error:
         return error
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise BadRequest(" ".join(_first_lines(error))) from error
+    except OSError as error:
+        raise BadRequest(f"cannot make the run folder: {error.strerror} ({error.filename})") from error
     return None
 
 
@@ -154,10 +164,10 @@ def _unknown_names_stand_in() -> Iterator[Any]:
             repository[group] = entries
 
 
-def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequence[str]) -> None:
+def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequence[str], *, again: bool) -> None:
     """A model or device without a config makes rows; any other config that is missing ends the request."""
     group, _, name = str(missing.missing_cfg_file).partition("/")
-    if group in {"model", "device"} and name and "/" not in name:
+    if group in {"model", "device"} and name and "/" not in name and not again:
         return
     options = list(missing.options or ())
     if not name:
@@ -168,9 +178,9 @@ def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequen
 
 
 def _refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
-    if any(request.model.known and request.device.known for request in requests):
+    if any(asked.model.known and asked.device.known for asked in requests):
         return
-    things = [thing for request in requests for thing in (request.model, request.device) if not thing.known]
+    things = [thing for asked in requests for thing in (asked.model, asked.device) if not thing.known]
     kinds = {Model: "model", Device: "device"}
     raise BadRequest(
         *dict.fromkeys(
@@ -183,105 +193,8 @@ def _refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
 
 def _read(config: DictConfig, arguments: Sequence[str]) -> tuple[Request, Settings]:
     about = HydraConfig.get()
-    choices: Mapping[str, Any] = about.runtime.choices
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise BadRequest(str(error).splitlines()[0]) from error
-    if not isinstance(plain.get("model"), dict):
-        raise BadRequest("which model? Name one with +model=NAME, such as +model=resnet")
-    unknown = [
-        *_unknown_keys(plain, _OPTIONS, ""),
-        *_unknown_keys(plain["measure"], {f.name for f in fields(Measure)}, "measure."),
-        *_unknown_keys(plain["limits"], {f.name for f in fields(Limits)}, "limits."),
-        *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
-        *_unknown_keys(plain["conversions"].get("rule", {}), _PRESET, "conversions.rule."),
-        *(
-            p
-            for name, node in plain["tolerance"].items()
-            for p in _unknown_keys(node, _TOLERANCE, f"tolerance.{name}.")
-        ),
-    ]
-    if unknown:
-        raise BadRequest(*unknown)
-    request = {
-        "model": _model(plain["model"], choices.get("model")),
-        "device": _device(plain["device"], choices["device"]),
-        "conversions": _conversions(plain),
-        "env": plain["isolate"]["env"],
-        "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
-        "overrides": _beside_the_columns(about.overrides.task),
-        **{key: plain[key] for key in ("batch_size", "threads", "seed", "cache", "measure", "limits", "tolerance")},
-    }
-    settings = {
-        "run_dir": about.runtime.output_dir,
-        "dispatch": plain["dispatch"]["name"],
-        "address": plain["dispatch"]["address"],
-        "command": tuple(arguments),
-        **{key: plain[key] for key in ("on_invalid", "fail_on", "dry_run")},
-    }
-    problems = []
-    try:
-        checked_request = TypeAdapter(Request).validate_python(request)
-    except ValidationError as error:
-        problems += _explained(error)
-    try:
-        checked_settings = TypeAdapter(Settings).validate_python(settings)
-    except ValidationError as error:
-        problems += _explained(error)
-    if problems:
-        raise BadRequest(*problems)
-    return checked_request, checked_settings
-
-
-_TOLERANCE = {field.name for field in fields(Tolerance)}
-
-
-def _unknown_keys(node: Any, known: set[str], prefix: str) -> list[str]:
-    if not isinstance(node, dict):
-        return [f"{prefix.rstrip('.')} must hold {', '.join(sorted(known))}"]
-    return [
-        f"unknown option {prefix}{key}{registry.did_you_mean(registry.near(str(key), sorted(known)))}"
-        for key in node
-        if key not in known
-    ]
-
-
-def _explained(error: ValidationError) -> list[str]:
-    return [
-        ": ".join(
-            filter(None, (".".join(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")))
-        )
-        for problem in error.errors()
-    ]
-
-
-def _model(node: dict[str, Any], choice: str | None) -> dict[str, Any]:
-    if "unknown_near" in node:
-        return {"name": choice, "known": False, "near": tuple(node["unknown_near"]), "config": {}}
-    if node.get("checkpoint"):
-        node["checkpoint"] = str(Path(node["checkpoint"]).expanduser().absolute())
-    return {"name": choice or str(node.get("_target_", "model")).rpartition(".")[2], "config": node}
-
-
-def _device(node: dict[str, Any], choice: str) -> dict[str, Any]:
-    if "unknown_near" in node:
-        return {"name": choice, "known": False, "near": tuple(node["unknown_near"])}
-    return {"name": choice, **node}
-
-
-def _conversions(plain: dict[str, Any]) -> Any:
-    names = plain["conversion"]
-    if names is not None:
-        return (names,) if isinstance(names, str) else names
-    preset = plain["conversions"]
-    if ("names" in preset) == ("rule" in preset):
-        raise BadRequest("a conversions preset holds either names or a rule")
-    return preset["names"] if "names" in preset else preset["rule"]
-
-
-def _beside_the_columns(task: Sequence[str]) -> dict[str, str]:
-    """Overrides that change a cell and have no column of their own."""
-    pairs = (override.lstrip("+~").partition("=") for override in task)
-    named = _COLUMNS | _NOT_THE_MEANING
-    return {key: value for key, _, value in pairs if key not in named and key.partition(".")[0] not in _NOT_THE_MEANING}
+    return request.read(plain, about.runtime.choices, about.overrides.task, about.runtime.output_dir, arguments)

@@ -28,7 +28,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
         names = registry.select(names, modes)
     meaning = {
         "model": request.model.config,
-        "device": request.device.name,
+        "device": [request.device.name, request.device.kind, request.device.gpus],
         "batch_size": request.batch_size,
         "threads": request.threads,
         "seed": request.seed,

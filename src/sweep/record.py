@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,15 @@ class RunFolder:
         except OSError as error:
             raise RunFolderTaken(f"cannot write to the run folder {self.path}: {error.strerror}") from error
 
+    def discard_unused(self) -> None:
+        """Take away what Hydra made for a sweep that never started, as far as it is empty."""
+        if self.request.exists() or not self.path.is_dir():
+            return
+        with suppress(OSError):
+            (self.path / "multirun.yaml").unlink(missing_ok=True)
+            for folder in (self.path, *self.path.parents[:2]):
+                folder.rmdir()
+
     def append(self, outcome: Outcome) -> Result:
         """Write a cell's files, then its row, synced; returns the row as written, with the paths of those files."""
         result = outcome.result
@@ -45,7 +55,7 @@ class RunFolder:
                 write_atomically(folder / name, text)
             where = f"cells/{result.id}"
             result = replace(result, log=f"{where}/cell.log", samples=f"{where}/samples.json")
-        with open(self.journal, "a") as journal:
+        with open(self.journal, "a", encoding="utf-8") as journal:
             journal.write(json.dumps(asdict(result)) + "\n")
             journal.flush()
             os.fsync(journal.fileno())
@@ -53,11 +63,11 @@ class RunFolder:
 
     def load(self) -> list[Result]:
         """Every row written, in the order they came."""
-        return [_RESULT.validate_json(line) for line in self.journal.read_text().splitlines()]
+        return [_RESULT.validate_json(line) for line in self.journal.read_text(encoding="utf-8").splitlines()]
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write aside, then rename: a reader sees the old file or the new one."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
+    aside.write_text(text, encoding="utf-8")
     aside.replace(path)

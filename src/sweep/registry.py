@@ -152,9 +152,12 @@ def _needs(name: str) -> tuple[str, ...]:
 def _precision(name: str, dtype: str) -> str:
     """What the label says the mode computes in; the name of its tolerance class.
 
-    Uncalibrated modes quantise activations with ranges that were never fitted to data.
+    Uncalibrated modes quantise activations with ranges that were never fitted to data, static ones with ranges
+    fitted to the one batch they were converted with.
     """
     found = set(tokens(name))
+    if {"EXPORT", "AI8WI8"} <= found:
+        return "int8_static"
     if "NATIVE" in found or ("QUANTO" in found and any(token.startswith("AI8") for token in found)):
         return "uncalibrated"
     for precision, marks in {

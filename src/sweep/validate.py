@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sweep import registry
-from sweep.cell import Cell, Mode, Reason, Result
+from sweep.cell import SECONDS, Cell, Mode, Reason, Result, one_line
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +18,7 @@ class Inventory:
     found: frozenset[str]
     devices: frozenset[str]
     versions: Mapping[str, str]
+    node: str
     hardware: str
     no_node: str = "run where there is one, or name a cluster that has one with dispatch.address=…"
 
@@ -55,12 +56,12 @@ def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
         message = f"alma registers {cell.conversion} but implements nothing of that name: leave it out"
         problems.append((Reason.UNIMPLEMENTED_CONVERSION, message))
     if not cell.model.known:
-        hint = registry.did_you_mean(cell.model.near)
+        hint = registry.did_you_mean(cell.model.near) or "; `python -m sweep --help` lists the shipped ones"
         problems.append((Reason.UNKNOWN_MODEL, f"unknown model {cell.model.name!r}{hint}"))
     else:
         problems += [(Reason.BAD_MODEL, f"model {cell.model.name!r}: {text}") for text in bad_model(cell.model.config)]
     if not cell.device.known:
-        hint = registry.did_you_mean(cell.device.near)
+        hint = registry.did_you_mean(cell.device.near) or "; `python -m sweep --help` lists the shipped ones"
         problems.append((Reason.UNKNOWN_DEVICE, f"unknown device {cell.device.name!r}{hint}"))
     return problems
 
@@ -104,7 +105,8 @@ def row(cell: Cell, reason: Reason, message: str) -> Result:
         batch_size=cell.batch_size,
         threads=cell.threads,
         overrides=cell.overrides,
+        seconds=dict.fromkeys(SECONDS),
         status=reason.status,
         reason=reason,
-        message=message,
+        message=one_line(message, 2000),
     )

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Mapping
 
 from sweep.cell import (
+    SECONDS,
     Cell,
     Comparison,
     Eager,
@@ -21,12 +22,12 @@ from sweep.cell import (
     Speedup,
     Status,
     Tolerance,
+    one_line,
 )
 
 _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
-
-SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total")
-"""The keys of a row's `seconds`."""
+_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
+"""On a CPU torch raises a plain RuntimeError that says so in words only."""
 
 
 def judge(cell: Cell, ending: Exit, evidence: Evidence) -> Result:
@@ -95,18 +96,12 @@ def _crash(ending: Exit, evidence: Evidence) -> tuple[Reason, str] | None:
 
 
 def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
-    said = f"{kind} in phase {ending.phase}: {_first_line(text) or 'no message'}"
-    if kind in _MEMORY_ERRORS:
-        return Reason.MEMORY, said
+    said = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
+    if kind in _MEMORY_ERRORS or any(mark in text for mark in _OUT_OF_MEMORY):
+        return Reason.MEMORY, f"{said}: make batch_size smaller, or run it where there is more"
     if ending.phase is Phase.BUILD:
-        return Reason.BAD_MODEL, said
-    return Reason.RAISED, said
-
-
-def _first_line(text: str) -> str:
-    """The first line that says something, of what a person can see: no control or direction codes."""
-    lines = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
-    return next(filter(None, lines), "")[:300]
+        return Reason.BAD_MODEL, f"{said}: correct the model's config or its code"
+    return Reason.RAISED, f"{said}: the log has the traceback"
 
 
 def _signal_name(number: int) -> str:
@@ -124,7 +119,10 @@ def _mismatch(cell: Cell, mode: Mode, evidence: Evidence) -> tuple[Reason, str] 
     if engine is None or comparison is None or evidence.converted is None or evidence.eager is None:
         return Reason.OUTPUT, "the report lacks its measurement or its comparison, so nothing is proved"
     if engine.actual is not None and engine.actual not in engine.requested.split(" or "):
-        return Reason.ENGINE, f"asked for {engine.requested}, ran {engine.actual}"
+        return (
+            Reason.ENGINE,
+            f"asked for {engine.requested}, ran {engine.actual}: its figures are not this conversion's",
+        )
     if comparison.problem:
         return Reason.OUTPUT, comparison.problem
     if not _precision_is_the_labels(mode, engine):
@@ -157,7 +155,8 @@ def _beyond(comparison: Comparison, name: str, tolerance: Tolerance | None) -> t
     if allowed is not None and (comparison.rel_l2 is None or not comparison.rel_l2 <= allowed):
         return (
             Reason.OUTPUT,
-            f"relative L2 error {_figure(comparison.rel_l2)} against eager, class {name} allows {_figure(allowed)}",
+            f"relative L2 error {_figure(comparison.rel_l2)} against eager, class {name} allows {_figure(allowed)}: "
+            f"do not ship it, or set tolerance.{name}.rel_l2 if that is near enough",
         )
     if tolerance.cosine is not None and (comparison.cosine is None or not comparison.cosine >= tolerance.cosine):
         return (

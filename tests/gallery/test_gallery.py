@@ -27,6 +27,7 @@ TOLERANCE = {
     "fp16": Tolerance(rel_l2=1e-2),
     "bf16": Tolerance(rel_l2=5e-2),
     "int8": Tolerance(rel_l2=0.15),
+    "int8_static": Tolerance(rel_l2=0.6),
     "int4": Tolerance(),
     "uncalibrated": Tolerance(),
 }

@@ -67,7 +67,7 @@ def test_one_conversion_can_be_written_plainly(written: str) -> None:
         ("gpu_all", Rule(runs_on="cuda")),
         ("fp32", Rule(precision=("fp32",))),
         ("reduced", Rule(precision=("fp16", "bf16"))),
-        ("quantized", Rule(precision=("int8", "int4", "int2", "fp8", "uncalibrated"))),
+        ("quantized", Rule(precision=("int8", "int8_static", "int4", "int2", "fp8", "uncalibrated"))),
     ],
 )
 def test_a_preset_is_a_rule(preset: str, rule: Rule) -> None:
@@ -124,6 +124,16 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         ([], ["which model? Name one with +model=NAME"]),
         (["+model=resnt"], ["unknown model 'resnt': did you mean resnet"]),
         (["+model=a/b"], ["unknown model 'a/b'"]),
+        (["+model=../device/cpu"], ["must not lead out of its group"]),
+        (["+model=mlp", "device=cpu,/etc"], ["must not lead out of its group"]),
+        (["+model=mlp", "device=cuda", "device.kind=cpu"], ["device=cuda is the cuda device"]),
+        (["+model=mlp", "+device.knd=cuda"], ["unknown option device.knd: did you mean kind"]),
+        (["+model=mlp", "+dispatch.adress=auto"], ["unknown option dispatch.adress: did you mean address"]),
+        (["+model=mlp", "+model.input.hgih=3"], ["unknown option model.input.hgih: did you mean high"]),
+        (["+model=mlp", "~seed"], ["seed is missing"]),
+        (["+model=mlp", "measure=null"], ["must be a string or a list"]),
+        (["+model=mlp", "isolate=null"], ["isolate must hold options"]),
+        (["+model=mlp", "hydra.run.dir=/proc/x"], ["cannot make the run folder"]),
         (["+model=resnt,mlpp"], ["unknown model 'resnt'", "unknown model 'mlpp'"]),
         (["+model=mlp", "device=tpu"], ["unknown device 'tpu'"]),
         (["model=mlp"], ["Could not override 'model'"]),
@@ -154,4 +164,11 @@ def test_a_bad_request_says_all_that_is_wrong(arguments: list[str], said: list[s
 
 def test_nothing_is_left_behind_by_a_bad_request(weird_path: Path) -> None:
     refused("+model=resnt")
-    assert not list(weird_path.rglob("sweep.json"))
+    refused("+model=resnt,resnot", "-m")
+    assert not list(weird_path.iterdir())
+
+
+def test_one_status_to_fail_on_needs_no_list_and_a_name_is_text() -> None:
+    (request,), settings = composed("+model=mlp", "fail_on=crashed", "conversion=123")
+    assert settings.fail_on == ("crashed",)
+    assert request.conversions == ("123",)

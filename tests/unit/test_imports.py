@@ -15,6 +15,7 @@ LAYERS = [
     {"isolate", "report.matrix"},
     {"inventory", "report.text"},
     {"dispatch", "dispatch.serial", "dispatch.ray", "report.files", "report.terminal", "report"},
+    {"request"},
     {"app", "compose", "modes"},
     {"__main__"},
 ]

@@ -41,11 +41,14 @@ def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> 
 
 @pytest.fixture
 def rows(make_cell: Callable[..., Cell]) -> list[Result]:
-    bad = replace(make_cell(conversion="OPENVINO", id="bad"), batch_size=1)
+    mlp = replace(make_cell().model, name="mlp")
+    bad = make_cell(conversion="OPENVINO", id="bad", batch_size=1, model=mlp)
     return [
         measured("slow", "EXPORT+EAGER", 0.5),
         measured("same", "EAGER", 1.03),
-        replace(validate.row(bad, Reason.UNKNOWN_CONVERSION, "did you mean [red]A|B[/red]?"), model="mlp"),
+        replace(
+            validate.row(bad, Reason.UNKNOWN_CONVERSION, "did you mean [red]A|B[/red]?"), model="mlp", threads=None
+        ),
         measured("fast", "ONNX_CPU", 2.0),
         measured("other", "EAGER", 0.98, model="resnet"),
         measured("wrong", "JIT_TRACE", 9.0, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off"),
@@ -85,6 +88,14 @@ def test_groups_are_what_may_be_compared_fastest_first_and_lies_after_truths(row
     assert groups == [
         ("mlp · cpu · batch 1", ["fast", "same", "slow", "wrong", "bad"]),
         ("resnet · cpu · batch 1", ["other"]),
+    ]
+
+
+def test_rows_of_other_threads_are_not_compared(rows: list[Result]) -> None:
+    grid = [rows[0], replace(rows[0], id="one", threads=1)]
+    assert [title for title, _ in matrix.groups(grid)] == [
+        "mlp · cpu · batch 1 · 2 threads",
+        "mlp · cpu · batch 1 · 1 thread",
     ]
 
 

@@ -71,7 +71,7 @@ def test_every_need_is_explained(modes: dict[str, Mode]) -> None:
 def test_every_mode_has_an_engine_and_a_precision(modes: dict[str, Mode]) -> None:
     engines = {mode.engine.removesuffix(" or eager") for mode in modes.values()}
     assert engines <= set(registry._ENGINE_BY_TOKEN.values())
-    known = {"fp32", "fp16", "bf16", "int8", "int4", "int2", "fp8", "uncalibrated"}
+    known = {"fp32", "fp16", "bf16", "int8", "int8_static", "int4", "int2", "fp8", "uncalibrated"}
     assert {mode.precision for mode in modes.values()} == known
 
 
@@ -88,7 +88,7 @@ def test_every_mode_has_an_engine_and_a_precision(modes: dict[str, Mode]) -> Non
         ("OPTIMUM_QUANTO_WI4", "int4", "quanto"),
         ("OPTIMUM_QUANTO_AI8WI8", "uncalibrated", "quanto"),
         ("OPTIMUM_QUANTO_Wf8E4M3N", "fp8", "quanto"),
-        ("EXPORT+AI8WI8_STATIC_QUANTIZED", "int8", "pt2e-quantized"),
+        ("EXPORT+AI8WI8_STATIC_QUANTIZED", "int8_static", "pt2e-quantized"),
         ("TORCHAO_QUANT_I4_WEIGHT_ONLY", "int4", "torchao"),
         ("OPTIMIM_QUANTO_Wf8E5M2+COMPILE_CUDAGRAPHS", "fp8", "cudagraphs"),
         ("NATIVE_FAKE_QUANTIZED_AI8WI8_STATIC", "uncalibrated", "fx-quantized"),
@@ -117,7 +117,7 @@ def test_a_preset_is_a_rule_over_the_registry(modes: dict[str, Mode], rule: Rule
 
 
 def test_the_presets_by_precision_leave_no_mode_out(modes: dict[str, Mode]) -> None:
-    quantized = ("int8", "int4", "int2", "fp8", "uncalibrated")
+    quantized = ("int8", "int8_static", "int4", "int2", "fp8", "uncalibrated")
     rules = Rule(precision=("fp32",)), Rule(precision=("fp16", "bf16")), Rule(precision=quantized)
     chosen = [name for rule in rules for name in registry.select(rule, modes)]
     assert sorted(chosen) == sorted(modes)

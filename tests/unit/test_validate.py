@@ -18,6 +18,7 @@ def cpu_host(modes: dict[str, Mode]) -> Inventory:
         found=frozenset(set(registry.REQUIREMENTS) - missing),
         devices=frozenset({"cpu"}),
         versions={},
+        node="here",
         hardware="a CPU",
     )
 

@@ -80,6 +80,17 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
             "crashed/memory",
             "MemoryError",
         ),
+        (
+            {"code": 1, "phase": Phase.BUILD},
+            {
+                "done": False,
+                "failure": Failure(
+                    type="RuntimeError", message="[x] DefaultCPUAllocator: can't allocate memory: 1", traceback=""
+                ),
+            },
+            "crashed/memory",
+            "make batch_size smaller",
+        ),
         ({}, {"device": "cuda"}, "mismatch/device", "ran on cuda"),
         ({}, {"device": None}, "mismatch/device", "None"),
         ({}, {"converted": None}, "mismatch/output", "lacks"),
@@ -193,4 +204,4 @@ def test_a_crash_keeps_what_was_measured_before_it(make_cell: Callable[..., Cell
 def test_control_codes_and_line_breaks_of_a_model_do_not_reach_the_message(make_cell: Callable[..., Cell]) -> None:
     failure = Failure(type="ValueError", message="\n \x1b[31mred\x07\u202e\nmore", traceback="")
     row = judged(make_cell(), {"code": 1, "phase": Phase.EAGER}, {"done": False, "failure": failure})
-    assert row.message == "ValueError in phase eager: [31mred"
+    assert row.message == "ValueError in phase eager: [31mred: the log has the traceback"

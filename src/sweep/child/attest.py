@@ -17,7 +17,7 @@ Outputs = list[list[torch.Tensor]]
 
 LAZY_SHARE = 0.5
 LAZY_SECONDS = 2e-4
-"""What is done outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
+"""Work outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
 
 
 def tensors(output: Any) -> list[torch.Tensor]:
@@ -35,6 +35,8 @@ def _plain(leaf: Any) -> torch.Tensor:
     if isinstance(leaf, torch.Tensor) and leaf.device.type == "meta":
         raise TypeError("the output is on the meta device, where tensors hold no values")
     tensor = (leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf)).detach()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
     if tensor.is_quantized or (type(tensor) is not torch.Tensor and hasattr(tensor, "dequantize")):
         tensor = tensor.dequantize()
     return tensor.to("cpu", torch.float64, copy=True)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from sweep.cell import Cell
 from sweep.child import compat
 
-RESERVED = {"_target_", "_args_", "input", "checkpoint"}
+RESERVED = {"input", "checkpoint"}
 """Keys of a model's config that are not arguments of its target."""
+
+_OF_HYDRA = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
 
 Forward = Callable[[torch.Tensor], Any]
 
@@ -22,8 +25,7 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> torch.nn.Mod
     Raises whatever its target raises; TypeError if that is no torch.nn.Module; RuntimeError if the
     checkpoint does not fit.
     """
-    arguments = {key: instantiate(value) for key, value in config.items() if key not in RESERVED}
-    model = _locate(config["_target_"])(*instantiate(config.get("_args_") or []), **arguments)
+    model = instantiate({key: value for key, value in config.items() if key not in RESERVED})
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"{config['_target_']} returned {type(model).__name__}, not a torch.nn.Module")
     if config.get("checkpoint"):
@@ -32,15 +34,16 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> torch.nn.Mod
 
 
 def instantiate(node: Any) -> Any:
-    """A config node as Python: every mapping with a `_target_` becomes the call it describes."""
+    """A config node as Python: every mapping with a `_target_` becomes the call it describes, as in Hydra."""
     if isinstance(node, list):
         return [instantiate(item) for item in node]
     if not isinstance(node, dict):
         return node
-    values = {key: instantiate(value) for key, value in node.items() if key not in {"_target_", "_args_"}}
+    values = {key: instantiate(value) for key, value in node.items() if key not in _OF_HYDRA}
     if "_target_" not in node:
         return values
-    return _locate(node["_target_"])(*instantiate(node.get("_args_") or []), **values)
+    target, positional = _locate(node["_target_"]), instantiate(node.get("_args_") or [])
+    return partial(target, *positional, **values) if node.get("_partial_") else target(*positional, **values)
 
 
 def _locate(path: str) -> Any:

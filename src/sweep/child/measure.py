@@ -45,7 +45,7 @@ class Timer:
             return float(started.elapsed_time(ended)) / 1e3
         began = perf_counter()
         call()
-        return max(perf_counter() - began - self.overhead, 0.0)
+        return max(perf_counter() - began - self.overhead, 1e-9)
 
 
 class Load:

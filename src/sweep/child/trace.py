@@ -13,11 +13,9 @@ _COMPUTE = ("conv", "linear", "addmm", "aten::mm", "bmm", "matmul", "attention",
 """Parts of the names of the operators that do a network's work; the rest moves, reshapes or adjusts."""
 
 _IDLE = {
-    f"aten::{name}"
-    for name in ("alias", "clone", "contiguous", "copy_", "detach", "empty", "empty_like", "empty_strided", "equal")
-} | {
-    f"aten::{name}"
-    for name in ("item", "lift_fresh", "resolve_conj", "resolve_neg", "select", "to", "_to_copy", "view")
+    *("aten::alias", "aten::clone", "aten::contiguous", "aten::copy_", "aten::detach", "aten::empty", "aten::equal"),
+    *("aten::empty_like", "aten::empty_strided", "aten::item", "aten::lift_fresh", "aten::resolve_conj"),
+    *("aten::resolve_neg", "aten::select", "aten::to", "aten::_to_copy", "aten::view"),
 }
 """Operators that only hand a tensor on, look at it or copy it: who runs no other has not run the model."""
 

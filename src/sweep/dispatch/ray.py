@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import ray
 from sweep import inventory, isolate, validate
-from sweep.cell import Cell, Outcome, Reason
+from sweep.cell import Cell, Outcome, Reason, one_line
 from sweep.errors import BadEnvironment
 from sweep.validate import Inventory
 
@@ -79,7 +79,7 @@ class RayDispatcher:
                         running[_submit(cell, node)] = (cell, node)
                         started(cell)
                 if not running:
-                    yield from (_lost(cell, "no node is left that could run it") for cell in waiting)
+                    yield from map(_unplaced, waiting)
                     return
                 done, _ = ray.wait(list(running), timeout=5)
                 for reference in done:
@@ -119,8 +119,17 @@ def _outcome(reference: Any, cell: Cell) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
     except RayError as error:
-        return _lost(cell, f"{type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        said = [line for line in (one_line(text) for text in str(error).splitlines()) if line]
+        return _lost(cell, f"{type(error).__name__}: {said[-1] if said else 'no message'}")
     return outcome
+
+
+def _unplaced(cell: Cell) -> Outcome:
+    if nodes := _nodes():
+        most = max(node.gpus for node in nodes)
+        message = f"needs {cell.device.gpus:g} GPUs on one node, the largest has {most:g}: ask for fewer, or add one"
+        return Outcome(result=validate.row(cell, Reason.NO_NODE, message))
+    return _lost(cell, "no node is left")
 
 
 def _lost(cell: Cell, why: str) -> Outcome:

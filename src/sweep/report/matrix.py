@@ -26,14 +26,17 @@ def tabulate(cells: Sequence[Cell], results: Sequence[Result]) -> list[Result]:
 
 def groups(rows: Sequence[Result]) -> list[tuple[str, list[Result]]]:
     """Rows that may be compared, under one title each; the fastest first, then what has no speed-up by status."""
+    several = len({row.threads for row in rows if row.threads is not None}) > 1
     by_title: dict[str, list[Result]] = {}
     for row in rows:
-        by_title.setdefault(_setting(row), []).append(row)
+        by_title.setdefault(_setting(row, with_threads=several), []).append(row)
     return [(title, sorted(group, key=_rank)) for title, group in by_title.items()]
 
 
-def _setting(row: Result) -> str:
+def _setting(row: Result, *, with_threads: bool) -> str:
     parts = [row.model, row.device, f"batch {row.batch_size}"]
+    if with_threads and row.threads is not None:  # a row that never ran has none, unless some were asked for
+        parts.append(f"{row.threads} threads" if row.threads > 1 else "1 thread")
     return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(row.overrides.items()))])
 
 

@@ -1,7 +1,10 @@
 """What a person sees while a sweep runs and when it is done; plain lines where no person is."""
 
+import os
+import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.cell import Cell, Result, Status
+from sweep.cell import Cell, Result, Status, one_line
 from sweep.report import matrix, text
 
 _STYLES = {
@@ -41,11 +44,13 @@ class Board:
     def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
         """Every cell with what would become of it."""
         why = {row.id: row for row in refused}
-        lines = table("cell", "conversion", "model", "device", "batch", "would be", "note")
+        lines = table("cell", "conversion", "model", "device", "batch", "threads", "would be", "note")
         for cell in cells:
             row = why.get(cell.id)
             verdict = Text(text.verdict(row), _STYLES[row.status]) if row else Text("run", "green")
-            line = (cell.id, cell.conversion, cell.model.name, cell.device.name, str(cell.batch_size))
+            threads = "all" if cell.threads is None else str(cell.threads)
+            named = (cell.id, cell.conversion, cell.model.name, cell.device.name, str(cell.batch_size), threads)
+            line = [one_line(name) for name in named]
             lines.add_row(*map(Text, line), verdict, Text(row.message if row else ""))
         self._console.print(lines)
         self._console.print(f"{self._total} cells planned: {self._to_run} would run, {len(refused)} would not.")
@@ -75,7 +80,7 @@ class Board:
             self._ran += 1
         line = Text(f"{self._ended:>{len(str(self._total))}}/{self._total} ")
         line.append(f"{text.verdict(row):<16} ", _STYLES[row.status])
-        line.append(f"{row.model} {row.conversion} {row.device}")
+        line.append(one_line(f"{row.model} {row.conversion} {row.device}"))
         if row.speedup:
             line.append(f"  {text.speedup(row)}", "bold" if row.status is Status.OK else "dim")
         if row.message:
@@ -104,29 +109,60 @@ class Board:
         return f", about {text.duration(left)} left"
 
     def show_matrix(self, rows: Sequence[Result], folder: Path) -> None:
-        """The matrix, a table for each model and device, and what to know about it."""
+        """The matrix, a table for each model and device, and what to know about it.
+
+        On a terminal a cell keeps to one line, and what there is to say of it stands below the table.
+        """
+        beside = not self._console.is_terminal
         for title, group in matrix.groups(rows):
             self._console.print()
             self._console.print(Text(title, "bold"))
-            lines = table(*text.HEADINGS)
+            lines = table(*text.HEADINGS[: None if beside else -1])
             for row in group:
-                style = _STYLES[row.status]
-                name, verdict, *figures = text.columns(row)
-                lines.add_row(Text(name), Text(verdict, style), *map(Text, figures))
+                name, verdict, *figures, note = text.columns(row)
+                cells = [*figures, note] if beside else figures
+                lines.add_row(Text(name), Text(verdict, _STYLES[row.status]), *map(Text, cells))
             self._console.print(lines)
+            if not beside:
+                self._notes(group)
         self._console.print(Text(text.summary(rows), "bold"))
         self._console.print(Text(text.floor(rows)))
         self._console.print(Text(f"Files: {folder}/ (matrix.md, matrix.csv, matrix.json, cells/<id>/cell.log)"))
+
+    def _notes(self, group: Sequence[Result]) -> None:
+        """Each thing that was said, once, with the conversions it was said of."""
+        said: dict[str, list[Result]] = {}
+        for row in group:
+            if row.message:
+                said.setdefault(row.message, []).append(row)
+        for message, about in said.items():
+            line = Text(" ")
+            line.append(", ".join(one_line(row.conversion) for row in about), _STYLES[about[0].status])
+            line.append(f": {message}")
+            self._console.print(line)
+        self._console.print()
 
 
 def table(*headings: str) -> Table:
     """An empty table of sweep's look."""
     lines = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
-        lines.add_column(heading, justify="right" if heading in _NUMERIC else "left", overflow="fold")
+        numeric = heading in _NUMERIC
+        lines.add_column(heading, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
     return lines
 
 
 def plain_unless_terminal(console: Console) -> Console:
     """`console` itself, or one without control codes and without a width to wrap at."""
-    return console if console.is_terminal else Console(file=console.file, highlight=False, no_color=True, width=1000)
+    if console.is_terminal:
+        return console
+    return Plain(file=console.file, highlight=False, no_color=True, width=10_000)
+
+
+class Plain(Console):
+    """Writes lines to a pipe; when nobody reads them any more it says no more, and the sweep goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.file = open(os.devnull, "w")  # noqa: SIM115 - it is the rest of this process's output
+        with suppress(OSError, ValueError):
+            os.dup2(self.file.fileno(), sys.stdout.fileno())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sweep.cell import Result, Status
+from sweep.cell import Result, Status, one_line
 from sweep.report import matrix
 
 HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "pays off", "note")
@@ -13,7 +13,7 @@ def columns(row: Result) -> tuple[str, ...]:
     latency, error = row.latency_ms, row.fidelity.rel_l2 if row.fidelity else None
     convert = row.seconds.get("convert")
     return (
-        row.conversion,
+        one_line(row.conversion),
         verdict(row),
         f"{latency.p50:.3f}" if latency else "–",
         speedup(row),
