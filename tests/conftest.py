@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ MARK = "LC_SWEEP_TESTS"  # LC_* reaches a cell, and all that it starts
 @pytest.fixture(scope="session", autouse=True)
 def mark_processes() -> None:
     os.environ[MARK] = str(os.getpid())
+    # a shell starts background jobs with SIGINT ignored, and so would be every process that tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _marked_processes() -> dict[int, str]:

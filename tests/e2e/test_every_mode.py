@@ -5,9 +5,12 @@ import pytest
 from tests.e2e.conftest import Ran, Sweep
 
 
+QUICKLY = ("measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
+
+
 @pytest.mark.slow
 def test_every_registered_mode_has_a_true_row(sweep: Sweep) -> None:
-    ran: Ran = sweep("+model=mlp", "conversions=all", "device=cpu", "batch_size=4", "measure.min_seconds=0.2")
+    ran: Ran = sweep("+model=mlp", "conversions=all", "device=cpu", "batch_size=4", *QUICKLY)
     assert ran.code == 0, ran.err
     rows = ran.rows
     assert len(rows) == 72
@@ -21,6 +24,11 @@ def test_every_registered_mode_has_a_true_row(sweep: Sweep) -> None:
     assert sum(row["latency_ms"] is not None for row in rows.values()) == 45
     assert all(row["message"] for name, row in rows.items() if name in cannot)
 
+    measured = [row for row in rows.values() if row["latency_ms"]]
+    assert all(row["engine"]["actual"] in row["engine"]["requested"].split(" or ") for row in measured)
+    assert all(row["engine"]["evidence"] for row in measured)
+    openvino = rows["COMPILE_OPENVINO"]
+    assert (openvino["engine"]["precision"] == "bf16") is ("computes in bf16" in openvino["message"])
     bf16 = rows["BF16+EAGER"]
     assert "bf16-eager-factory-called" in bf16["compat"]
     assert 1e-4 < bf16["fidelity"]["rel_l2"] < 2e-2  # unit roundoff of bf16 is 3.9e-3: it really ran, and in bf16

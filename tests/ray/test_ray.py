@@ -1,9 +1,9 @@
 """The same rows through a real Ray as one after the other, and a row for what Ray loses."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -91,8 +91,12 @@ def test_closing_early_ends_what_runs(local_ray: RayDispatcher, make_cell: Calla
         "input": {"shape": [8]},
     }
 
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if marker.exists():
+            raise KeyboardInterrupt
+
     def interrupt_when_it_hangs(_cell: Cell) -> None:
-        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT) if marker.exists() else None)
+        signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 
     outcomes = local_ray.run([make_cell(model=Model(name="m", config=config))], interrupt_when_it_hangs)

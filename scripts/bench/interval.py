@@ -1,0 +1,50 @@
+"""Does the interval of the median hold? Runs the same cells again and again, each time in a process of its own.
+
+For each cell it prints how many of the repeats' 95 % intervals hold the median of all repeats' medians, for the
+latency and for the speed-up, and how far apart the repeats came out.
+
+    .venv/bin/python scripts/bench/interval.py [REPEATS]
+"""
+
+import statistics
+import sys
+import tempfile
+
+from sweep import inventory, isolate, plan, validate
+from sweep.cell import Cell, Result
+from sweep.compose import compose
+
+CELLS = ("+model=mlp,resnet", "conversion=EAGER,ONNX_CPU")
+
+
+def main(repeats: int) -> None:
+    print(f"{repeats} repeats of each; an interval holds if the median of the repeats' medians lies in it")
+    print(f"{'cell':<24} {'latency holds':>14} {'speed-up holds':>15} {'spread of medians':>18} {'noisy rows':>11}")
+    for cell in _cells():
+        rows = [isolate.run(cell).result for _ in range(repeats)]
+        print(_line(cell, rows), flush=True)
+
+
+def _cells() -> list[Cell]:
+    with tempfile.TemporaryDirectory() as folder:
+        composed = compose([*CELLS, f"hydra.sweep.dir={folder}/run"])
+    assert composed is not None
+    here = inventory.local()
+    return validate.split(plan.expand(composed[0], here.modes), here)[0]
+
+
+def _line(cell: Cell, rows: list[Result]) -> str:
+    latencies = [row.latency_ms for row in rows if row.latency_ms]
+    speedups = [row.speedup for row in rows if row.speedup]
+    middle = statistics.median(latency.p50 for latency in latencies)
+    ratio = statistics.median(speedup.value for speedup in speedups)
+    holds = sum(latency.p50_low <= middle <= latency.p50_high for latency in latencies)
+    ratio_holds = sum(speedup.low <= ratio <= speedup.high for speedup in speedups)
+    spread = (max(latency.p50 for latency in latencies) - min(latency.p50 for latency in latencies)) / middle
+    noisy = sum("noisy" in row.message for row in rows)
+    name = f"{cell.model.name} {cell.conversion}"
+    return f"{name:<24} {f'{holds}/{len(rows)}':>14} {f'{ratio_holds}/{len(rows)}':>15} {spread:>18.1%} {noisy:>11}"
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
