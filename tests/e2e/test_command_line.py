@@ -42,7 +42,7 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
         assert row["speedup"]["value"] == pytest.approx(row["eager"]["p50_ms"] / row["latency_ms"]["p50"])
         assert all(seconds > 0 for seconds in row["seconds"].values()), row["seconds"]
         assert sum(row["seconds"].values()) - row["seconds"]["total"] <= row["seconds"]["total"]
-        assert row["memory_mb"]["rss_peak"] > 100
+        assert row["memory_mb"]["rss_peak"] > 10
         assert row["fidelity"]["inputs"] == 8
         assert row["versions"]["torch"]
         assert (ran.run / row["log"]).is_file()

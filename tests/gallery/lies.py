@@ -116,11 +116,24 @@ def lazy_handle(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
 
 
 def fills_its_output_later(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    due: list[tuple[torch.Tensor, torch.Tensor]] = []
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.005):
+            if due:
+                x, output = due.pop()
+                due.clear()
+                output.copy_(model(x).detach())
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    # a thread that computes while the interpreter goes away aborts the process, which would be another failure
+    threading._register_atexit(over.set)  # type: ignore[attr-defined]
+
     def forward(x: torch.Tensor) -> Any:
         output = torch.zeros(x.shape)
-        work = threading.Timer(0.005, lambda: output.copy_(model(x).detach()))
-        work.daemon = True
-        work.start()
+        due.append((x, output))
         return output
 
     return forward
