@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ def _prepared(arguments: Sequence[str]) -> list[str]:
     # Hydra's own parser wants all overrides on one side of the flags
     rest = [argument for argument in arguments if argument not in flags.overrides]
     argv = [*rest, *(lists.get(override, override) for override in flags.overrides)]
+    if not any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
+        # Hydra would look at the clock anew each time a grid is composed again
+        argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
     swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
     return [*argv, "--multirun"] if swept and not flags.multirun else argv
 

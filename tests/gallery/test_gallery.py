@@ -1,5 +1,7 @@
 """Conversions that lie are found out, through the real path; honest ones that look odd stay ok."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,17 @@ def test_what_is_honest_stays_ok(told: Callable[[str, str], Result], odd: str, c
     assert said in row.message
     assert row.engine is not None
     assert row.engine.actual in row.engine.requested.split(" or ")
+
+
+@pytest.mark.parametrize("conversion", ["EAGER", "COMPILE_OPENVINO"])
+def test_a_busy_machine_makes_no_liar_of_an_honest_conversion(
+    told: Callable[[str, str], Result], conversion: str
+) -> None:
+    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        row = told("honest", conversion)
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
+    assert row.status == "ok", row.message

@@ -98,18 +98,17 @@ class Reference:
 
 def unfinished(converted: Subject, eager: Subject) -> str | None:
     """What is wrong if reading an output takes so long, beside eager's, that its work was done only then."""
-    late = converted.reading - eager.reading
-    if late <= max(LAZY_SHARE * min(converted.samples), LAZY_SECONDS):
+    late = converted.reading - max(eager.reading, 0.0)
+    if late <= max(LAZY_SHARE * statistics.median(converted.samples), LAZY_SECONDS):
         return None
     return f"returns before its work is done: having its whole output takes {late * 1e3:.3g} ms beyond the timed call"
 
 
 def remembered(converted: Subject) -> str | None:
     """What is wrong if inputs never seen before take much longer than the one that was timed over and over."""
-    timed = statistics.median(converted.samples)
-    if converted.fresh <= timed + max(LAZY_SHARE * timed, LAZY_SECONDS):
+    if converted.fresh <= max(LAZY_SHARE * statistics.median(converted.samples), LAZY_SECONDS):
         return None
-    return f"remembers its answers: a new input takes at least {converted.fresh * 1e3:.3g} ms, the timed one less"
+    return f"remembers its answers: a new input takes {converted.fresh * 1e3:.3g} ms longer than the one that was timed"
 
 
 def _pairs(reference: Outputs, outputs: Outputs) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:

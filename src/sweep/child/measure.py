@@ -73,7 +73,11 @@ class Load:
 
 
 class Subject:
-    """A forward call and its input while they are measured: what was found, and how often it was called."""
+    """A forward call and its input while they are measured: what was found, and how often it was called.
+
+    `reading` and `fresh` are the least of differences between two calls in a row, so that a busy machine, which
+    only ever makes calls longer, does not make an honest conversion look late.
+    """
 
     def __init__(self, forward: Callable[[Any], Any], data: Any, timer: Timer, measure: Measure) -> None:
         self._forward, self._data, self._timer, self._measure = forward, data, timer, measure
@@ -151,9 +155,10 @@ class Subject:
         self.calls += len(samples)
 
     def call_fresh(self, data: Any) -> Any:
-        """Call with another input, and keep in `fresh` the least seconds that took; returns the output."""
-        outputs = []
-        self.fresh = min(self.fresh, self._timer.once(lambda: outputs.append(self._forward(data))))
+        """Call with another input and return the output; `fresh` is what that took beyond a call just before."""
+        outputs: list[Any] = []
+        known = self._timer.once(self.call)
+        self.fresh = min(self.fresh, self._timer.once(lambda: outputs.append(self._forward(data))) - known)
         return outputs[0]
 
     def wear_in(self) -> None:
@@ -163,9 +168,9 @@ class Subject:
             self.call()
 
     def read_whole(self, read: Callable[[Any], Any], times: int = 10) -> None:
-        """Find `reading`: the seconds it takes beyond a call, at the least, to have the whole output in hand."""
-        whole = min(self._timer.once(lambda: read(self.call())) for _ in range(times))
-        self.reading = whole - min(self.samples)
+        """Find `reading`: the seconds it takes beyond a call just before, at the least, to have the whole output."""
+        once = self._timer.once
+        self.reading = min(-once(self.call) + once(lambda: read(self.call())) for _ in range(times))
 
 
 def forget_peak() -> float:
