@@ -153,3 +153,11 @@ def test_a_row_tells_the_threads_it_ran_with(make_cell: MakeCell) -> None:
     everything = isolate.run(make_cell(threads=None)).result.threads
     assert everything is not None
     assert everything >= 1
+
+
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_a_warm_cell_finds_what_it_compiled_before_and_a_cold_one_nothing(make_cell: MakeCell, cache: str) -> None:
+    row = isolate.run(make_cell(conversion="COMPILE_INDUCTOR_DEFAULT", cache=cache)).result
+    assert row.status == "ok", row.message
+    assert row.engine is not None
+    assert (row.engine.evidence["cache_hits"] > 0) is (cache == "warm")

@@ -110,6 +110,7 @@ def _inductor(scene: Scene) -> Attested:
             "graphs_run": scene.trace.inductor_graphs,
             "graph_breaks": sum(counters["graph_break"].values()),
             "kernels_generated": metrics.generated_kernel_count,
+            "cache_hits": counters["inductor"]["fxgraph_cache_hit"] + counters["aot_autograd"]["autograd_cache_hit"],
         },
     )
 
