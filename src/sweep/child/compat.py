@@ -6,6 +6,7 @@ alone. `used` names the fixes that this process really went through.
 
 import importlib
 import importlib.util
+import inspect
 import shlex
 import sys
 from collections.abc import Callable
@@ -51,7 +52,7 @@ def before_conversion() -> None:
     _onnx_model_folder()
     _native_convert_device()
     _int4_weight_only()
-    _inductor_library_paths()
+    _library_paths()
 
 
 def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
@@ -178,9 +179,11 @@ def _int4_weight_only() -> None:
         api.int4_weight_only = _noted("int4-weight-only-renamed", api.Int4WeightOnlyConfig)  # type: ignore[attr-defined]
 
 
-def _inductor_library_paths() -> None:
-    """Inductor does not quote the library folders it hands to g++: a space in torch's own path breaks every link,
-    and before that the check for vector instructions, after which it would generate scalar code in silence.
+def _library_paths() -> None:
+    """torch does not quote its library folder when it has g++ link: a space in its path breaks every link.
+
+    Inductor fails so, and before that its check for vector instructions does, after which it would generate scalar
+    code in silence; quanto's int4 and int2 kernels, built as an extension at first use, fail too.
     """
     import torch
 
@@ -188,16 +191,21 @@ def _inductor_library_paths() -> None:
     if shlex.quote(folder) == folder:
         return
     from torch._inductor import cpp_builder
+    from torch.utils import cpp_extension
+
+    def quoted(flags: Callable[..., list[str]]) -> Callable[..., list[str]]:
+        def call(*args: Any, **kwargs: Any) -> list[str]:
+            return [flag.replace(folder, shlex.quote(folder)) for flag in flags(*args, **kwargs)]
+
+        return call
 
     options = cpp_builder.BuildOptionsBase(compiler="g++", libraries_dirs=[folder])
     line = cpp_builder.CppBuilder(name="probe", sources="probe.cpp", BuildOption=options).get_command_line()
-    if f"-L{shlex.quote(folder)}" in line:
-        return
-    unquoted = cpp_builder.BuildOptionsBase.get_libraries_dirs
-
-    def quoted(self: Any) -> list[str]:
-        return [shlex.quote(path) for path in unquoted(self)]
-
-    cpp_builder.BuildOptionsBase.get_libraries_dirs = _noted(  # type: ignore[method-assign]
-        "inductor-library-paths-quoted", quoted
-    )
+    if f"-L{shlex.quote(folder)}" not in line:
+        cpp_builder.BuildOptionsBase.get_libraries_dirs = _noted(  # type: ignore[method-assign]
+            "inductor-library-paths-quoted", quoted(cpp_builder.BuildOptionsBase.get_libraries_dirs)
+        )
+    prepare: Callable[..., list[str]] = cpp_extension._prepare_ldflags
+    switches = len(inspect.signature(prepare).parameters) - 1  # it gained one with almost every release
+    if f"-L{folder}" in prepare([], *[False] * switches):
+        cpp_extension._prepare_ldflags = _noted("extension-library-paths-quoted", quoted(prepare))
