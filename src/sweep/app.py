@@ -1,9 +1,9 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 from sweep import dispatch, plan, validate
+from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome, Reason, Request, Result, Status
 from sweep.errors import BadRequest, ExitCode
 from sweep.record import RunFolder
@@ -13,12 +13,13 @@ from sweep.settings import Settings
 
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
-    """Answer every cell that the requests ask for. Raises SweepError if nothing could be run."""
+    """Answer every cell that the requests ask for. Raises SweepError if nothing could be run, or not all be written."""
     folder = RunFolder(settings.run_dir)
     try:
         return _run(requests, settings, board, folder)
     finally:
         folder.discard_unused()
+        folder.release()
 
 
 def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder) -> ExitCode:
@@ -28,37 +29,44 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
     ready, refused = validate.split(cells, inventory)
-    board.planned(cells, refused)
     if settings.dry_run:
         board.show_plan(cells, refused)
         return ExitCode.COMPLETE
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
     nodes = [{"name": inventory.node, "hardware": inventory.hardware}]
-    folder.start(cells, {"command": settings.command, "versions": inventory.versions, "nodes": nodes})
+    about = {"command": settings.command, "versions": inventory.versions, "nodes": nodes}
+    if settings.resume:
+        done = {row.id for row in folder.resume(cells, about, settings.retry, anyway=settings.resume_anyway)}
+    else:
+        folder.start(cells, about)
+        done = set()
 
     interrupted = False
-    outcomes = dispatcher.run(ready, board.started)
+    backlog = Backlog([cell for cell in ready if cell.id not in done], settings.retries)
+    board.planned(len(cells), len(done), len(backlog))
+    outcomes = dispatcher.run(backlog, board.started)
     try:
         with board:
-            for outcome in chain(map(_refusal, refused), outcomes):
-                board.ended(folder.append(outcome))
+            for row in refused:
+                if row.id not in done:
+                    board.ended(folder.append(Outcome(result=row)))
+            for outcome in outcomes:
+                for told in backlog.ended(outcome):
+                    board.ended(folder.append(told))
     except KeyboardInterrupt:
         interrupted = True
         outcomes.close()
-        for outcome in _interrupted(cells, folder):
-            folder.append(outcome)
+        _record_interrupted(cells, folder)
 
     rows = matrix.tabulate(cells, folder.load())
-    files.write(folder.path, rows)
+    for name, text in files.made_from(rows).items():
+        folder.write(name, text)
     board.show_matrix(rows, folder.path)
     if interrupted:
+        board.show_how_to_resume(folder.path)
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED_ON if any(row.status in settings.fail_on for row in rows) else ExitCode.COMPLETE
-
-
-def _refusal(row: Result) -> Outcome:
-    return Outcome(result=row)
 
 
 def _refuse_invalid(refused: Sequence[Result]) -> None:
@@ -67,8 +75,9 @@ def _refuse_invalid(refused: Sequence[Result]) -> None:
         raise BadRequest(*dict.fromkeys(row.message for row in invalid))
 
 
-def _interrupted(cells: Sequence[Cell], folder: RunFolder) -> Iterator[Outcome]:
+def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> None:
     written = {row.id for row in folder.load()}
     for cell in cells:
         if cell.id not in written:
-            yield _refusal(validate.row(cell, Reason.INTERRUPTED, "the sweep was interrupted before it was done"))
+            row = validate.row(cell, Reason.INTERRUPTED, "the sweep was interrupted before it was done; resume it")
+            folder.append(Outcome(result=row))

@@ -170,6 +170,7 @@ class Measure:
     min_seconds: float = 1.0
     max_seconds: float = 5.0
     precision: float = 0.02
+    processes: int = 3
     verify_inputs: int = 8
     verify_after_calls: int = 128
 
@@ -177,13 +178,19 @@ class Measure:
         least: dict[str, float] = {"warmup_calls": 10, "min_samples": 30, "verify_inputs": 8, "verify_after_calls": 0}
         least |= dict.fromkeys(("max_warmup_seconds", "min_seconds", "max_seconds", "precision"), 0.0)
         problems = [f"measure.{name} must be at least {n}" for name, n in least.items() if getattr(self, name) < n]
+        if not 1 <= self.processes <= 20:
+            problems.append("measure.processes must be from 1 to 20")
         if problems:
             raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Deadlines in seconds, one per phase and one in all; `grace` is what lies between TERM and KILL."""
+    """Deadlines in seconds, one per phase and one in all; `grace` is what lies between TERM and KILL.
+
+    `memory` is how many MB (10^6 bytes) the processes of a cell may hold together, without mapped files; None is
+    90 % of what the machine has.
+    """
 
     start: float = 120
     build: float = 300
@@ -195,11 +202,12 @@ class Limits:
     verify: float = 600
     total: float = 3600
     grace: float = 5
+    memory: float | None = None
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"limits.{name} must be more than 0 seconds")
+        wrong = [name for name in self.__slots__ if getattr(self, name) is not None and not getattr(self, name) > 0]
+        if wrong:
+            raise ValueError("; ".join(f"limits.{name} must be more than 0" for name in wrong))
 
     def of(self, phase: Phase) -> float:
         seconds: float = getattr(self, phase.value.replace("-", "_"))
@@ -226,6 +234,7 @@ class Request:
     threads: int | None = None
     seed: int = 0
     cache: Literal["cold", "warm"] = "cold"
+    start: Literal["fork", "spawn"] = "fork"
     env: tuple[str, ...] = ()
     python_path: tuple[str, ...] = ()
     measure: Measure = Measure()
@@ -256,6 +265,7 @@ class Cell:
     threads: int | None
     seed: int
     cache: Literal["cold", "warm"]
+    start: Literal["fork", "spawn"]
     env: tuple[str, ...]
     python_path: tuple[str, ...]
     measure: Measure
@@ -267,21 +277,29 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exit:
-    """How a cell's process ended: `code` is a return code, negative for a signal; `timeout` names what ran out."""
+    """How a cell's process ended: `code` is a return code, negative for a signal.
+
+    `timeout` and `memory` say which limit it was ended for, `oom_killed` whether the kernel killed a process of this
+    machine meanwhile for want of memory, `strays` how many processes it left behind, which were ended too.
+    """
 
     code: int
     phase: Phase
     seconds: float
     timeout: str | None = None
+    memory: str | None = None
+    report_too_long: bool = False
+    oom_killed: bool = False
+    strays: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The exception a cell's process reported."""
+    """The exception a cell's process reported; `stack` is its traceback, outermost first."""
 
     type: str
     message: str
-    traceback: str
+    stack: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -338,7 +356,11 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latency:
-    """Milliseconds a call; `p50_low` and `p50_high` bound the median with at least 95 % confidence."""
+    """Milliseconds a call; `p50_low` and `p50_high` bound the median with 95 % confidence.
+
+    `processes` is how many fresh processes the `n` samples come from. From several, the interval covers how
+    processes differ; from one, only how well that process's median is known.
+    """
 
     p50: float
     p90: float
@@ -350,6 +372,7 @@ class Latency:
     n: int
     p50_low: float
     p50_high: float
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -360,7 +383,6 @@ class Sampled:
     other processes used meanwhile, 0 to 1.
     """
 
-    latency: Latency
     samples: tuple[float, ...]
     settled: bool
     load_by_others: float
@@ -388,8 +410,17 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One of a cell's processes: how it ended, what it had reported, and the first and the last it printed."""
+
+    ending: Exit
+    evidence: Evidence
+    log: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Eager:
-    """The unconverted model, timed in the same process just before."""
+    """The unconverted model, timed in the same processes just before."""
 
     p50_ms: float
     n: int
@@ -397,7 +428,7 @@ class Eager:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speedup:
-    """Eager's median over the conversion's, and the range that the medians' intervals allow.
+    """Eager's median over the conversion's, each of the same process, and its 95 % interval over the processes.
 
     `break_even_calls` is after how many calls the time spent on converting and on the first call has been won
     back against eager; None where it never is.
@@ -411,6 +442,19 @@ class Speedup:
     @property
     def is_a_difference(self) -> bool:
         return not self.low <= 1 <= self.high
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crash:
+    """What is known of a crash: the signal or the exception, where in Python it was, and the last it printed.
+
+    `stack` is outermost first: the exception's traceback, or what faulthandler printed on a signal.
+    """
+
+    signal: str | None
+    exception: str | None
+    stack: tuple[str, ...]
+    last_lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -437,6 +481,7 @@ class Result:
     fidelity: Fidelity | None = None
     engine: Engine | None = None
     memory_mb: Memory | None = None
+    crash: Crash | None = None
     node: str | None = None
     hardware: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

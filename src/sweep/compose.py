@@ -39,6 +39,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
     requests: list[Request] = []
     settings: list[Settings] = []
     problems: list[str] = []
+    arguments = _taken_up([argument.encode(errors="replace").decode() for argument in arguments])
 
     def collect(config: DictConfig) -> None:
         try:
@@ -50,7 +51,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
             settings.append(how)
 
     with _unknown_names_stand_in() as stand_in:
-        argv = _prepared([argument.encode(errors="replace").decode() for argument in arguments])
+        argv = _prepared(arguments)
         known_missing: set[str] = set()
         while missing := _try(lambda: _run_hydra(collect, argv)):
             name = str(missing.missing_cfg_file)
@@ -73,11 +74,43 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
     return requests, settings[0]
 
 
-def _prepared(arguments: Sequence[str]) -> list[str]:
-    """The arguments with conversions as one list, so that Hydra composes once for all, and -m if something is swept."""
+def _flags(arguments: Sequence[str]) -> Any:
     parser = get_args_parser()
     parser.prog = "python -m sweep"
-    flags = parser.parse_intermixed_args(list(arguments))
+    return parser.parse_intermixed_args(list(arguments))
+
+
+def _taken_up(arguments: list[str]) -> list[str]:
+    """With resume=FOLDER: the arguments with that folder, and what the sweep there asked if no model is named now."""
+    given = {override.key_or_group: override for override in _parse(_flags(arguments).overrides)}
+    resume = given.get("resume")
+    if resume is None or resume.value() is None:
+        return arguments
+    if "hydra.sweep.dir" in given:
+        raise BadRequest("resume names the run folder, so hydra.sweep.dir cannot name another")
+    text = str(resume.input_line).partition("=")[2]
+    if text == "last":
+        sweeps = sorted(Path("multirun").glob("*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
+        if not sweeps:
+            raise BadRequest("resume=last: there is no sweep under multirun/ here; name its folder with resume=FOLDER")
+        text = str(sweeps[-1].parent)
+        folder = sweeps[-1].parent
+    else:
+        folder = Path(str(resume.value()))
+    asked = RunFolder(folder).about()
+    stored: list[str] = []
+    if "model" not in given:
+        replaced = {*given, "resume", "resume_anyway", "retry", "hydra.sweep.dir"}
+        before = [str(argument) for argument in asked.get("command", [])]
+        overrides = _flags(before).overrides
+        stale = [o.input_line for o in _parse(overrides) if o.key_or_group in replaced]
+        stored = [argument for argument in before if argument not in stale]
+    return [*stored, *arguments, f"hydra.sweep.dir={text}"]
+
+
+def _prepared(arguments: Sequence[str]) -> list[str]:
+    """The arguments with conversions as one list, so that Hydra composes once for all, and -m if something is swept."""
+    flags = _flags(arguments)
     overrides = _parse(flags.overrides)
     given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
     if twice := sorted({key for key in given if given.count(key) > 1}):

@@ -30,7 +30,17 @@ class BadEnvironment(SweepError):
 
 
 class RunFolderTaken(SweepError):
-    """The run folder holds a sweep already, or cannot be written."""
+    """The run folder holds a sweep already, another sweep writes to it, or it cannot be written."""
+
+
+class RunFolderBroken(SweepError):
+    """What is in the run folder is not what sweep wrote there."""
+
+
+class RunFolderFull(SweepError):
+    """A row could not be written; those before it are, and the sweep can be resumed."""
+
+    exit_code = ExitCode.INTERRUPTED
 
 
 class Incomplete(SweepError):

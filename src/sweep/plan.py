@@ -47,6 +47,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
             threads=request.threads,
             seed=request.seed,
             cache=request.cache,
+            start=request.start,
             env=request.env,
             python_path=request.python_path,
             measure=request.measure,

@@ -1,17 +1,18 @@
 """The run folder: what was asked, one durable row a cell, and the files of every cell."""
 
+import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from sweep.cell import SCHEMA, Cell, Outcome, Result
-from sweep.errors import RunFolderTaken
+from sweep.cell import SCHEMA, Cell, Outcome, Reason, Result, Status
+from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
 
 _RESULT = TypeAdapter(Result)
 
@@ -23,51 +24,205 @@ class RunFolder:
         self.path = path
         self.request = path / "sweep.json"
         self.journal = path / "results.jsonl"
+        self._lock: int | None = None
+        self._earlier: Mapping[str, tuple[str, ...]] = {}
 
-    def start(self, cells: Sequence[Cell], about: dict[str, Any]) -> None:
+    def start(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         """Write the request and the plan. Raises RunFolderTaken if a sweep is there or nothing can be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._take()
             if self.request.exists() or self.journal.exists():
-                raise RunFolderTaken(f"{self.path} holds a sweep already: choose another with hydra.sweep.dir=…")
-            plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}
-            write_atomically(self.request, json.dumps(plan, indent=1))
+                raise RunFolderTaken(
+                    f"{self.path} holds a sweep already: resume={self.path} goes on with it, hydra.sweep.dir=… "
+                    "names another folder"
+                )
+            self._write_request(cells, about)
             self.journal.touch()
         except OSError as error:
             raise RunFolderTaken(f"cannot write to the run folder {self.path}: {error.strerror}") from error
+
+    def resume(
+        self, cells: Sequence[Cell], about: Mapping[str, Any], retry: Sequence[str], *, anyway: bool
+    ) -> list[Result]:
+        """Take up a sweep where it ended; returns the rows that stay.
+
+        Rows of interrupted cells, and those whose status or reason `retry` names, are taken away so that their
+        cells run again; all rows as they were are kept beside in `results-before-N.jsonl`. Raises BadRequest where
+        the plan or the versions changed, unless `anyway`; RunFolderTaken, RunFolderBroken.
+        """
+        try:
+            self._take()
+            before = self.about()
+            if not anyway and (changes := [*_plan_changes(before, cells), *_version_changes(before, about)]):
+                raise BadRequest(*changes)
+            rows = self.load()
+            stay = [row for row in rows if not _runs_again(row, retry, {cell.id for cell in cells})]
+            if len(stay) < len(rows):
+                number = len(list(self.path.glob("results-before-*.jsonl"))) + 1
+                write_atomically(self.path / f"results-before-{number}.jsonl", _lines(rows))
+            kept = {row.id for row in stay}
+            self._earlier = {row.id: row.attempts for row in rows if row.id not in kept}
+            self._write_request(cells, about)
+            write_atomically(self.journal, _lines(stay))
+        except OSError as error:
+            raise RunFolderTaken(f"cannot resume {self.path}: {error.strerror}") from error
+        return stay
+
+    def about(self) -> dict[str, Any]:
+        """What `sweep.json` says. Raises RunFolderBroken."""
+        try:
+            said = json.loads(self.request.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunFolderBroken(f"there is no sweep in {self.path}: it has no sweep.json") from error
+        except ValueError as error:
+            raise RunFolderBroken(f"{self.request} is not what sweep wrote: {error}") from error
+        if not isinstance(said, dict) or not isinstance(said.get("plan"), list) or said.get("schema") != SCHEMA:
+            raise RunFolderBroken(f"{self.request} is not what this version of sweep writes")
+        return said
 
     def discard_unused(self) -> None:
         """Take away what Hydra made for a sweep that never started, as far as it is empty."""
         if self.request.exists() or not self.path.is_dir():
             return
         with suppress(OSError):
-            (self.path / "multirun.yaml").unlink(missing_ok=True)
+            for left in ("multirun.yaml", ".lock"):
+                (self.path / left).unlink(missing_ok=True)
             for folder in (self.path, *self.path.parents[:2]):
                 folder.rmdir()
 
     def append(self, outcome: Outcome) -> Result:
-        """Write a cell's files, then its row, synced; returns the row as written, with the paths of those files."""
+        """Write a cell's files, then its row, synced; returns the row as written, with the paths of those files.
+
+        Raises RunFolderFull where there is no room; then nothing of the row is there.
+        """
         result = outcome.result
-        if outcome.files:
-            folder = self.path / "cells" / result.id
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, text in outcome.files.items():
-                write_atomically(folder / name, text)
-            where = f"cells/{result.id}"
-            result = replace(result, log=f"{where}/cell.log", samples=f"{where}/samples.json")
-        with open(self.journal, "a", encoding="utf-8") as journal:
-            journal.write(json.dumps(asdict(result)) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+        result = replace(result, attempts=(*self._earlier.get(result.id, ()), *result.attempts))
+        try:
+            if outcome.files:
+                folder = self.path / "cells" / result.id
+                folder.mkdir(parents=True, exist_ok=True)
+                for name, text in outcome.files.items():
+                    write_atomically(folder / name, text)
+                where = f"cells/{result.id}"
+                result = replace(result, log=f"{where}/cell.log", samples=f"{where}/samples.json")
+            self._append(_line(result))
+        except OSError as error:
+            raise self._full(error) from error
         return result
 
+    def write(self, name: str, text: str) -> None:
+        """Write a file that is made from the rows. Raises RunFolderFull."""
+        try:
+            write_atomically(self.path / name, text)
+        except OSError as error:
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> RunFolderFull:
+        return RunFolderFull(
+            f"cannot write to {self.path}: {error.strerror}. All rows so far are kept; make room, and go on with "
+            f"python -m sweep resume={self.path}"
+        )
+
+    def _append(self, line: str) -> None:
+        journal = os.open(self.journal, os.O_WRONLY | os.O_APPEND)
+        try:
+            size = os.fstat(journal).st_size
+            try:
+                data = line.encode()
+                while data:
+                    data = data[os.write(journal, data) :]
+                os.fsync(journal)
+            except BaseException:  # an interrupt, too, leaves a whole row or none
+                os.ftruncate(journal, size)
+                raise
+        finally:
+            os.close(journal)
+
     def load(self) -> list[Result]:
-        """Every row written, in the order they came."""
-        return [_RESULT.validate_json(line) for line in self.journal.read_text(encoding="utf-8").splitlines()]
+        """Every row written, in the order they came. What a killed sweep wrote of a last row is left out.
+
+        Raises RunFolderBroken for anything else that is no row.
+        """
+        text = self.journal.read_text(encoding="utf-8", errors="replace") if self.journal.exists() else ""
+        *lines, torn = text.split("\n")
+        rows = [self._row(number, line) for number, line in enumerate(lines, 1)]
+        if torn:
+            with suppress(ValidationError):  # whole but for its line's end
+                rows.append(_RESULT.validate_json(torn))
+        return rows
+
+    def _row(self, number: int, line: str) -> Result:
+        try:
+            return _RESULT.validate_json(line)
+        except ValidationError as error:
+            raise RunFolderBroken(f"line {number} of {self.journal} is no row: {error.errors()[0]['msg']}") from error
+
+    def _take(self) -> None:
+        """Keep other sweeps out until `release`. Raises RunFolderTaken."""
+        self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise RunFolderTaken(f"another sweep is writing to {self.path}: let it end, or end it") from error
+
+    def release(self) -> None:
+        """Let other sweeps in; a process that ends does so too."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _write_request(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
+        plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}
+        write_atomically(self.request, json.dumps(plan, indent=1))
+
+
+def _runs_again(row: Result, retry: Sequence[str], planned: set[str]) -> bool:
+    if row.id not in planned or row.reason is Reason.INTERRUPTED:
+        return True
+    # what was not tried because another cell crashed depends on that cell
+    return row.status in retry or row.reason in retry or (row.reason is Reason.EAGER_FAILS and Status.CRASHED in retry)
+
+
+def _plan_changes(before: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
+    old, new = dict.fromkeys(before["plan"]), dict.fromkeys(cell.id for cell in cells)
+    fewer, more = [id_ for id_ in old if id_ not in new], [id_ for id_ in new if id_ not in old]
+    if not fewer and not more:
+        return []
+    said = [f"{len(ids)} cells {how}, such as {ids[0]}" for ids, how in ((fewer, "fewer"), (more, "more")) if ids]
+    return [f"the plan changed: {', '.join(said)}; resume_anyway=true goes on with the new one"]
+
+
+def _version_changes(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    old, new = before.get("versions", {}), about.get("versions", {})
+    changed = [
+        f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    if not changed:
+        return []
+    return [f"versions changed, so rows would not compare: {', '.join(changed)}; resume_anyway=true mixes them"]
+
+
+def _line(row: Result) -> str:
+    return json.dumps(asdict(row)) + "\n"
+
+
+def _lines(rows: Sequence[Result]) -> str:
+    return "".join(map(_line, rows))
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one."""
+    """Write aside and synced, then rename: a reader sees the old file or the new one, also after a power cut."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

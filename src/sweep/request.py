@@ -13,7 +13,7 @@ from sweep.errors import BadRequest
 from sweep.settings import Settings
 
 _COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
-WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate"}
+WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resume", "resume_anyway", "retry"}
 """Options that hold for all cells of a sweep."""
 _NOT_THE_MEANING = WHOLE_SWEEP | {"limits", "hydra"}
 _OPTIONS = _COLUMNS | WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
@@ -33,12 +33,12 @@ def read(
         raise BadRequest("which model? Name one with +model=NAME, such as +model=resnet")
     if broken := [*_missing(plain), *_unknown(plain)]:
         raise BadRequest(*broken)
-    fail_on = plain["fail_on"]
     request = {
         "model": _model(plain["model"], choices.get("model")),
         "device": _device(plain["device"], choices["device"]),
         "conversions": _conversions(plain),
         "env": plain["isolate"]["env"],
+        "start": plain["isolate"]["start"],
         "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
         "overrides": _beside_the_columns(task),
         **{key: plain[key] for key in ("batch_size", "threads", "seed", "cache", "measure", "limits", "tolerance")},
@@ -48,8 +48,10 @@ def read(
         "dispatch": plain["dispatch"]["name"],
         "address": plain["dispatch"]["address"],
         "command": tuple(arguments),
-        "fail_on": [fail_on] if isinstance(fail_on, str) else fail_on,
-        **{key: plain[key] for key in ("on_invalid", "dry_run")},
+        "retries": plain["dispatch"]["retries"],
+        "resume": plain["resume"] is not None,
+        **{key: [plain[key]] if isinstance(plain[key], str) else plain[key] for key in ("fail_on", "retry")},
+        **{key: plain[key] for key in ("on_invalid", "dry_run", "resume_anyway")},
     }
     problems = []
     try:
@@ -81,8 +83,8 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
         *_unknown_keys(plain, _OPTIONS, ""),
         *_unknown_keys(plain["measure"], _names(Measure), "measure."),
         *_unknown_keys(plain["limits"], _names(Limits), "limits."),
-        *_unknown_keys(plain["dispatch"], {"name", "address"}, "dispatch."),
-        *_unknown_keys(plain["isolate"], {"env"}, "isolate."),
+        *_unknown_keys(plain["dispatch"], {"name", "address", "retries"}, "dispatch."),
+        *_unknown_keys(plain["isolate"], {"env", "start"}, "isolate."),
         *_unknown_keys(device, {"kind", "gpus"}, "device."),
         *_unknown_keys(given if isinstance(given, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),

@@ -1,9 +1,10 @@
 """From how a cell's process ended and what it reported, to its row."""
 
 import math
-import signal
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 
+from sweep import crash, stats
 from sweep.cell import (
     SECONDS,
     Cell,
@@ -11,32 +12,35 @@ from sweep.cell import (
     Eager,
     Engine,
     Evidence,
-    Exit,
     Fidelity,
-    Latency,
+    Memory,
     Mode,
-    Phase,
     Reason,
     Result,
     Sampled,
     Speedup,
     Status,
     Tolerance,
-    one_line,
+    Trial,
 )
 
-_MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
-_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
-"""On a CPU torch raises a plain RuntimeError that says so in words only."""
 
+def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
+    """The row of a cell that ran: `ok` only if every process ended well and all it reported proves the label.
 
-def judge(cell: Cell, ending: Exit, evidence: Evidence) -> Result:
-    """The row of a cell that ran: `ok` only if it ended well and everything it reported proves its label."""
+    Times, latencies and speed-ups are of all processes, so is the peak of memory; the rest is what the first said,
+    or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
+    """
     assert cell.mode is not None, "only cells with a mode are run"
-    problem = _crash(ending, evidence) or _mismatch(cell, cell.mode, evidence)
-    reason, message = problem or (None, "")
-    latency = evidence.converted.latency if evidence.converted else None
-    eager = evidence.eager.latency if evidence.eager else None
+    problems = [problem(cell, trial) for trial in trials]
+    number = next((number for number, found in enumerate(problems) if found), 0)
+    reason, message = problems[number] or (None, "")
+    if number:
+        message = f"process {number + 1} of {cell.measure.processes}: {message}"
+    ending, evidence = trials[number].ending, trials[number].evidence
+    measured = [(t.evidence.eager, t.evidence.converted) for t in trials if t.evidence.eager and t.evidence.converted]
+    latency = stats.latency(*(converted.samples for _, converted in measured)) if measured else None
+    eager = stats.latency(*(t.evidence.eager.samples for t in trials if t.evidence.eager)) if evidence.eager else None
     return Result(
         id=cell.id,
         model=cell.model.name,
@@ -47,68 +51,61 @@ def judge(cell: Cell, ending: Exit, evidence: Evidence) -> Result:
         overrides=cell.overrides,
         status=reason.status if reason else Status.OK,
         reason=reason,
-        message="; ".join(filter(None, (message, *_remarks(cell, cell.mode, evidence)))),
+        message="; ".join(filter(None, (message, *_remarks(cell, cell.mode, evidence), *_doubts(cell, measured)))),
         phase=ending.phase,
-        seconds={key: evidence.seconds.get(key) for key in SECONDS} | {"total": ending.seconds},
+        seconds={key: trials[0].evidence.seconds.get(key) for key in SECONDS}
+        | {"total": sum(trial.ending.seconds for trial in trials)},
         latency_ms=latency,
         throughput_per_s=cell.batch_size / latency.mean * 1e3 if latency else None,
         eager=Eager(p50_ms=eager.p50, n=eager.n) if eager else None,
-        speedup=speedup(eager, latency, evidence.seconds) if eager and latency else None,
+        speedup=speedup(measured, trials[0].evidence.seconds) if measured else None,
         fidelity=_fidelity(cell.mode, evidence.comparison, evidence.engine),
         engine=evidence.engine,
-        memory_mb=evidence.memory,
+        crash=crash.described(trials[number]) if reason and reason.status is Status.CRASHED else None,
+        memory_mb=_peak([t.evidence.memory for t in trials if t.evidence.memory]),
         node=evidence.node,
         hardware=evidence.hardware,
         versions=evidence.versions,
         compat=evidence.compat,
-        attempts=(f"1: {evidence.node or 'unknown node'}",),
+        attempts=(f"{reason or Status.OK} on {evidence.node or 'an unknown node'}",),
     )
 
 
-def speedup(eager: Latency, converted: Latency, seconds: Mapping[str, float]) -> Speedup:
-    """Eager's median over the conversion's; its range is that of the quotient of the two intervals."""
+def problem(cell: Cell, trial: Trial) -> tuple[Reason, str] | None:
+    """Why a process proves nothing of its cell's label, with a message; None where it proves all of it."""
+    assert cell.mode is not None, "only cells with a mode are run"
+    return crash.problem(trial) or _mismatch(cell, cell.mode, trial.evidence)
+
+
+def speedup(measured: Sequence[tuple[Sampled, Sampled]], seconds: Mapping[str, float]) -> Speedup:
+    """Eager's p50 over the conversion's; its range is the `stats.common_interval` of the processes' own quotients.
+
+    `measured` is eager and conversion of each process, whose own range is the quotient of its two intervals.
+    """
+    eager = stats.latency(*(eager.samples for eager, _ in measured))
+    converted = stats.latency(*(converted.samples for _, converted in measured))
+    value = eager.p50 / converted.p50
+    found, own = [], []
+    for before, after in measured:
+        found.append(statistics.median(before.samples) / statistics.median(after.samples))
+        (eager_low, eager_high), (low, high) = (stats.median_interval(s.samples) for s in (before, after))
+        own.append((eager_low / high, eager_high / low))
+    low, high = stats.common_interval(found, own)
     won_ms = eager.p50 - converted.p50
     spent_ms = (seconds.get("convert", 0.0) + seconds.get("first_call", 0.0)) * 1e3
     return Speedup(
-        value=eager.p50 / converted.p50,
-        low=eager.p50_low / converted.p50_high,
-        high=eager.p50_high / converted.p50_low,
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
         break_even_calls=math.ceil(spent_ms / won_ms) if won_ms > 0 else None,
     )
 
 
-def _crash(ending: Exit, evidence: Evidence) -> tuple[Reason, str] | None:
-    """How the process failed. A bad end overrides a good report; a deadline overrides the signal it sent."""
-    where = f"in phase {ending.phase}"
-    if ending.timeout:
-        return Reason.TIMEOUT, f"{ending.timeout} {where}: see the log, or raise that limit"
-    if ending.code < 0:
-        name = _signal_name(-ending.code)
-        hint = " (often the kernel's out-of-memory killer)" if -ending.code == signal.SIGKILL else ""
-        return Reason.SIGNAL, f"ended by {name}{hint} {where}: the log has the stack"
-    if evidence.failure and not evidence.done:
-        return _raised(ending, evidence.failure.type, evidence.failure.message)
-    if ending.code > 0:
-        return Reason.EXITED, f"exited with code {ending.code} {where}: see the log"
-    if not evidence.done:
-        return Reason.NO_REPORT, f"exited with code 0 {where} and without a report: something called exit early"
-    return None
-
-
-def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
-    said = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
-    if kind in _MEMORY_ERRORS or any(mark in text for mark in _OUT_OF_MEMORY):
-        return Reason.MEMORY, f"{said}: make batch_size smaller, or run it where there is more"
-    if ending.phase is Phase.BUILD:
-        return Reason.BAD_MODEL, f"{said}: correct the model's config or its code"
-    return Reason.RAISED, f"{said}: the log has the traceback"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def _peak(memories: Sequence[Memory]) -> Memory | None:
+    if not memories:
+        return None
+    on_cuda = [memory.cuda_peak for memory in memories if memory.cuda_peak is not None]
+    return Memory(rss_peak=max(memory.rss_peak for memory in memories), cuda_peak=max(on_cuda, default=None))
 
 
 def _mismatch(cell: Cell, mode: Mode, evidence: Evidence) -> tuple[Reason, str] | None:
@@ -191,23 +188,32 @@ def _remarks(cell: Cell, mode: Mode, evidence: Evidence) -> Iterator[str]:
         yield f"output judged on form only (class {tolerance_class(mode, engine)})"
     if comparison.noise > 0:
         yield f"eager disagrees with itself by {comparison.noise:.1g}"
-    yield from _doubts("eager ", evidence.eager, cell.measure.precision)
-    yield from _doubts("", evidence.converted, cell.measure.precision)
 
 
 QUIET = 0.05
 """The share of the CPUs that others may use while a measurement is called undisturbed."""
 
 
-def _doubts(whose: str, sampled: Sampled, precision: float) -> Iterator[str]:
-    latency = sampled.latency
-    wide = max(latency.p50_high / latency.p50, 2 - latency.p50_low / latency.p50) - 1
-    if not sampled.settled:
-        yield f"unstable: {whose}latency did not settle in warm-up"
-    if wide > precision:
-        yield f"unstable: {whose}median known to ±{wide:.1%} only"
-    if sampled.load_by_others > QUIET:
-        yield f"noisy: others used {sampled.load_by_others:.0%} of the CPUs during {whose or 'its '}samples"
+def _doubts(cell: Cell, measured: Sequence[tuple[Sampled, Sampled]]) -> Iterator[str]:
+    """What makes a measurement doubtful: in how many processes, and how much in the worst of them."""
+    for whose, sampled in (("eager ", [eager for eager, _ in measured]), ("", [other for _, other in measured])):
+        unsettled = sum(not s.settled for s in sampled)
+        widths = [stats.half_width(s.samples) for s in sampled]
+        wide = sum(width > cell.measure.precision for width in widths)
+        noisy = sum(s.load_by_others > QUIET for s in sampled)
+        if unsettled:
+            yield f"unstable: {whose}latency did not settle in warm-up{_share(unsettled, measured)}"
+        if wide:
+            yield f"unstable: {whose}median known to ±{max(widths):.1%} only{_share(wide, measured)}"
+        if noisy:
+            load = max(s.load_by_others for s in sampled)
+            yield (
+                f"noisy: others used {load:.0%} of the CPUs during {whose or 'its '}samples{_share(noisy, measured)}"
+            )
+
+
+def _share(count: int, of: Sequence[object]) -> str:
+    return "" if count == len(of) else f" in {count} of {len(of)} processes"
 
 
 def _fidelity(mode: Mode, comparison: Comparison | None, engine: Engine | None) -> Fidelity | None:

@@ -1,6 +1,5 @@
-"""One cell, from its description to its evidence: `python -m sweep.child DESCRIPTOR CELL.JSON PARENT [prime]`."""
+"""One cell, from its description to its evidence: `python -m sweep.child DESCRIPTOR PARENT CELL.JSON [prime]`."""
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -11,21 +10,24 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from sweep import reaper
 from sweep.cell import Cell, Failure, Phase
 from sweep.child.channel import Channel
 
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal this process gets when its parent dies."""
 
-
-def main(descriptor: int, cell_file: Path, parent: int, *, prime: bool) -> int:
+def main(descriptor: int, parent: int, cell_file: str, *flags: str) -> int:
     """Exit code 0 when all evidence was reported, 1 when an exception was; a crash reports nothing more."""
     channel = Channel(descriptor)
+    channel.enter(Phase.START)
     die_with(parent)
+    Path("/proc/self/oom_score_adj").write_text("1000")  # if the kernel must kill someone, then not the supervisor
     faulthandler.enable()
+    faulthandler.register(signal.SIGQUIT)  # what a supervisor sends before it ends what takes too long
     try:
-        run(TypeAdapter(Cell).validate_json(cell_file.read_bytes()), channel, prime=prime)
-    except Exception as error:
+        run(TypeAdapter(Cell).validate_json(Path(cell_file).read_bytes()), channel, prime="prime" in flags)
+    except SystemExit:
+        raise
+    except BaseException as error:
         traceback.print_exc()
         channel.tell(failure=asdict(failure(error)))
         return 1
@@ -35,15 +37,21 @@ def main(descriptor: int, cell_file: Path, parent: int, *, prime: bool) -> int:
 
 def die_with(parent: int) -> None:
     """Get KILL when the supervisor dies, and exit now if it already has."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    reaper.end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the supervisor is gone")
 
 
-def failure(error: Exception) -> Failure:
+def failure(error: BaseException) -> Failure:
     kind = type(error)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return Failure(type=name, message=str(error), traceback=traceback.format_exc())
+    try:
+        message = str(error)
+    except Exception:  # a model's exception may do anything when it is asked what it says
+        message = "(its message cannot be printed)"
+    frames = traceback.extract_tb(error.__traceback__)[-50:]
+    stack = tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
+    return Failure(type=name, message=message[:10_000], stack=stack)
 
 
 def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
@@ -65,7 +73,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
     channel.tell(**survey.node(), threads=thread_count, timer_overhead=timer.overhead)
 
     with channel.during(Phase.BUILD):
-        compat.before_import()
+        convert.prepare(cell.threads)
         memory_before = measure.forget_peak()
         torch.manual_seed(cell.seed)
         model = convert.build_model(cell.model.config, device)
@@ -86,7 +94,6 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
         forward = convert.convert(model, cell.mode.name, data, device)
         timer.wait()
     channel.tell(compat=compat.used())
-
     converted = measure.Subject(forward, data, timer, cell.measure)
     with torch.no_grad():
         with channel.during(Phase.FIRST_CALL):
@@ -105,13 +112,9 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
             converted.wear_in()
             comparison = reference.check(converted.call_fresh, lambda x: convert.cast(x, dtype))
             if comparison.problem is None:
-                converted.read_whole(attest.tensors)
-                comparison = replace(
-                    comparison, problem=attest.unfinished(converted, eager) or attest.remembered(converted)
-                )
-            channel.tell(comparison=asdict(comparison))
-            channel.tell(engine=asdict(witness.engine(forward, data, device)))
+                comparison = replace(comparison, problem=attest.late(converted, eager))
+            channel.tell(comparison=asdict(comparison), engine=asdict(witness.engine(forward, data, device)))
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), prime="prime" in sys.argv[4:]))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

@@ -34,10 +34,10 @@ def _plain(leaf: Any) -> torch.Tensor:
         raise TypeError(f"the output holds a {type(leaf).__name__}, which is no tensor, array or number")
     if isinstance(leaf, torch.Tensor) and leaf.device.type == "meta":
         raise TypeError("the output is on the meta device, where tensors hold no values")
-    tensor = (leaf if isinstance(leaf, torch.Tensor) else torch.as_tensor(leaf)).detach()
+    tensor = torch.as_tensor(leaf).detach()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
-    if tensor.is_quantized or (type(tensor) is not torch.Tensor and hasattr(tensor, "dequantize")):
+    if tensor.is_quantized or type(tensor) is not torch.Tensor:  # a subclass may keep its values in another form
         tensor = tensor.dequantize()
     return tensor.to("cpu", torch.float64, copy=True)
 
@@ -94,6 +94,12 @@ class Reference:
             noise=self.noise,
             problem=_deaf(self.outputs, outputs),
         )
+
+
+def late(converted: Subject, eager: Subject) -> str | None:
+    """What is wrong if work was put off until the output is read, or saved up from earlier calls."""
+    converted.read_whole(tensors)
+    return unfinished(converted, eager) or remembered(converted)
 
 
 def unfinished(converted: Subject, eager: Subject) -> str | None:

@@ -22,11 +22,15 @@ class Channel:
         """Send fields of `Evidence`; a mapping is merged into what was sent under its name before."""
         self._send({"evidence": evidence})
 
+    def enter(self, phase: Phase) -> None:
+        """Say which phase begins."""
+        self.phase = phase
+        self._send({"phase": phase})
+
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
         """Announce a phase, and tell its seconds when it ends without an exception."""
-        self.phase = phase
-        self._send({"phase": phase})
+        self.enter(phase)
         started = time.perf_counter()
         yield
         self.tell(seconds={phase.key: time.perf_counter() - started})

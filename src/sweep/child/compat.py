@@ -18,6 +18,8 @@ _TORCHVISION = "torchvision-operators-declared"
 _ONNX_FOLDER = "onnx-model-folder-made"
 _in_place: set[str] = set()
 _gone_through: set[str] = set()
+_declared: list[Any] = []
+"""torch.library.Library objects: what they declare ends with them."""
 
 
 def used() -> list[str]:
@@ -105,15 +107,12 @@ def _torchvision_operators() -> None:
         except OSError:
             continue
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    for name, schema in {
-        "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    }.items():
+    for name in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, name):
-            library.define(schema)  # type: ignore[no-untyped-call]
+            library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+            _declared.append(library)
             _in_place.add(_TORCHVISION)
-    globals()["_library"] = library  # the declarations end with the object
 
 
 def _moved_module(name: str, old: str, new: str) -> None:

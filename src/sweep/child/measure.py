@@ -5,7 +5,6 @@ import math
 import os
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter  # bound now: whatever a conversion does to the module `time`, this clock stays
@@ -13,8 +12,11 @@ from typing import Any
 
 import torch
 
+from sweep import stats
 from sweep.cell import Measure, Memory
-from sweep.child import stats
+
+MOST_SAMPLES = 500_000
+"""Of what takes less than a microsecond a second has more; its median is long known, and they must be reported."""
 
 
 class Timer:
@@ -91,7 +93,6 @@ class Subject:
     def evidence(self) -> dict[str, Any]:
         """The fields of `cell.Sampled`."""
         return {
-            "latency": asdict(stats.latency(self.samples)),
             "samples": self.samples,
             "settled": self.settled,
             "load_by_others": self.load_by_others,
@@ -129,9 +130,10 @@ class Subject:
     def sample(self) -> None:
         """Take `samples`: seconds of each call, in order.
 
-        At least `min_samples`, for at least `min_seconds`, until the median's 95 % interval is within
-        `precision` of it or `max_seconds` are over. Looked at after every half as many samples more, so that
-        looking often does not stop it early. The garbage collector is off: its pauses are nobody's latency.
+        At least `min_samples`, for at least `min_seconds`, until the median's 95 % interval is within `precision`
+        of it, `max_seconds` are over, or there are MOST_SAMPLES. The interval is looked at only after every half
+        as many samples more, so that looking often does not stop it early. The garbage collector is off: its
+        pauses are nobody's latency.
         """
         samples, once, call = self.samples, self._timer.once, partial(self._forward, self._data)
         gc.collect()
@@ -143,6 +145,8 @@ class Subject:
             look = self._measure.min_samples
             while True:
                 samples.append(once(call))
+                if len(samples) >= MOST_SAMPLES:
+                    break
                 elapsed = perf_counter() - began
                 if len(samples) < look or elapsed < self._measure.min_seconds:
                     continue

@@ -8,7 +8,6 @@ def pin(threads: int | None) -> int:
     """Hold this process to `threads` threads on as many CPUs, or to nothing for None; returns how many torch uses.
 
     Call before anything that makes a pool of threads. OpenVINO and torch keep to the CPUs of the process.
-    ONNX Runtime counts the machine's instead and moves its threads there, so it is told the number.
     """
     if threads is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -16,11 +15,14 @@ def pin(threads: int | None) -> int:
 
     if threads is not None:
         torch.set_num_threads(threads)
-        _pin_onnxruntime(threads)
     return torch.get_num_threads()
 
 
-def _pin_onnxruntime(threads: int) -> None:
+def pin_onnxruntime(threads: int) -> None:
+    """Tell ONNX Runtime the number: it counts the machine's CPUs and moves its threads there, whatever is allowed.
+
+    Importing it starts a thread of its own (1.32 has a telemetry client), so call no earlier than it is needed.
+    """
     import onnxruntime
 
     session_class = onnxruntime.InferenceSession

@@ -1,8 +1,9 @@
 """Carries ready cells to where they run, and their outcomes back."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Protocol
 
+from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome
 from sweep.validate import Inventory
 
@@ -11,10 +12,11 @@ class Dispatcher(Protocol):
     def inventory(self) -> Inventory:
         """What the nodes that cells can be sent to have."""
 
-    def run(self, cells: Sequence[Cell], started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
-        """An outcome for each cell, as it comes; never raises for what a cell or its node does.
+    def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
+        """Take cells from the backlog until it is empty: an outcome for each, as it comes.
 
-        `started` is called when a cell goes out. Closing the iterator ends what still runs.
+        Never raises for what a cell or its node does. The backlog may change with every outcome. `started` is
+        called when a cell goes out. Closing the iterator ends what still runs.
         """
 
 

@@ -5,16 +5,14 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from sweep.cell import SCHEMA, Result
-from sweep.record import write_atomically
 from sweep.report import matrix, text
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "seconds": ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total"),
-    "latency_ms": ("p50", "p90", "p99", "mean", "std", "min", "max", "n", "p50_low", "p50_high"),
+    "latency_ms": ("p50", "p90", "p99", "mean", "std", "min", "max", "n", "p50_low", "p50_high", "processes"),
     "eager": ("p50_ms", "n"),
     "speedup": ("value", "low", "high", "break_even_calls"),
     "fidelity": ("rel_l2", "cosine", "max_abs", "top1_agreement", "inputs", "tolerance_class"),
@@ -23,11 +21,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def write(folder: Path, rows: Sequence[Result]) -> None:
-    """Write all three into the run folder, each at once."""
-    write_atomically(folder / "matrix.csv", as_csv(rows))
-    write_atomically(folder / "matrix.md", as_markdown(rows))
-    write_atomically(folder / "matrix.json", as_json(rows))
+def made_from(rows: Sequence[Result]) -> dict[str, str]:
+    """The text of each file by its name."""
+    return {"matrix.csv": as_csv(rows), "matrix.md": as_markdown(rows), "matrix.json": as_json(rows)}
 
 
 def as_csv(rows: Sequence[Result]) -> str:

@@ -38,8 +38,8 @@ class Board:
         self._began = time.monotonic()
         self._live: Live | None = None
 
-    def planned(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
-        self._total, self._to_run = len(cells), len(cells) - len(refused)
+    def planned(self, total: int, done: int, to_run: int) -> None:
+        self._total, self._ended, self._to_run = total, done, to_run
 
     def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
         """Every cell with what would become of it."""
@@ -53,11 +53,13 @@ class Board:
             line = [one_line(name) for name in named]
             lines.add_row(*map(Text, line), verdict, Text(row.message if row else ""))
         self._console.print(lines)
-        self._console.print(f"{self._total} cells planned: {self._to_run} would run, {len(refused)} would not.")
+        would = len(cells) - len(refused)
+        self._console.print(f"{len(cells)} cells planned: {would} would run, {len(refused)} would not.")
 
     def __enter__(self) -> "Board":
         self._began = time.monotonic()
-        self._say(f"{self._total} cells planned, {self._to_run} to run")
+        done = f", {self._ended} done before" if self._ended else ""
+        self._say(f"{self._total} cells planned{done}, {self._to_run} to run")
         if self._console.is_terminal:
             self._live = Live(get_renderable=self._now, console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
@@ -128,6 +130,14 @@ class Board:
         self._console.print(Text(text.summary(rows), "bold"))
         self._console.print(Text(text.floor(rows)))
         self._console.print(Text(f"Files: {folder}/ (matrix.md, matrix.csv, matrix.json, cells/<id>/cell.log)"))
+
+        for row in rows:
+            if row.log and row.status is not Status.OK:
+                again = Text(f"Again: {text.rerun_command(str(folder), row)}", "dim")
+                self._console.print(again, soft_wrap=True)
+
+    def show_how_to_resume(self, folder: Path) -> None:
+        self._console.print(Text(f"Go on with: {text.resume_command(str(folder))}"), soft_wrap=True)
 
     def _notes(self, group: Sequence[Result]) -> None:
         """Each thing that was said, once, with the conversions it was said of."""

@@ -1,5 +1,7 @@
 """A row and a matrix in words, the same for the terminal and for Markdown."""
 
+import re
+import shlex
 from collections.abc import Sequence
 
 from sweep.cell import Result, Status, one_line
@@ -66,3 +68,17 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def resume_command(folder: str) -> str:
+    """What to type in a shell to go on with the sweep in a run folder."""
+    name = folder
+    if not re.fullmatch(r"[\w/.+-]+", name):  # Hydra's own grammar wants other names in quotes
+        escaped = re.sub(r"(\\*)'", r"\1\1\\'", name)
+        name = f"'{escaped}'"
+    return f"python -m sweep {shlex.quote(f'resume={name}')}"
+
+
+def rerun_command(folder: str, row: Result) -> str:
+    """What to type in a shell to run one cell of a run folder again in the foreground."""
+    return f"python -m sweep.rerun {shlex.quote(f'{folder}/cells/{row.id}')}"

@@ -1,0 +1,80 @@
+"""From how a process ended and what it printed, to how it crashed."""
+
+import re
+import signal
+
+from sweep.cell import Crash, Exit, Phase, Reason, Trial, one_line
+
+_MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
+_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
+"""On a CPU torch raises a plain RuntimeError that says so in words only."""
+
+_FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
+"""A line of a stack as faulthandler prints it."""
+
+
+def problem(trial: Trial) -> tuple[Reason, str] | None:
+    """How a process failed, with a message; None if it ended well.
+
+    A bad end overrides a good report; what it was ended for overrides the signal for it.
+    """
+    ending, evidence = trial.ending, trial.evidence
+    where = f"in phase {ending.phase}"
+    if ended := _was_ended(ending, where):
+        return ended
+    if ending.code < 0:
+        return Reason.SIGNAL, f"ended by {_signal_name(-ending.code)} {where}: see the log"
+    if evidence.failure and not evidence.done:
+        return _raised(ending, evidence.failure.type, evidence.failure.message)
+    if ending.code > 0:
+        return Reason.EXITED, f"exited with code {ending.code} {where}: see the log"
+    if not evidence.done:
+        return Reason.NO_REPORT, f"exited with code 0 {where} and without a report: something called exit early"
+    return None
+
+
+def _was_ended(ending: Exit, where: str) -> tuple[Reason, str] | None:
+    """What a supervisor, or the kernel, ended it for."""
+    if ending.memory:
+        return Reason.MEMORY, f"{ending.memory}, {where}: make batch_size smaller, or raise that limit"
+    if ending.report_too_long:
+        return Reason.NO_REPORT, f"reported more than a cell has to say {where}, and was ended"
+    if ending.timeout:
+        return Reason.TIMEOUT, f"{ending.timeout} {where}: see the log, or raise that limit"
+    if ending.oom_killed and ending.code == -signal.SIGKILL:
+        return Reason.MEMORY, f"killed by the kernel for want of memory {where}: make batch_size smaller"
+    return None
+
+
+def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
+    said = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
+    if kind in _MEMORY_ERRORS or any(mark in text for mark in _OUT_OF_MEMORY):
+        return Reason.MEMORY, f"{said}: make batch_size smaller, or run it where there is more"
+    if ending.phase is Phase.BUILD:
+        return Reason.BAD_MODEL, f"{said}: correct the model's config or its code"
+    return Reason.RAISED, f"{said}: the log has the traceback"
+
+
+def described(trial: Trial) -> Crash:
+    """What is known of the crash of a process that did not end well."""
+    failure = trial.evidence.failure
+    return Crash(
+        signal=_signal_name(-trial.ending.code) if trial.ending.code < 0 else None,
+        exception=failure.type if failure else None,
+        stack=failure.stack if failure else _dumped(trial.log),
+        last_lines=tuple(filter(None, (one_line(line) for line in trial.log[-20_000:].splitlines())))[-20:],
+    )
+
+
+def _dumped(log: str) -> tuple[str, ...]:
+    """The last stack that faulthandler printed of the thread at work, outermost first."""
+    _, found, stack = log.rpartition("Current thread 0x")
+    frames = _FRAME.findall(stack.partition("\n\n")[0]) if found else []
+    return tuple(one_line(f"{file}:{line} in {name}") for file, line, name in reversed(frames))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

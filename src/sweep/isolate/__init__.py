@@ -1,0 +1,176 @@
+"""Runs a cell in processes of its own: folders, caches, environment, and what becomes of how they ended."""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from sweep import validate, verdict
+from sweep.cell import Cell, Evidence, Exit, Limits, Outcome, Reason, Trial, one_line
+from sweep.errors import BadEnvironment
+from sweep.isolate.process import Echo, Watch
+from sweep.isolate.zygote import NotBegun, ZygoteLost, close, zygote
+
+__all__ = ["close", "run", "survey"]
+
+ENVIRONMENT = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HF_HOME", "TORCH_HOME"),
+)
+"""Variables a cell may see besides LC_*; `isolate.env` adds to them. The rest, secrets among it, stays outside."""
+
+
+def run(cell: Cell, echo: Echo | None = None) -> Outcome:
+    """The row of a cell and the files of its folder. Never raises for anything the cell does.
+
+    What the cell prints is given to `echo` as it comes.
+    """
+    trials: list[Trial] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch:
+            room = _Room(cell, Path(scratch), echo)
+            if cell.cache == "warm":
+                room.trial("prime")
+            while len(trials) < cell.measure.processes:
+                trials.append(room.trial())
+                if verdict.problem(cell, trials[-1]):
+                    break
+    except ZygoteLost:
+        close()
+        return _lost(cell, "the process that starts cells was killed")
+    except (OSError, BadEnvironment) as error:
+        return _lost(cell, f"no process could be made for it: {one_line(str(error))}")
+    try:
+        result = verdict.judge(cell, trials)
+    except (ValueError, ArithmeticError):  # figures that nothing honest reports
+        result = verdict.judge(cell, [replace(trial, evidence=Evidence()) for trial in trials])
+    return Outcome(
+        result=result,
+        files={
+            "cell.json": _described(cell),
+            "report.json": json.dumps({"processes": [_report(trial) for trial in trials]}, indent=1),
+            "cell.log": "\n".join(trial.log for trial in trials),
+            "samples.json": json.dumps({"unit": "s", "processes": [_samples(trial.evidence) for trial in trials]}),
+        },
+    )
+
+
+class _Room:
+    """A cell's own folder, compile caches and environment, which its processes share one after the other."""
+
+    def __init__(self, cell: Cell, work: Path, echo: Echo | None) -> None:
+        self._cell, self._work, self._echo = cell, work, echo
+        (work / "cell.json").write_text(_described(cell), encoding="utf-8")
+        self._environment, self._caches = _environment(cell, os.environ), _caches(work)
+        self._started = time.monotonic()
+
+    def trial(self, *flags: str) -> Trial:
+        """One process of the cell. Raises ZygoteLost."""
+        arguments = [str(self._work / "cell.json"), *flags]
+        try:
+            watch, ending = self._seen_through(arguments)
+        except NotBegun:  # it died between two cells
+            close()
+            watch, ending = self._seen_through(arguments)
+        merged: dict[str, Any] = {}
+        for message in watch.report.messages:
+            evidence = message.get("evidence")
+            for key, value in evidence.items() if isinstance(evidence, dict) else ():
+                before = merged.get(key)
+                merged[key] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
+        try:
+            return Trial(ending=ending, evidence=TypeAdapter(Evidence).validate_python(merged), log=watch.log.text)
+        except ValidationError:
+            return Trial(ending=ending, evidence=Evidence(), log=watch.log.text)
+
+    def _seen_through(self, arguments: Sequence[str]) -> tuple[Watch, Exit]:
+        watch = Watch(zygote(self._cell.start, self._environment), self._cell.limits, self._started, self._echo)
+        environment = {**self._environment, **self._caches}
+        return watch, watch.see_through("sweep.child", arguments, self._work, environment)
+
+
+def _lost(cell: Cell, why: str) -> Outcome:
+    where = f"on {platform.node()}, {why}"
+    row = validate.row(cell, Reason.LOST, f"{where}; resume with retry=[lost]")
+    return Outcome(result=replace(row, attempts=(f"lost {where}",)))
+
+
+def _described(cell: Cell) -> str:
+    return json.dumps(asdict(cell), indent=1)
+
+
+def _report(trial: Trial) -> dict[str, Any]:
+    report = asdict(trial)
+    del report["log"]
+    for subject in filter(None, (report["evidence"]["eager"], report["evidence"]["converted"])):
+        del subject["samples"]
+    return report
+
+
+def _samples(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "timer_overhead_subtracted": evidence.timer_overhead,
+        "eager": evidence.eager and evidence.eager.samples,
+        "conversion": evidence.converted and evidence.converted.samples,
+    }
+
+
+def survey(probes: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
+    """What `sweep.child.survey` found on this machine. Raises BadEnvironment with the end of its log."""
+    with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch:
+        limits = Limits(start=seconds, total=seconds)
+        environment = _allowed(os.environ, ())
+        watch = Watch(zygote("spawn", environment), limits, time.monotonic())
+        try:
+            watch.see_through("sweep.child.survey", [json.dumps(dict(probes))], Path(scratch), environment)
+        except ZygoteLost as error:
+            raise BadEnvironment("something killed the process that was to look at this environment") from error
+        finally:
+            close()
+    found: dict[str, Any] = {}
+    for message in watch.report.messages:
+        found |= message.get("evidence", {})
+    if "versions" not in found:
+        raise BadEnvironment(
+            "cannot read the conversions of alma-torch in this environment; install the tested set with "
+            f"`pip install -c constraints.txt -e .`. It said:\n{watch.log.text[-2000:].strip()}"
+        )
+    return found
+
+
+def _environment(cell: Cell, outer: Mapping[str, str]) -> dict[str, str]:
+    environment = _allowed(outer, cell.env)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*cell.python_path, environment["PYTHONPATH"]]))
+    if cell.device.kind == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    if cell.threads is not None:
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
+    return environment
+
+
+def _allowed(outer: Mapping[str, str], more: Sequence[str]) -> dict[str, str]:
+    allowed = {
+        name: value for name, value in outer.items() if name in ENVIRONMENT or name in more or name.startswith("LC_")
+    }
+    # its working folder will be another
+    paths = [str(Path(path).absolute()) for path in outer.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {**allowed, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _caches(work: Path) -> dict[str, str]:
+    """Compile caches of a cell alone: cold at first, and gone with it."""
+    folders = {
+        "TORCHINDUCTOR_CACHE_DIR": work / "inductor",
+        "TRITON_CACHE_DIR": work / "triton",
+        "TORCH_EXTENSIONS_DIR": work / "extensions",
+    }
+    for folder in folders.values():
+        folder.mkdir()
+    return {name: str(folder) for name, folder in folders.items()}

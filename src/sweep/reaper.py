@@ -1,0 +1,173 @@
+"""Finds and ends what descends from this process, whatever group or session it went to.
+
+As a program, `python -m sweep.reaper DESCRIPTOR NAME=VALUE`, it is a `guard`.
+"""
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal this process gets when its parent dies."""
+
+PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2): orphans among our descendants become our children instead of init's."""
+
+
+def adopt_orphans() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(number: signal.Signals | None) -> None:
+    """Get that signal when the parent dies, or None."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number or 0)
+
+
+def descendants(*roots: int) -> set[int]:
+    """The ids of all processes below `roots`, which are not among them; ended ones that nobody waited for count."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+                parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: set[int] = set()
+    ahead = list(roots)
+    while ahead:
+        below = parents.get(ahead.pop(), [])
+        found.update(below)
+        ahead += below
+    return found
+
+
+def end_all(mark: str | None = None) -> int:
+    """KILL all descendants of this process and wait for them; returns how many there were.
+
+    With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them.
+    They are stopped first, until none is new, so that nothing that forks as fast as it is killed gets away.
+    """
+    ended: set[int] = set()
+    while found := _settled(mark):
+        ended |= found
+        _send(found, signal.SIGKILL)
+        for pid in found:
+            _bury(pid)
+    return len(ended)
+
+
+def _bury(pid: int, seconds: float = 5) -> None:
+    """Wait for a killed process. If its parent was killed too it comes to us, but that may take a moment."""
+    ends = time.monotonic() + seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < ends:
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            time.sleep(0.001)
+
+
+def _settled(mark: str | None) -> set[int]:
+    """What there is to end, stopped: looked for until nothing new is found twice in a row.
+
+    Once is not enough, for a process that gets another parent while /proc is read can be missed.
+    """
+    stopped: set[int] = set()
+    quiet = 0
+    while quiet < 2:
+        fresh = _marked(mark) - stopped if mark else descendants(os.getpid()) - stopped
+        _send(fresh, signal.SIGSTOP)
+        stopped |= fresh
+        quiet = 0 if fresh else quiet + 1
+    return stopped
+
+
+def memory(pid: int, enough: float) -> float:
+    """Bytes that a process and all below it hold in memory and swap, mapped files apart.
+
+    Pages that several share count once if that matters: as long as the total stays below `enough`, counting them
+    for each, which costs less, will do.
+    """
+    family = _family(pid)
+    total = sum(map(_resident, family))
+    return total if total < enough else sum(map(_proportional, family))
+
+
+def _family(pid: int) -> list[int]:
+    found, ahead = [], [pid]
+    while ahead:
+        found.append(ahead.pop())
+        with suppress(OSError):
+            for thread in Path(f"/proc/{found[-1]}/task").iterdir():
+                ahead += map(int, (thread / "children").read_text().split())
+    return found
+
+
+def _resident(pid: int) -> int:
+    return _kilobytes(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:", "VmSwap:")) * 1024
+
+
+def _proportional(pid: int) -> int:
+    return _kilobytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")) * 1024
+
+
+def _kilobytes(file: str, fields: tuple[str, ...]) -> int:
+    with suppress(OSError):
+        lines = Path(file).read_text(errors="replace").splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(fields))
+    return 0
+
+
+def machine_memory() -> int:
+    """Bytes that this process's machine, or the container it is in, has."""
+    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            least = min(least, int(Path(limit).read_text()))
+    return least
+
+
+def _marked(mark: str) -> set[int]:
+    found = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, mark)}
+    return found | descendants(*found)
+
+
+def _has(process: Path, mark: str) -> bool:
+    try:
+        return mark.encode() in (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _send(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def guard(descriptor: int, mark: str) -> None:
+    """Wait until the other end of a pipe is closed, then KILL all that have or had `mark`, and what is below them.
+
+    A process that writes over its environment, as Ray's do to change their title, is known by having been below one
+    that has the mark.
+    """
+    known: dict[int, str] = {}
+    while not select.select([descriptor], [], [], 2)[0]:
+        known |= {pid: _began(pid) for pid in _marked(mark)}
+    end_all(mark)
+    _send({pid for pid, began in known.items() if began and _began(pid) == began}, signal.SIGKILL)
+
+
+def _began(pid: int) -> str:
+    """When a process started, in ticks since the machine did: with its id, who it is."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    guard(int(sys.argv[1]), sys.argv[2])
