@@ -53,9 +53,10 @@ def make_cell(modes: dict[str, Mode]) -> MakeCell:
             "threads": 1,
             "seed": 0,
             "cache": "cold",
+            "start": "fork",
             "env": (),
             "python_path": (str(HERE / "process"),),
-            "measure": Measure(min_seconds=0),
+            "measure": Measure(min_seconds=0, processes=1),
             "limits": Limits(grace=1),
             "tolerance": {"fp32": Tolerance(rel_l2=1e-4), "bf16": Tolerance(rel_l2=5e-2), "int4": Tolerance()},
             "overrides": {},
@@ -83,18 +84,20 @@ def mark_processes() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _marked_processes() -> dict[int, str]:
-    """What this test session started and is still there, Ray's own processes apart."""
+def marked_processes(*, of_ray: bool = False) -> dict[int, str]:
+    """What this test session started and is still there: not its own zygote, and Ray's processes only `of_ray`."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 environment = (entry / "environ").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            of_ray = any(mark in command for mark in ("ray::", "raylet", "gcs_server", "/ray/"))
-            if f"{MARK}={os.getpid()}".encode() in environment and not of_ray:
+            ray = any(mark in command for mark in ("ray::", "raylet", "gcs_server", "/ray/"))
+            ours = "sweep.child.zygote" in command and parent == os.getpid()
+            if (of_ray or not ray) and not ours and f"{MARK}={os.getpid()}".encode() in environment:
                 found[int(entry.name)] = command
     return found
 
@@ -103,4 +106,4 @@ def _marked_processes() -> dict[int, str]:
 def no_process_survives() -> Iterator[None]:
     """Fails a test after which a process that a cell started is still there."""
     yield
-    assert not _marked_processes()
+    assert not marked_processes()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Sweep
 
-QUICKLY = ("measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
+QUICKLY = ("measure=quick", "measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
 
 
 def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:
@@ -31,7 +31,7 @@ def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:
 
 
 def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
-    ran = sweep("+model=resnet", *QUICKLY)
+    ran = sweep("+model=resnet", *QUICKLY, "measure.processes=2")
     assert ran.code == 0, ran.err
     assert ran.statuses() == dict.fromkeys(["EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO"], "ok")
     for row in ran.rows.values():
@@ -46,7 +46,9 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
         assert row["fidelity"]["inputs"] == 8
         assert row["versions"]["torch"]
         assert (ran.run / row["log"]).is_file()
-        assert len(json.loads((ran.run / row["samples"]).read_text())["conversion"]) == row["latency_ms"]["n"]
+        processes = json.loads((ran.run / row["samples"]).read_text())["processes"]
+        assert len(processes) == row["latency_ms"]["processes"] == 2
+        assert sum(len(process["conversion"]) for process in processes) == row["latency_ms"]["n"]
     openvino = ran.rows["COMPILE_OPENVINO"]
     assert openvino["engine"]["actual"] == "openvino"
     assert openvino["fidelity"]["tolerance_class"] == openvino["engine"]["precision"]

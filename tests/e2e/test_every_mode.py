@@ -4,7 +4,7 @@ import pytest
 
 from tests.e2e.conftest import Ran, Sweep
 
-QUICKLY = ("measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
+QUICKLY = ("measure=quick", "measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_a_lie_is_found_out(
         ("honest", "FP16+EAGER", ""),
         ("honest", "BF16+EAGER", ""),
         ("honest", "OPTIMUM_QUANTO_WI8", ""),
-        ("honest", "OPTIMUM_QUANTO_AI8WI4", "judged on form only"),
+        ("honest", "OPTIMUM_QUANTO_AI8WI8", "judged on form only"),
         ("honest", "EXPORT+AI8WI8_STATIC_QUANTIZED", ""),
         ("honest", "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED", "judged on form only"),
         ("silently_eager", "COMPILE_INDUCTOR_EAGER_FALLBACK", "ran eager"),  # its label allows it, and the row says it

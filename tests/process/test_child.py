@@ -1,6 +1,7 @@
 """What runs in a cell's process, called here directly: building, comparing, mending."""
 
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,7 @@ def test_figures_are_those_of_another_library(inputs: list[torch.Tensor]) -> Non
         (torch.zeros_like, "same output for inputs"),
         (lambda x: x.add_(1), "the conversion changes its input"),
         (lambda x: object(), "holds a object, which is no tensor"),
+        (lambda x: model(x).to("meta"), "on the meta device, where tensors hold no values"),
     ],
 )
 def test_no_tolerance_excuses_a_wrong_form(inputs: list[torch.Tensor], lie: Any, said: str) -> None:
@@ -92,6 +94,84 @@ def test_a_model_that_changes_its_own_input_may_be_converted_so(inputs: list[tor
     reference = attest.Reference(careless, inputs)
     assert reference.changes_input
     assert reference.check(careless, lambda x: x).problem is None
+
+
+def test_a_model_that_changes_some_of_its_inputs_is_known_by_them(inputs: list[torch.Tensor]) -> None:
+    first = inputs[0].clone()
+    reference = attest.Reference(lambda x: model(x.mul_(2) if torch.equal(x, first) else x), inputs)
+    assert reference.changes_input
+
+
+def test_noise_on_one_input_is_noise(inputs: list[torch.Tensor]) -> None:
+    last, calls = inputs[-1], iter(range(100))
+    reference = attest.Reference(lambda x: model(x) * (1 + next(calls) if torch.equal(x, last) else 1), inputs)
+    assert reference.noise > 0.1
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        lambda x: x.sum(),
+        lambda x: x.sum(0),  # [5], of a batch of 2
+        lambda x: (model(x), x.sum()),
+        lambda x: (x.sum(0), model(x)),
+    ],
+)
+def test_an_output_without_a_batch_is_compared_as_one(inputs: list[torch.Tensor], whole: Callable[..., Any]) -> None:
+    def off(x: torch.Tensor) -> Any:
+        right = whole(x)
+        return tuple(part * 1.01 for part in right) if isinstance(right, tuple) else right * 1.01
+
+    reference = attest.Reference(whole, inputs)
+    assert reference.check(whole, lambda x: x).rel_l2 == 0
+    found = reference.check(off, lambda x: x)
+    assert found.rel_l2 == pytest.approx(0.01, rel=1e-3)
+    assert (found.top1_agreement is None) is not isinstance(whole(inputs[0]), tuple)
+
+
+def test_an_empty_output_agrees_with_itself(inputs: list[torch.Tensor]) -> None:
+    found = attest.Reference(lambda x: x[:, :0], inputs).check(lambda x: x[:, :0], lambda x: x)
+    assert (found.rel_l2, found.max_abs) == (0, 0)
+
+
+def test_an_output_of_zeros_is_as_like_itself_as_can_be_and_unlike_all_else(inputs: list[torch.Tensor]) -> None:
+    reference = attest.Reference(lambda x: x * 0, inputs)
+    assert reference.check(lambda x: x * 0, lambda x: x).cosine == 1
+    assert reference.check(lambda x: x * 0 + 1, lambda x: x).cosine == 0
+
+
+def test_an_output_with_a_part_that_never_changes(inputs: list[torch.Tensor]) -> None:
+    constant = torch.ones(2, 3)
+    reference = attest.Reference(lambda x: (model(x), constant), inputs)
+    assert reference.check(lambda x: (model(x), constant), lambda x: x).problem is None
+    assert "same output" in str(reference.check(lambda x: (torch.zeros_like(x), constant), lambda x: x).problem)
+
+
+def test_devices_are_those_of_outputs_and_parameters() -> None:
+    layer = torch.nn.Linear(2, 2)
+    assert attest.devices_of(layer(torch.ones(1, 2)), layer) == "cpu"
+    assert attest.devices_of({"a": torch.ones(1, device="meta")}, layer) == "cpu+meta"
+    assert attest.devices_of([numpy.ones(2)], torch.nn.ReLU()) == "cpu"
+
+
+def test_work_that_is_done_when_the_output_is_read_is_seen_by_doing_it(inputs: list[torch.Tensor]) -> None:
+    class Late(torch.Tensor):
+        def detach(self) -> torch.Tensor:
+            time.sleep(0.01)
+            return self.as_subclass(torch.Tensor).detach()
+
+    def subject(forward: Callable[[torch.Tensor], Any]) -> measure.Subject:
+        found = measure.Subject(forward, inputs[0], measure.Timer(CPU), Measure())
+        found.samples, found.fresh = [1e-3], 0.0
+        found.read_whole(attest.tensors)
+        return found
+
+    eager = subject(model)
+    assert "before its work is done" in str(attest.late(subject(lambda x: model(x).as_subclass(Late)), eager))
+    honest = subject(model)
+    assert attest.late(honest, eager) is None
+    honest.fresh = 1.0
+    assert "remembers its answers" in str(attest.late(honest, eager))
 
 
 def test_a_noisy_reference_knows_its_noise(inputs: list[torch.Tensor]) -> None:
@@ -134,6 +214,18 @@ def test_outputs_are_copied_and_flattened_whatever_holds_them() -> None:
     buffer.fill_(7)
     assert [t.tolist() for t in kept] == [[0, 0], [1, 1, 1]]
     assert all(t.dtype is torch.float64 for t in kept)
+
+
+def test_every_kind_of_number_counts_with_its_values() -> None:
+    class Doubled(torch.Tensor):
+        def dequantize(self) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor) * 2
+
+    assert attest.tensors(torch.tensor([1 + 2j]))[0].tolist() == [[1, 2]]
+    assert attest.tensors(torch.tensor([1, 2]))[0].tolist() == [1, 2]
+    assert attest.tensors(torch.tensor([1.0]).as_subclass(Doubled))[0].tolist() == [2]
+    assert attest.tensors([numpy.float32(3), 4])[1].item() == 4
+    assert attest.tensors(torch.tensor([1 + 1e-12], dtype=torch.float64))[0].item() == 1 + 1e-12
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, and what native int8 models return
@@ -189,7 +281,7 @@ def test_the_dispatcher_is_read_from_its_source() -> None:
             case "B" | "C":
                 return 2
             case _:
-                raise NotImplementedError
+                raise KeyError(mode)
     """
     assert survey.dispatched(source) == {"A", "B", "C"}
 

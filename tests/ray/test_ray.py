@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sweep import plan, validate
-from sweep.cell import Cell, Device, Measure, Model, Outcome, Request, Tolerance
-from sweep.dispatch import create
+from sweep.backlog import Backlog
+from sweep.cell import Cell, Device, Measure, Model, Request, Result, Tolerance
+from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.ray import RayDispatcher
 
 HELPERS = str(Path(__file__).parent.parent / "process")
@@ -25,7 +26,7 @@ def request(**changes: Any) -> Request:
         "device": Device(name="cpu"),
         "conversions": ("EAGER", "OPENVINO", "JIT_TRACE", "COMPILE_CUDAGRAPHS", "ONNX_CPU"),
         "python_path": (HELPERS,),
-        "measure": Measure(min_seconds=0),
+        "measure": Measure(min_seconds=0, processes=1),
         "tolerance": {"fp32": Tolerance(rel_l2=1e-4)},
     }
     return Request(**values | changes)
@@ -41,7 +42,7 @@ def rows(name: str, requests: list[Request]) -> list[tuple[str, str, str | None]
     dispatcher = create(name, None)
     inventory = dispatcher.inventory()
     ready, refused = validate.split(plan.expand(requests, inventory.modes), inventory)
-    ended = [outcome.result for outcome in dispatcher.run(ready, lambda cell: None)]
+    ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
     return sorted((row.id, row.status, row.reason) for row in [*refused, *ended])
 
 
@@ -62,24 +63,64 @@ def test_ray_gives_the_rows_that_serial_gives() -> None:
 def local_ray() -> Iterator[RayDispatcher]:
     dispatcher = RayDispatcher(None)
     yield dispatcher
+    dispatcher.close()
+
+
+def test_a_lost_worker_costs_an_attempt_and_no_other_cell(
+    local_ray: RayDispatcher, make_cell: Callable[..., Cell]
+) -> None:
+    config = {"_target_": "misbehaving.Misbehaving", "how": "kill the supervisor", "input": {"shape": [8]}}
+    cells = [make_cell(id="killer", model=Model(name="m", config=config)), make_cell(id="after")]
+    found = recorded(local_ray, Backlog(cells, retries=1))
+    assert found["killer"].reason == "lost"
+    assert "Ray task" in found["killer"].message
+    assert len(found["killer"].attempts) == 2
+    assert all(attempt.startswith("lost, ") for attempt in found["killer"].attempts)
+    assert found["after"].status == "ok"
+
+
+def recorded(dispatcher: Dispatcher, backlog: Backlog, then: Callable[[], None] = lambda: None) -> dict[str, Result]:
+    """Every row by its cell, each recorded once; `then` is called after each outcome."""
+    found: dict[str, Result] = {}
+    for outcome in dispatcher.run(backlog, lambda cell: None):
+        for told in backlog.ended(outcome):
+            assert told.result.id not in found
+            found[told.result.id] = told.result
+        then()
+    return found
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Three nodes of one CPU each, on this machine."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(2):
+        nodes.add_node(num_cpus=1)
+    yield nodes
     import ray
 
     ray.shutdown()
+    nodes.shutdown()  # type: ignore[no-untyped-call]
 
 
-def test_a_lost_worker_costs_one_cell(local_ray: RayDispatcher, make_cell: Callable[..., Cell], tmp_path: Path) -> None:
-    marker = tmp_path / "marker"
-    config = {
-        "_target_": "misbehaving.Misbehaving",
-        "how": "kill the supervisor",
-        "marker": str(marker),
-        "input": {"shape": [8]},
-    }
-    cells = [make_cell(id="killer", model=Model(name="m", config=config)), make_cell(id="after")]
-    found: dict[str, Outcome] = {outcome.result.id: outcome for outcome in local_ray.run(cells, lambda cell: None)}
-    assert found["killer"].result.reason == "lost"
-    assert "Ray task" in found["killer"].result.message
-    assert found["after"].result.status == "ok"
+def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell: Callable[..., Cell]) -> None:
+    config = {"_target_": "misbehaving.Misbehaving", "how": "take two seconds", "input": {"shape": [8]}}
+    cells = [make_cell(id=f"cell-{n}", model=Model(name="m", config=config)) for n in range(9)]
+    went: list[Any] = []
+
+    def lose_a_node() -> None:
+        if not went:  # the first outcome is there, so the other two nodes are at work
+            went.append(cluster.worker_nodes.copy().pop())
+            cluster.remove_node(went[0], allow_graceful=False)
+
+    found = recorded(RayDispatcher(cluster.address), Backlog(cells, retries=2), lose_a_node)
+    assert {name: row.status for name, row in found.items()} == {cell.id: "ok" for cell in cells}
+    tried_twice = [row for row in found.values() if len(row.attempts) > 1]
+    assert len(tried_twice) == 1
+    assert tried_twice[0].attempts[0].startswith("lost, ")
+    assert tried_twice[0].attempts[1].startswith("ok on ")
 
 
 def test_closing_early_ends_what_runs(local_ray: RayDispatcher, make_cell: Callable[..., Cell], tmp_path: Path) -> None:
@@ -99,7 +140,7 @@ def test_closing_early_ends_what_runs(local_ray: RayDispatcher, make_cell: Calla
         signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 
-    outcomes = local_ray.run([make_cell(model=Model(name="m", config=config))], interrupt_when_it_hangs)
+    outcomes = local_ray.run(Backlog([make_cell(model=Model(name="m", config=config))], 0), interrupt_when_it_hangs)
     try:
         with pytest.raises(KeyboardInterrupt):
             next(outcomes)

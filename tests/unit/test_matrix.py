@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweep import validate, verdict
-from sweep.cell import Cell, Eager, Engine, Fidelity, Reason, Result, Status
-from sweep.child import stats
+from sweep import stats, validate, verdict
+from sweep.cell import Cell, Eager, Engine, Fidelity, Reason, Result, Sampled, Status
 from sweep.errors import Incomplete
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
@@ -19,8 +18,9 @@ from sweep.report.terminal import Board
 
 def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:
     """An ok row whose speed-up is `times_faster`."""
-    converted = stats.latency([0.001 * (1 + i * 1e-4) for i in range(31)])
-    eager = stats.latency([0.001 * times_faster * (1 + i * 1e-4) for i in range(31)])
+    samples = tuple(0.001 * (1 + i * 1e-4) for i in range(31))
+    converted = Sampled(samples=samples, settled=True, load_by_others=0.0)
+    eager = replace(converted, samples=tuple(times_faster * sample for sample in samples))
     values: dict[str, Any] = {
         "id": id_,
         "model": "mlp",
@@ -29,9 +29,9 @@ def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> 
         "batch_size": 1,
         "threads": 2,
         "status": Status.OK,
-        "latency_ms": converted,
-        "eager": Eager(p50_ms=eager.p50, n=eager.n),
-        "speedup": verdict.speedup(eager, converted, {"convert": 1.5}),
+        "latency_ms": stats.latency(samples),
+        "eager": Eager(p50_ms=stats.latency(eager.samples).p50, n=31),
+        "speedup": verdict.speedup([(eager, converted)], {"convert": 1.5}),
         "fidelity": Fidelity(rel_l2=1e-7, cosine=1, max_abs=1e-7, top1_agreement=1, inputs=8, tolerance_class="fp32"),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "seconds": {"convert": 1.5},

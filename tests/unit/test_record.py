@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sweep import validate
-from sweep.cell import Cell, Outcome, Reason
-from sweep.errors import RunFolderTaken
+from sweep.cell import Cell, Outcome, Reason, Result
+from sweep.errors import BadRequest, RunFolderBroken, RunFolderTaken
 from sweep.record import RunFolder
 
 
@@ -42,14 +44,16 @@ def test_a_row_is_one_line_with_every_field_of_the_contract(weird_path: Path, ma
     (line,) = folder.journal.read_text().splitlines()
     contract = (
         "schema id model conversion device batch_size threads overrides status reason message phase seconds "
-        "latency_ms throughput_per_s eager speedup fidelity engine memory_mb node hardware versions compat "
+        "latency_ms throughput_per_s eager speedup fidelity engine memory_mb crash node hardware versions compat "
         "attempts log samples"
     )
     assert list(json.loads(line)) == contract.split()
 
 
 def test_a_folder_with_a_sweep_in_it_is_left_alone(weird_path: Path, make_cell: Callable[..., Cell]) -> None:
-    RunFolder(weird_path).start([make_cell(id="a")], {})
+    first = RunFolder(weird_path)
+    first.start([make_cell(id="a")], {})
+    first.release()
     before = (weird_path / "sweep.json").read_text()
     with pytest.raises(RunFolderTaken, match=r"hydra\.sweep\.dir"):
         RunFolder(weird_path).start([make_cell(id="b")], {})
@@ -60,3 +64,150 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path, make_cell: Callable[...
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderTaken, match="cannot write"):
         RunFolder(tmp_path / "file" / "run").start([], {})
+
+
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture
+def half_done(weird_path: Path, make_cell: MakeCell) -> Path:
+    """A run folder of four cells: one skipped, one crashed, one interrupted, and one without a row."""
+    folder = RunFolder(weird_path / "run")
+    folder.start([make_cell(id=name) for name in "abcd"], {"versions": {"torch": "2.13.0"}})
+    for name, reason in (("a", Reason.NEEDS_DEVICE), ("b", Reason.TIMEOUT), ("c", Reason.INTERRUPTED)):
+        row = replace(validate.row(make_cell(id=name), reason, "so it was"), attempts=(f"{name} before",))
+        folder.append(Outcome(result=row))
+    folder.release()
+    return folder.path
+
+
+def resumed(path: Path, make_cell: MakeCell, *retry: str, ids: str = "abcd", torch: str = "2.13.0") -> list[Result]:
+    folder = RunFolder(path)
+    try:
+        return folder.resume([make_cell(id=id_) for id_ in ids], {"versions": {"torch": torch}}, retry, anyway=False)
+    finally:
+        folder.release()
+
+
+@pytest.mark.parametrize(
+    ("retry", "stay"), [((), "ab"), (("crashed",), "a"), (("timeout",), "a"), (("skipped",), "b"), (("signal",), "ab")]
+)
+def test_finished_rows_stay_but_for_those_to_be_tried_again(
+    half_done: Path, make_cell: MakeCell, retry: tuple[str, ...], stay: str
+) -> None:
+    assert [row.id for row in resumed(half_done, make_cell, *retry)] == list(stay)
+    assert [row.id for row in RunFolder(half_done).load()] == list(stay)
+    assert len((half_done / "results-before-1.jsonl").read_text().splitlines()) == 3  # nothing is lost
+
+
+def test_a_row_that_comes_again_tells_of_its_earlier_attempts(half_done: Path, make_cell: MakeCell) -> None:
+    folder = RunFolder(half_done)
+    folder.resume([make_cell(id=name) for name in "abcd"], {"versions": {"torch": "2.13.0"}}, ["timeout"], anyway=False)
+    row = replace(validate.row(make_cell(id="b"), Reason.TIMEOUT, "again"), attempts=("b now",))
+    assert folder.append(Outcome(result=row)).attempts == ("b before", "b now")
+
+
+def test_what_was_not_tried_for_a_crash_is_tried_with_it(weird_path: Path, make_cell: MakeCell) -> None:
+    folder = RunFolder(weird_path / "run")
+    folder.start([make_cell(id=name) for name in "ab"], {})
+    for name, reason in (("a", Reason.SIGNAL), ("b", Reason.EAGER_FAILS)):
+        folder.append(Outcome(result=validate.row(make_cell(id=name), reason, "so it was")))
+    folder.release()
+    cells = [make_cell(id=name) for name in "ab"]
+    assert len(folder.resume(cells, {}, [], anyway=False)) == 2
+    folder.release()
+    assert folder.resume(cells, {}, ["crashed"], anyway=False) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"ids": "abc"}, "the plan changed: 1 cells fewer, such as d"),
+        ({"ids": "abcdef"}, "2 cells more, such as e"),
+        ({"torch": "2.14.0"}, "versions changed, so rows would not compare: torch 2.13.0 → 2.14.0"),
+    ],
+)
+def test_another_plan_or_other_versions_are_refused_and_nothing_changes(
+    half_done: Path, make_cell: MakeCell, now: dict[str, str], said: str
+) -> None:
+    before = (half_done / "results.jsonl").read_text(), (half_done / "sweep.json").read_text()
+    with pytest.raises(BadRequest, match="resume_anyway=true") as refused:
+        resumed(half_done, make_cell, **now)
+    assert said in str(refused.value)
+    assert ((half_done / "results.jsonl").read_text(), (half_done / "sweep.json").read_text()) == before
+
+
+def test_another_plan_may_be_gone_on_with_anyway(half_done: Path, make_cell: MakeCell) -> None:
+    folder = RunFolder(half_done)
+    stay = folder.resume([make_cell(id=name) for name in "be"], {"versions": {}}, [], anyway=True)
+    assert [row.id for row in stay] == ["b"]
+    assert json.loads(folder.request.read_text())["plan"] == ["b", "e"]
+
+
+def test_a_sweep_that_was_killed_before_its_journal_was_there_can_be_resumed(
+    half_done: Path, make_cell: MakeCell
+) -> None:
+    (half_done / "results.jsonl").unlink()
+    assert resumed(half_done, make_cell) == []
+    assert (half_done / "results.jsonl").is_file()
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200])
+def test_a_torn_last_row_is_as_if_it_had_not_come(half_done: Path, make_cell: MakeCell, cut: int) -> None:
+    journal = half_done / "results.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    whole = "abc" if cut == 1 else "ab"  # without its line's end a row is whole still
+    assert [row.id for row in RunFolder(half_done).load()] == list(whole)
+    assert [row.id for row in resumed(half_done, make_cell)] == ["a", "b"]
+    assert journal.read_bytes().endswith(b"\n")
+
+
+def test_a_broken_row_in_the_middle_is_said(half_done: Path) -> None:
+    journal = half_done / "results.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([lines[0], lines[1][:50], lines[2]]) + "\n")
+    with pytest.raises(RunFolderBroken, match="line 2 of "):
+        RunFolder(half_done).load()
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": 1}', '{"schema": 99, "plan": []}'])
+def test_a_folder_that_holds_no_sweep_cannot_be_resumed(half_done: Path, make_cell: MakeCell, text: str | None) -> None:
+    (half_done / "sweep.json").unlink()
+    if text is not None:
+        (half_done / "sweep.json").write_text(text)
+    with pytest.raises(RunFolderBroken):
+        resumed(half_done, make_cell)
+
+
+def test_two_sweeps_do_not_write_to_one_folder(half_done: Path, make_cell: MakeCell) -> None:
+    folder = RunFolder(half_done)
+    folder.resume([make_cell(id=name) for name in "abcd"], {"versions": {"torch": "2.13.0"}}, [], anyway=False)
+    with pytest.raises(RunFolderTaken, match="another sweep is writing"):
+        resumed(half_done, make_cell)
+    folder.release()
+    resumed(half_done, make_cell)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from sweep.record import RunFolder
+from sweep.cell import Outcome
+from sweep.errors import RunFolderFull
+folder = RunFolder(Path(sys.argv[1]))
+(row,) = [row for row in folder.load() if row.id == "a"]
+size = folder.journal.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20))
+try:
+    folder.append(Outcome(result=row))
+except RunFolderFull as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_said_and_takes_nothing_that_is_written(half_done: Path) -> None:
+    before = (half_done / "results.jsonl").read_bytes()
+    ended = subprocess.run([sys.executable, "-c", FULL, half_done], capture_output=True, text=True, check=True)
+    assert "All rows so far are kept; make room" in ended.stdout
+    assert (half_done / "results.jsonl").read_bytes() == before
+    assert not list(half_done.glob(".results*"))

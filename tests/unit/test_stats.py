@@ -4,8 +4,8 @@ import statistics
 
 import pytest
 
-from sweep import verdict
-from sweep.child import stats
+from sweep import stats, verdict
+from sweep.cell import Sampled
 
 
 def test_percentiles_are_those_of_the_standard_library() -> None:
@@ -30,6 +30,30 @@ def test_the_ranks_for_many_samples_are_near_the_normal_ones() -> None:
     half = 1.959964 * math.sqrt(n) / 2
     assert low == pytest.approx(n / 2 - half, abs=1.5)
     assert high == pytest.approx(n / 2 + half, abs=1.5)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5, 20])
+def test_the_interval_over_processes_holds_what_processes_have_in_common(processes: int) -> None:
+    """95 % of the time, where each process adds its own 5 % to a median of 1."""
+    chance = random.Random(processes)
+    holds = 0
+    for _ in range(2000):
+        _, low, high = stats.geometric_mean([math.exp(chance.gauss(0, 0.05)) for _ in range(processes)])
+        holds += low <= 1 <= high
+    assert holds / 2000 == pytest.approx(0.95, abs=0.015)  # three standard errors
+
+
+def test_the_median_of_the_processes_lies_in_its_interval() -> None:
+    latency = stats.latency([0.001] * 3, [0.001] * 3, [0.0010001] * 90)
+    assert latency.p50_low <= latency.p50 <= latency.p50_high
+
+
+def test_processes_that_agree_by_chance_promise_no_more_than_each_knows() -> None:
+    agreeing = [0.001 + 1e-5 * (i % 7 - 3) for i in range(40)]
+    own = stats.median_interval(agreeing)
+    latency = stats.latency(agreeing, agreeing, agreeing)
+    assert own[0] < own[1]
+    assert (latency.p50_low, latency.p50_high) == pytest.approx((own[0] * 1e3, own[1] * 1e3))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
@@ -88,10 +112,14 @@ def test_latency_is_in_milliseconds() -> None:
     assert latency.std == pytest.approx(1.0)
 
 
+def sampled(*samples: float) -> Sampled:
+    return Sampled(samples=samples, settled=True, load_by_others=0.0)
+
+
 def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:
-    eager = stats.latency([0.010, 0.011, 0.012])
-    converted = stats.latency([0.004, 0.005, 0.006])
-    speedup = verdict.speedup(eager, converted, {"convert": 1.0, "first_call": 0.2})
+    speedup = verdict.speedup(
+        [(sampled(0.010, 0.011, 0.012), sampled(0.004, 0.005, 0.006))], {"convert": 1.0, "first_call": 0.2}
+    )
     assert speedup.value == pytest.approx(11 / 5)
     assert speedup.low == pytest.approx(10 / 6)
     assert speedup.high == pytest.approx(12 / 4)
@@ -100,7 +128,7 @@ def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:
 
 
 def test_what_is_slower_never_pays_off_and_an_interval_with_one_in_it_is_no_difference() -> None:
-    eager, converted = stats.latency([0.009, 0.010, 0.011]), stats.latency([0.0095, 0.0105, 0.0115])
-    speedup = verdict.speedup(eager, converted, {"convert": 1.0})
+    eager, converted = sampled(0.009, 0.010, 0.011), sampled(0.0095, 0.0105, 0.0115)
+    speedup = verdict.speedup([(eager, converted)], {"convert": 1.0})
     assert speedup.break_even_calls is None
     assert not speedup.is_a_difference

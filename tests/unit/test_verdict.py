@@ -1,3 +1,4 @@
+import math
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -5,16 +6,28 @@ from typing import Any
 import pytest
 
 from sweep import verdict
-from sweep.cell import Cell, Comparison, Engine, Evidence, Exit, Failure, Phase, Result, Sampled
-from sweep.child import stats
+from sweep.cell import (
+    Cell,
+    Comparison,
+    Crash,
+    Engine,
+    Evidence,
+    Exit,
+    Failure,
+    Measure,
+    Memory,
+    Phase,
+    Result,
+    Sampled,
+    Trial,
+)
 
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
 
 
 def sampled(times: float = 1, **changes: Any) -> Sampled:
-    samples = tuple(times * s for s in SAMPLES)
-    values: dict[str, Any] = {"latency": stats.latency(samples), "samples": samples}
-    return Sampled(**values | {"settled": True, "load_by_others": 0.0} | changes)
+    values: dict[str, Any] = {"samples": tuple(times * s for s in SAMPLES), "settled": True, "load_by_others": 0.0}
+    return Sampled(**values | changes)
 
 
 GOOD: dict[str, Any] = {
@@ -31,7 +44,11 @@ ENDED: dict[str, Any] = {"code": 0, "phase": Phase.VERIFY, "seconds": 5.0}
 
 
 def judged(cell: Cell, exit: dict[str, Any] | None = None, evidence: dict[str, Any] | None = None) -> Result:
-    return verdict.judge(cell, Exit(**ENDED | (exit or {})), Evidence(**GOOD | (evidence or {})))
+    return verdict.judge(cell, [trial(exit, evidence)])
+
+
+def trial(exit: dict[str, Any] | None = None, evidence: dict[str, Any] | None = None) -> Trial:
+    return Trial(ending=Exit(**ENDED | (exit or {})), evidence=Evidence(**GOOD | (evidence or {})))
 
 
 def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
@@ -64,19 +81,19 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
         ),
         (
             {"code": 1, "phase": Phase.CONVERT},
-            {"done": False, "failure": Failure(type="ValueError", message="first\nsecond", traceback="")},
+            {"done": False, "failure": Failure(type="ValueError", message="first\nsecond")},
             "crashed/raised",
             "ValueError in phase convert: first",
         ),
         (
             {"code": 1, "phase": Phase.BUILD},
-            {"done": False, "failure": Failure(type="ImportError", message="no", traceback="")},
+            {"done": False, "failure": Failure(type="ImportError", message="no")},
             "invalid/bad-model",
             "ImportError",
         ),
         (
             {"code": 1, "phase": Phase.EAGER},
-            {"done": False, "failure": Failure(type="MemoryError", message="", traceback="")},
+            {"done": False, "failure": Failure(type="MemoryError", message="")},
             "crashed/memory",
             "MemoryError",
         ),
@@ -84,13 +101,26 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
             {"code": 1, "phase": Phase.BUILD},
             {
                 "done": False,
-                "failure": Failure(
-                    type="RuntimeError", message="[x] DefaultCPUAllocator: can't allocate memory: 1", traceback=""
-                ),
+                "failure": Failure(type="RuntimeError", message="[x] DefaultCPUAllocator: can't allocate memory: 1"),
             },
             "crashed/memory",
             "make batch_size smaller",
         ),
+        (
+            {"code": -signal.SIGKILL, "memory": "used 9 MB of memory, more than limits.memory=8 MB"},
+            {"done": False},
+            "crashed/memory",
+            "limits.memory=8 MB, in phase verify: make batch_size smaller",
+        ),
+        (
+            {"code": -signal.SIGKILL, "oom_killed": True},
+            {},
+            "crashed/memory",
+            "by the kernel for want of memory",
+        ),
+        ({"code": -signal.SIGKILL}, {}, "crashed/signal", "ended by SIGKILL in phase verify"),
+        ({"code": -signal.SIGTERM, "oom_killed": True}, {}, "crashed/signal", "ended by SIGTERM"),  # somebody else's
+        ({"code": -signal.SIGTERM, "report_too_long": True}, {}, "crashed/no-report", "more than a cell has to say"),
         ({}, {"device": "cuda"}, "mismatch/device", "ran on cuda"),
         ({}, {"device": None}, "mismatch/device", "None"),
         ({}, {"converted": None}, "mismatch/output", "lacks"),
@@ -161,7 +191,7 @@ def test_an_eager_model_that_disagrees_with_itself_widens_what_is_allowed_and_sa
         ({"eager": sampled(2, settled=False)}, "unstable: eager latency did not settle"),
         ({"converted": sampled(load_by_others=0.3)}, "noisy: others used 30% of the CPUs"),
         (
-            {"converted": sampled(latency=stats.latency([0.001, 0.002] * 15))},
+            {"converted": sampled(samples=tuple([0.001] * 10 + [0.0015, 0.002] * 10))},
             "unstable: median known to ±",
         ),
     ],
@@ -202,6 +232,85 @@ def test_a_crash_keeps_what_was_measured_before_it(make_cell: Callable[..., Cell
 
 
 def test_control_codes_and_line_breaks_of_a_model_do_not_reach_the_message(make_cell: Callable[..., Cell]) -> None:
-    failure = Failure(type="ValueError", message="\n \x1b[31mred\x07\u202e\nmore", traceback="")
+    failure = Failure(type="ValueError", message="\n \x1b[31mred\x07\u202e\nmore")
     row = judged(make_cell(), {"code": 1, "phase": Phase.EAGER}, {"done": False, "failure": failure})
     assert row.message == "ValueError in phase eager: [31mred: the log has the traceback"
+
+
+def test_the_figures_are_of_all_processes(make_cell: Callable[..., Cell]) -> None:
+    """Medians of 1, 2 and 4 times: t = 4.303 on logarithms, by hand."""
+    fast, slow = {"eager": sampled(2), "converted": sampled()}, {"eager": sampled(8), "converted": sampled(2)}
+    third = {"eager": sampled(32), "converted": sampled(4), "memory": Memory(rss_peak=9.0)}
+    cell = make_cell(measure=Measure(processes=3))
+    first = fast | {"memory": Memory(rss_peak=3.0)}
+    row = verdict.judge(cell, [trial(None, first), trial(None, slow), trial(None, third)])
+    assert row.status == "ok"
+    assert row.speedup is not None
+    assert row.latency_ms is not None
+    assert row.eager is not None
+    assert row.speedup.value == pytest.approx(4.0)
+    half = 4.303 * math.log(2) / math.sqrt(3)
+    assert row.speedup.low == pytest.approx(4 * math.exp(-half))
+    assert row.speedup.high == pytest.approx(4 * math.exp(half))
+    middle = 1.0145 * 2
+    assert row.latency_ms.p50_low == pytest.approx(middle * math.exp(-half))
+    assert row.latency_ms.p50_high == pytest.approx(middle * math.exp(half))
+    assert (row.latency_ms.n, row.latency_ms.processes, row.eager.n) == (90, 3, 90)
+    assert row.latency_ms.p50 == pytest.approx(middle)
+    assert row.speedup.value == pytest.approx(row.eager.p50_ms / row.latency_ms.p50)
+    assert row.seconds["total"] == 15.0
+    assert row.memory_mb == Memory(rss_peak=9.0)
+
+
+def test_what_one_of_several_processes_does_decides(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell(measure=Measure(processes=3))
+    crashed = trial({"code": -11, "phase": Phase.MEASURE}, {"converted": None, "done": False})
+    row = verdict.judge(cell, [trial(), crashed])
+    assert (row.status, row.reason, row.phase) == ("crashed", "signal", "measure")
+    assert row.message.startswith("process 2 of 3: ended by SIGSEGV")
+    assert row.latency_ms is not None
+    assert row.latency_ms.processes == 1
+
+
+def test_a_doubt_says_in_how_many_processes(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell(measure=Measure(processes=3))
+    noisy = trial(None, {"converted": sampled(load_by_others=0.3)})
+    row = verdict.judge(cell, [trial(), noisy, trial()])
+    assert row.message == "noisy: others used 30% of the CPUs during its samples in 1 of 3 processes"
+
+
+LOG = """noise \x1b[31m
+Fatal Python error: Segmentation fault
+
+Thread 0x00007f1 (most recent call first):
+  File "/x/threading.py", line 1 in wait
+
+Current thread 0x00007f2 (most recent call first):
+  File "/my/model.py", line 12 in forward
+  File "/x/module.py", line 3 in __call__
+
+Extension modules: numpy
+"""
+
+
+def test_a_crash_row_has_the_stack_that_faulthandler_printed(make_cell: Callable[..., Cell]) -> None:
+    died = Exit(code=-signal.SIGSEGV, phase=Phase.EAGER, seconds=1.0)
+    row = verdict.judge(make_cell(), [Trial(ending=died, evidence=Evidence(), log=LOG)])
+    assert row.crash == Crash(
+        signal="SIGSEGV",
+        exception=None,
+        stack=("/x/module.py:3 in __call__", "/my/model.py:12 in forward"),
+        last_lines=tuple(line.strip().replace("\x1b", "") for line in LOG.splitlines() if line),
+    )
+
+
+def test_an_exception_brings_its_own_stack(make_cell: Callable[..., Cell]) -> None:
+    failure = Failure(type="ValueError", message="no", stack=("a.py:1 in f", "b.py:2 in g"))
+    died = Exit(code=1, phase=Phase.EAGER, seconds=1.0)
+    row = verdict.judge(make_cell(), [Trial(ending=died, evidence=Evidence(failure=failure), log="Traceback …")])
+    assert row.crash == Crash(signal=None, exception="ValueError", stack=failure.stack, last_lines=("Traceback …",))
+
+
+def test_only_a_crash_has_one(make_cell: Callable[..., Cell]) -> None:
+    assert judged(make_cell()).crash is None
+    assert judged(make_cell(), None, {"device": "cuda"}).crash is None

@@ -1,0 +1,182 @@
+"""Sweeps that end before they are done, by whatever hand, and go on."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import marked_processes
+from tests.e2e.conftest import Sweep
+
+QUICKLY = ("measure=quick", "measure.min_seconds=0.1", "measure.max_seconds=0.2", "measure.max_warmup_seconds=0.2")
+GRID = ("+model=mlp", "conversion=EAGER,JIT_TRACE", "batch_size=1,2,3", "-m", *QUICKLY)
+HELPERS = Path(__file__).parent.parent / "process" / "misbehaving.py"
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Of the newest sweep in a folder, as far as they are whole."""
+    journals = sorted(folder.glob("multirun/*/*/results.jsonl"), key=lambda path: path.stat().st_mtime)
+    lines = journals[-1].read_text().split("\n")[:-1] if journals else []
+    return [json.loads(line) for line in lines]
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweep", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def until(there: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    while not there():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("dispatch", ["ray", "serial"])
+def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(sweep: Sweep, weird_path: Path, dispatch: str) -> None:
+    driver = started(weird_path, *GRID, f"dispatch={dispatch}")
+    until(lambda: len(rows(weird_path)) >= 2, driver)
+    driver.kill()
+    driver.communicate()
+    for _ in range(200):
+        if not marked_processes(of_ray=True):
+            break
+        time.sleep(0.1)
+    assert not marked_processes(of_ray=True)
+    before = rows(weird_path)
+    assert len(before) < 6
+    ran = sweep("resume=last")
+    assert ran.code == 0, ran.out + ran.err
+    after = rows(weird_path)
+    assert after[: len(before)] == before  # not run again
+    assert len({row["id"] for row in after}) == len(after) == 6
+    assert {row["status"] for row in after} == {"ok"}
+    assert f"6 cells planned, {len(before)} done before, {6 - len(before)} to run" in ran.out
+    assert (ran.run / "matrix.md").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_says_how_to_go_on(weird_path: Path, number: signal.Signals) -> None:
+    driver = started(weird_path, *GRID, "dispatch=serial")
+    until(lambda: rows(weird_path), driver)
+    driver.send_signal(number)
+    out, _ = driver.communicate()
+    assert driver.returncode == 3, out
+    interrupted = rows(weird_path)
+    assert len(interrupted) == 6
+    assert {(row["status"], row["reason"]) for row in interrupted} == {("ok", None), ("skipped", "interrupted")}
+    (command,) = [line.removeprefix("Go on with: ") for line in out.splitlines() if line.startswith("Go on with: ")]
+    _, *arguments = shlex.split(command)
+    ended = subprocess.run([sys.executable, *arguments], cwd="/", capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert [row["status"] for row in rows(weird_path)] == ["ok"] * 6
+    assert not marked_processes()
+
+
+def test_interrupted_twice_it_ends_at_once_and_can_still_go_on(sweep: Sweep, weird_path: Path, tmp_path: Path) -> None:
+    (weird_path / "mine.py").write_text(HELPERS.read_text())
+    (weird_path / "conf" / "model").mkdir(parents=True)
+    (weird_path / "conf" / "model" / "stubborn.yaml").write_text(
+        f"_target_: mine.Misbehaving\nhow: ignore TERM\nmarker: {tmp_path / 'marker'}\ninput: {{shape: [8]}}\n"
+    )
+    options = ("--config-dir", "conf", "+model=stubborn,mlp", "conversion=EAGER", "limits.grace=1000", *QUICKLY)
+    driver = started(weird_path, *options, "dispatch=serial")
+    until((tmp_path / "marker").exists, driver)
+    driver.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert driver.poll() is None  # it waits for the cell, which does not listen
+    driver.send_signal(signal.SIGINT)
+    out, _ = driver.communicate(timeout=30)
+    assert driver.returncode == 3, out
+    (weird_path / "conf" / "model" / "stubborn.yaml").write_text(
+        "_target_: mine.Misbehaving\nhow: well\ninput: {shape: [8]}\n"
+    )
+    assert "the plan changed" in sweep("resume=last").err
+    assert sweep("resume=last", "resume_anyway=true").code == 0
+    assert [row["status"] for row in rows(weird_path)] == ["ok", "ok"]
+
+
+def test_a_crash_is_tried_again_when_asked_and_can_be_run_by_itself(sweep: Sweep, weird_path: Path) -> None:
+    (weird_path / "mine.py").write_text(HELPERS.read_text())
+    (weird_path / "conf" / "model").mkdir(parents=True)
+    config = weird_path / "conf" / "model" / "once.yaml"
+    config.write_text("_target_: mine.Misbehaving\nhow: segfault once\ninput: {shape: [8]}\n")
+    options = ("--config-dir", "conf", "+model=once", "conversion=EAGER,JIT_TRACE", "dispatch=serial")
+    ran = sweep(*options, *QUICKLY)
+    assert ran.statuses() == {"EAGER": "crashed/signal", "JIT_TRACE": "skipped/eager-fails"}, ran.err
+    crashed = ran.rows["EAGER"]
+    assert crashed["id"] in ran.rows["JIT_TRACE"]["message"]
+    assert crashed["crash"]["signal"] == "SIGSEGV"
+    assert any("mine.py" in frame and "in _segfault" in frame for frame in crashed["crash"]["stack"])
+    (again,) = [line.removeprefix("Again: ") for line in ran.out.splitlines() if line.startswith("Again: ")]
+    _, *arguments = shlex.split(again)
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(command, cwd=weird_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert "Segmentation fault" in ended.stderr
+    assert json.loads(ended.stdout)["crash"]["signal"] == "SIGSEGV"
+    (weird_path / "mine.py").write_text(HELPERS.read_text().replace('"segfault once": _segfault', '"": _segfault'))
+    assert sweep("resume=last").statuses() == ran.statuses()  # unasked, nothing runs again
+    mended = sweep("resume=last", "retry=[crashed]")
+    assert mended.statuses() == {"EAGER": "ok", "JIT_TRACE": "ok"}, mended.err
+    assert [attempt.partition(" on ")[0] for attempt in mended.rows["EAGER"]["attempts"]] == ["signal", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("resume=last",), "there is no sweep under multirun/ here"),
+        (("resume=nowhere",), "there is no sweep in nowhere"),
+        (("+model=mlp", "retry=[crashed]"), "retry goes with resume=FOLDER"),
+        (("resume=nowhere", "hydra.sweep.dir=there"), "resume names the run folder"),
+    ],
+)
+def test_what_cannot_be_resumed_is_said(sweep: Sweep, arguments: tuple[str, ...], said: str) -> None:
+    ran = sweep(*arguments)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_a_folder_that_a_sweep_is_writing_to_is_left_to_it(sweep: Sweep, weird_path: Path) -> None:
+    driver = started(weird_path, *GRID, "dispatch=serial")
+    until(lambda: rows(weird_path), driver)
+    ran = sweep("resume=last")
+    assert (ran.code, "another sweep is writing to" in ran.err) == (2, True), ran.err
+    out, _ = driver.communicate()
+    assert driver.returncode == 0, out
+    assert [row["status"] for row in rows(weird_path)] == ["ok"] * 6
+
+
+def test_a_disk_that_is_full_ends_the_sweep_and_loses_nothing(sweep: Sweep, weird_path: Path) -> None:
+    command = [sys.executable, "-m", "sweep", *GRID, "dispatch=serial"]
+    limited = ["bash", "-c", f"ulimit -f 100; exec {shlex.join(command)}"]
+    ended = subprocess.run(limited, cwd=weird_path, capture_output=True, text=True, check=False, env=os.environ)
+    assert ended.returncode == 3, ended.stdout + ended.stderr
+    assert "File too large. All rows so far are kept; make room, and go on with" in ended.stderr
+    before = rows(weird_path)
+    assert len(before) < 6
+    ran = sweep("resume=last")
+    assert ran.code == 0, ran.out + ran.err
+    assert rows(weird_path)[: len(before)] == before
+    assert [row["status"] for row in rows(weird_path)] == ["ok"] * 6
+
+
+def test_whatever_is_killed_no_row_is_lost_doubled_or_run_again() -> None:
+    """Two sweeps of the benchmark that kills; it counts rows and processes itself, and fails if any is amiss."""
+    chaos = Path(__file__).parents[2] / "scripts" / "bench" / "chaos.py"
+    ended = subprocess.run([sys.executable, chaos, "2", "8"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "2 of 2 sweeps came out whole" in ended.stdout
+    assert " after " in ended.stdout  # and something was hit

@@ -1,0 +1,130 @@
+"""Every way to fail has its status and reason, hurts no other cell, and leaves nothing running."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import isolate
+from sweep.cell import Cell, Limits, Measure, Model, Outcome, Result
+
+MakeCell = Callable[..., Cell]
+QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)
+
+
+def misbehaving(how: str, marker: Path) -> Model:
+    config = {"_target_": "misbehaving.Misbehaving", "how": how, "marker": str(marker), "input": {"shape": [8]}}
+    return Model(name="misbehaving", config=config)
+
+
+def verdict(row: Result) -> str:
+    return f"{row.status}/{row.reason}" if row.reason else str(row.status)
+
+
+@pytest.fixture
+def behave(make_cell: MakeCell, tmp_path: Path) -> Callable[..., Outcome]:
+    def run(how: str, **changes: Any) -> Outcome:
+        return isolate.run(make_cell(model=misbehaving(how, tmp_path / "marker"), **{"measure": QUICK} | changes))
+
+    return run
+
+
+FAULTS = [
+    ("raise", "crashed/raised", "RuntimeError in phase eager: raise on purpose"),
+    ("raise without words", "crashed/raised", "misbehaving.Unprintable in phase eager"),
+    ("raise what cannot be pickled", "crashed/raised", "Local in phase eager"),
+    ("raise an interrupt", "crashed/raised", "KeyboardInterrupt in phase eager"),
+    ("recurse", "crashed/raised", "RecursionError in phase eager"),
+    ("fill its quota", "crashed/raised", "OSError in phase eager: [Errno 27] File too large"),
+    ("constructor raises", "invalid/bad-model", "ValueError in phase build: cannot be built"),
+    ("constructor hangs", "crashed/timeout", "limits.build=4 s in phase build"),
+    ("segfault", "crashed/signal", "SIGSEGV in phase eager"),
+    ("segfault in a thread", "crashed/signal", "SIGSEGV in phase eager"),
+    ("segfault after a good report", "crashed/signal", "SIGSEGV in phase verify"),
+    ("abort", "crashed/signal", "SIGABRT in phase eager"),
+    ("bus error", "crashed/signal", "SIGBUS in phase eager"),
+    ("illegal instruction", "crashed/signal", "SIGILL in phase eager"),
+    ("divide by zero", "crashed/signal", "SIGFPE in phase eager"),
+    ("kill itself", "crashed/signal", "SIGKILL in phase eager"),
+    ("kill its group", "crashed/signal", "SIGKILL in phase eager"),
+    ("terminate itself", "crashed/signal", "SIGTERM in phase eager"),
+    ("leave a daemon and crash", "crashed/signal", "SIGSEGV in phase eager"),
+    ("sys.exit", "crashed/exited", "code 7 in phase eager"),
+    ("exit 1 after a good report", "crashed/exited", "code 1 in phase verify"),
+    ("close its report", "crashed/exited", "code 1 in phase eager"),
+    ("os._exit", "crashed/no-report", "code 0 in phase eager"),
+    ("half a report", "crashed/no-report", "code 0 in phase eager"),
+    ("report without end", "crashed/no-report", "more than a cell has to say"),
+    ("stop itself", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("hang", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("hang when done", "crashed/timeout", "limits.verify=4 s in phase verify"),
+    ("ignore TERM", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("hold the GIL", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("spin", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("fork bomb", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("leave a grandchild and hang", "crashed/timeout", "limits.eager=4 s in phase eager"),
+    ("hog memory slowly", "crashed/memory", "more than limits.memory=1000 MB"),
+    ("hog memory at once", "crashed/memory", "more than limits.memory=1000 MB"),
+    ("ask for too much memory", "crashed/memory", "can't allocate memory"),
+    ("kill the zygote", "crashed/lost", "the process that starts cells was killed"),
+    ("report nonsense", "ok", ""),  # what is reported later stands
+    ("report garbage", "ok", ""),
+    ("print", "ok", ""),
+    ("print without end", "ok", ""),
+    ("read stdin", "ok", ""),
+    ("change its folder", "ok", ""),
+    ("delete its folder", "ok", ""),
+    ("leave a grandchild", "ok", ""),
+    ("leave a grandchild in a session of its own", "ok", ""),
+    ("leave a daemon", "ok", ""),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[how for how, _, _ in FAULTS])
+def test_each_way_to_fail_has_its_reason_and_hurts_nobody(
+    behave: Callable[..., Outcome], make_cell: MakeCell, tmp_path: Path, fault: tuple[str, str, str]
+) -> None:
+    how, expected, said = fault
+    short = {"build": 4, "eager": 4, "verify": 4} if expected == "crashed/timeout" else {}
+    row = behave(how, limits=Limits(**short, grace=0.5, memory=1000)).result
+    assert verdict(row) == expected, row.message
+    assert said in row.message
+    assert "\x1b" not in row.message
+    if how.startswith("leave a "):
+        assert not Path(f"/proc/{int((tmp_path / 'marker').read_text())}").exists()
+    assert isolate.run(make_cell()).result.status == "ok"
+
+
+def test_no_descriptor_is_left_open(behave: Callable[..., Outcome]) -> None:
+    behave("segfault")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for how in ("segfault", "hang", "well", "report without end"):
+        behave(how, limits=Limits(eager=4, grace=0.5))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("how", ["hang", "hold the GIL", "spin", "segfault", "abort", "raise"])
+def test_a_crash_says_where_in_python_it_was(behave: Callable[..., Outcome], how: str) -> None:
+    row = behave(how, limits=Limits(eager=4, grace=0.5)).result
+    assert row.crash is not None
+    within = [frame.rpartition(" in ") for frame in row.crash.stack]
+    assert next(function for file, _, function in within if "misbehaving.py" in file) == "forward"
+    assert row.crash.last_lines
+    expected = {"segfault": "SIGSEGV", "abort": "SIGABRT", "raise": None}
+    assert row.crash.signal == expected.get(how, "SIGTERM")
+    assert row.crash.exception == ("RuntimeError" if how == "raise" else None)
+
+
+def test_of_endless_output_the_first_and_the_last_is_kept(behave: Callable[..., Outcome]) -> None:
+    log = behave("print without end").files["cell.log"]
+    assert log.startswith("the first line\n")
+    assert "the last line" in log[-10_000:]
+    assert "bytes left out" in log
+    assert len(log) < 2_000_000
+
+
+def test_only_what_a_model_needs_of_memory_counts(behave: Callable[..., Outcome]) -> None:
+    """A hundred forked processes that share what they hold are not a hundred times as large."""
+    row = behave("fork bomb", limits=Limits(eager=4, grace=0.5, memory=2000)).result
+    assert verdict(row) == "crashed/timeout", row.message

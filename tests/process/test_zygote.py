@@ -1,0 +1,142 @@
+"""What cells are forked from stays as fresh as a new interpreter, and gives the same rows."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweep import isolate
+from sweep.cell import Cell, Measure, Model, Result, Tolerance
+from sweep.isolate.zygote import Zygote, zygote
+
+MakeCell = Callable[..., Cell]
+QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)
+
+
+def of_this_process() -> int:
+    """The process id of the zygote that the last cell was forked from."""
+    (pid,) = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_ours(entry)]
+    return pid
+
+
+def _is_ours(process: Path) -> bool:
+    try:
+        parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        return parent == os.getpid() and b"sweep.child.zygote" in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def said(row: Result) -> dict[str, object]:
+    """All of a row that is not a time."""
+    assert row.engine is not None
+    parts = ("status", "reason", "threads", "fidelity", "node", "hardware", "versions", "compat", "phase")
+    return {part: getattr(row, part) for part in parts} | {
+        "requested": row.engine.requested,
+        "actual": row.engine.actual,
+        "precision": row.engine.precision,
+        "evidence": {key: value for key, value in row.engine.evidence.items() if key != "cache_hits"},
+    }
+
+
+@pytest.mark.parametrize(
+    "conversion",
+    [
+        *("EAGER", "EXPORT+EAGER", "JIT_TRACE", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU"),
+        *("COMPILE_OPENVINO", "OPTIMUM_QUANTO_WI8", "BF16+EAGER", "EXPORT+AI8WI8_STATIC_QUANTIZED"),
+    ],
+)
+def test_a_forked_cell_gives_the_row_of_a_spawned_one(make_cell: MakeCell, conversion: str) -> None:
+    layers = [{"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 64}, {"_target_": "torch.nn.ReLU"}]
+    config = {"_target_": "torch.nn.Sequential", "_args_": layers * 2, "input": {"shape": [64]}}
+    tolerance = dict.fromkeys(("fp32", "bf16", "int8", "int8_static"), Tolerance(rel_l2=0.7))
+    values = {"measure": QUICK, "threads": None, "tolerance": tolerance, "batch_size": 8}
+    cell = make_cell(conversion=conversion, model=Model(name="m", config=config), **values)
+    forked, spawned = (isolate.run(replace(cell, start=start)).result for start in ("fork", "spawn"))
+    assert forked.status == "ok", forked.message
+    assert said(forked) == said(spawned)
+
+
+def test_a_zygote_stays_single_threaded_whatever_its_cells_do(make_cell: MakeCell) -> None:
+    for conversion in ("EAGER", "ONNX_CPU", "COMPILE_OPENVINO"):
+        isolate.run(make_cell(conversion=conversion, measure=QUICK, threads=None))
+        assert len(list(Path(f"/proc/{of_this_process()}/task").iterdir())) == 1
+
+
+def test_a_zygote_that_died_is_replaced(make_cell: MakeCell) -> None:
+    isolate.run(make_cell(measure=QUICK))
+    before = of_this_process()
+    isolate.run(make_cell(measure=QUICK))
+    assert of_this_process() == before
+    os.kill(before, signal.SIGKILL)
+    assert isolate.run(make_cell(measure=QUICK)).result.status == "ok"
+    assert of_this_process() != before
+
+
+def test_cells_that_see_another_environment_get_another_zygote(
+    make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate.run(make_cell(measure=QUICK))
+    before = of_this_process()
+    monkeypatch.setenv("LC_SOMETHING", "else")
+    isolate.run(make_cell(measure=QUICK))
+    assert of_this_process() != before
+
+
+def test_where_imports_start_threads_cells_are_spawned(make_cell: MakeCell, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n"
+    )
+    cell = make_cell(measure=QUICK, python_path=(str(tmp_path),))
+    assert isolate.run(cell).result.status == "ok"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    isolate.close()
+    started = Zygote("fork", environment)
+    assert (started.asked, started.start) == ("fork", "spawn")
+    started.close()
+
+
+def test_what_a_cell_changes_does_not_reach_the_next(make_cell: MakeCell, tmp_path: Path) -> None:
+    """Each cell counts its processes in a module of its own; forked from one another they would count on."""
+    (tmp_path / "counting.py").write_text(
+        "import os, torch\ncalls = []\n"
+        "class Counting(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        calls.append(torch.rand(1).item())\n"
+        "        torch.set_default_dtype(torch.float32)\n"
+        "        os.environ['LC_LEFT_BEHIND'] = 'yes'\n"
+        "        if len(calls) > 1: raise RuntimeError('not fresh')\n"
+        "    def forward(self, x): return x * 2\n"
+    )
+    model = Model(name="counting", config={"_target_": "counting.Counting", "input": {"shape": [8]}})
+    for _ in range(2):
+        assert isolate.run(make_cell(model=model, measure=QUICK, python_path=(str(tmp_path),))).result.status == "ok"
+    assert "LC_LEFT_BEHIND" not in Path(f"/proc/{of_this_process()}/environ").read_text()
+
+
+def test_one_zygote_serves_one_environment_at_a_time() -> None:
+    first = zygote("spawn", {"PATH": "/usr/bin"})
+    assert zygote("spawn", {"PATH": "/usr/bin"}) is first
+    assert zygote("spawn", {"PATH": "/bin"}) is not first
+    assert not first.alive
+    isolate.close()
+
+
+def test_what_a_killed_zygote_leaves_is_ended_and_nothing_else(make_cell: MakeCell, tmp_path: Path) -> None:
+    isolate.run(make_cell(measure=QUICK))
+    bystander = subprocess.Popen(["sleep", "1000"])
+    marker = tmp_path / "marker"
+    config = {"_target_": "misbehaving.Misbehaving", "how": "leave a daemon and kill the zygote", "marker": str(marker)}
+    row = isolate.run(
+        make_cell(model=Model(name="m", config={**config, "input": {"shape": [8]}}), measure=QUICK)
+    ).result
+    assert row.reason == "lost"
+    assert not Path(f"/proc/{marker.read_text()}").exists()
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
