@@ -1,4 +1,4 @@
-"""Does the interval of the median hold? Runs the same cells again and again, each time in a process of its own.
+"""Does the interval of the median hold? Runs the same cells again and again, each time as a sweep of its own would.
 
 For each cell it prints how many of the repeats' 95 % intervals hold the median of all repeats' medians, for the
 latency and for the speed-up, and how far apart the repeats came out.
@@ -21,7 +21,10 @@ def main(repeats: int) -> None:
     print(f"{repeats} repeats of each; an interval holds if the median of the repeats' medians lies in it")
     print(f"{'cell':<24} {'latency holds':>14} {'speed-up holds':>15} {'spread of medians':>18} {'noisy rows':>11}")
     for cell in _cells():
-        rows = [isolate.run(cell).result for _ in range(repeats)]
+        rows = []
+        for _ in range(repeats):
+            rows.append(isolate.run(cell).result)
+            isolate.close()  # so that the next is not forked from the same process
         print(_line(cell, rows), flush=True)
 
 
