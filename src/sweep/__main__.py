@@ -1,18 +1,16 @@
 """The command line: `python -m sweep +model=NAME … -m`."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
-from types import FrameType
 
+from sweep import interrupts
 from sweep.compose import compose
 from sweep.errors import BadRequest, ExitCode, SweepError
 
 
 def main(arguments: Sequence[str]) -> ExitCode:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    interrupts.listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our dots must not end a sweep
@@ -41,10 +39,6 @@ def main(arguments: Sequence[str]) -> ExitCode:
         traceback.print_exc()
         print("sweep: this is a bug in sweep; what was written to the run folder is kept", file=sys.stderr)
         return ExitCode.BUG
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from sweep import interrupts
 from sweep.cell import SCHEMA, Cell, Outcome, Reason, Result, Status
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
 
@@ -94,8 +95,12 @@ class RunFolder:
     def append(self, outcome: Outcome) -> Result:
         """Write a cell's files, then its row, synced; returns the row as written, with the paths of those files.
 
-        Raises RunFolderFull where there is no room; then nothing of the row is there.
+        An interrupt waits until the row is there. Raises RunFolderFull where there is no room; then nothing of it is.
         """
+        with interrupts.held():
+            return self._written(outcome)
+
+    def _written(self, outcome: Outcome) -> Result:
         result = outcome.result
         result = replace(result, attempts=(*self._earlier.get(result.id, ()), *result.attempts))
         try:
@@ -133,7 +138,7 @@ class RunFolder:
                 while data:
                     data = data[os.write(journal, data) :]
                 os.fsync(journal)
-            except BaseException:  # an interrupt, too, leaves a whole row or none
+            except OSError:
                 os.ftruncate(journal, size)
                 raise
         finally:

@@ -36,8 +36,9 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
     assert ran.statuses() == dict.fromkeys(["EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO"], "ok")
     for row in ran.rows.values():
         assert row["latency_ms"]["n"] >= 30
-        assert row["latency_ms"]["min"] <= row["latency_ms"]["p50_low"] <= row["latency_ms"]["p50"]
-        assert row["latency_ms"]["p50"] <= row["latency_ms"]["p50_high"] <= row["latency_ms"]["max"]
+        assert row["latency_ms"]["min"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["max"]
+        # of two processes: it may well lie beyond every sample
+        assert row["latency_ms"]["p50_low"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["p50_high"]
         assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
         assert row["speedup"]["value"] == pytest.approx(row["eager"]["p50_ms"] / row["latency_ms"]["p50"])
         assert all(seconds > 0 for seconds in row["seconds"].values()), row["seconds"]

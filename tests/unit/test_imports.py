@@ -10,7 +10,7 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 LAYERS = [
     {"cell", "errors"},
-    {"registry", "settings", "stats", "reaper", "crash"},
+    {"registry", "settings", "stats", "reaper", "crash", "interrupts"},
     {"validate", "plan", "verdict", "record"},
     {"backlog", "isolate", "isolate.zygote", "isolate.process", "isolate.guard", "report.matrix"},
     {"inventory", "report.text"},

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -211,3 +213,22 @@ def test_a_full_disk_is_said_and_takes_nothing_that_is_written(half_done: Path) 
     assert "All rows so far are kept; make room" in ended.stdout
     assert (half_done / "results.jsonl").read_bytes() == before
     assert not list(half_done.glob(".results*"))
+
+
+@pytest.mark.parametrize("write", range(1, 4))  # the cell's two files, and the row
+def test_an_interrupt_takes_nothing_of_what_has_ended(
+    half_done: Path, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, write: int
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == write:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder(half_done).append(lost(make_cell(id="d")))
+    assert len(synced) == 3
+    assert [row.id for row in RunFolder(half_done).load()] == ["a", "b", "c", "d"]
+    assert (half_done / "cells" / "d" / "samples.json").read_text() == "{}"
