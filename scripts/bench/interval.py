@@ -1,14 +1,15 @@
 """Does the interval of the median hold? Runs the same cells again and again, each time as a sweep of its own would.
 
 For each cell it prints how many of the repeats' 95 % intervals hold the median of all repeats' medians, for the
-latency and for the speed-up, and how far apart the repeats came out.
+latency and for the speed-up, how far apart the repeats came out, and the latency of each with its interval.
 
-    .venv/bin/python scripts/bench/interval.py [REPEATS]
+    .venv/bin/python scripts/bench/interval.py [REPEATS] [OVERRIDES…]
 """
 
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from sweep import inventory, isolate, plan, validate
 from sweep.cell import Cell, Result
@@ -17,20 +18,29 @@ from sweep.compose import compose
 CELLS = ("+model=mlp,resnet", "conversion=EAGER,ONNX_CPU")
 
 
-def main(repeats: int) -> None:
+def main(repeats: int, asked: Sequence[str]) -> None:
     print(f"{repeats} repeats of each; an interval holds if the median of the repeats' medians lies in it")
     print(f"{'cell':<24} {'latency holds':>14} {'speed-up holds':>15} {'spread of medians':>18} {'noisy rows':>11}")
-    for cell in _cells():
+    for cell in _cells(asked or CELLS):
         rows = []
         for _ in range(repeats):
             rows.append(isolate.run(cell).result)
             isolate.close()  # so that the next is not forked from the same process
-        print(_line(cell, rows), flush=True)
+        print(_line(cell, rows))
+        print(
+            *(
+                f"  {row.latency_ms.p50_low:.4g} {row.latency_ms.p50:.4g} {row.latency_ms.p50_high:.4g}"
+                for row in rows
+                if row.latency_ms
+            ),
+            sep="\n",
+            flush=True,
+        )
 
 
-def _cells() -> list[Cell]:
+def _cells(asked: Sequence[str]) -> list[Cell]:
     with tempfile.TemporaryDirectory() as folder:
-        composed = compose([*CELLS, f"hydra.sweep.dir={folder}/run"])
+        composed = compose([*asked, f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
     here = inventory.local()
     return validate.split(plan.expand(composed[0], here.modes), here)[0]
@@ -50,4 +60,4 @@ def _line(cell: Cell, rows: list[Result]) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10, sys.argv[2:])

@@ -171,13 +171,16 @@ class Measure:
     max_seconds: float = 5.0
     precision: float = 0.02
     processes: int = 3
+    drift: float = 0.02
     verify_inputs: int = 8
     verify_after_calls: int = 128
 
     def __post_init__(self) -> None:
         least: dict[str, float] = {"warmup_calls": 10, "min_samples": 30, "verify_inputs": 8, "verify_after_calls": 0}
-        least |= dict.fromkeys(("max_warmup_seconds", "min_seconds", "max_seconds", "precision"), 0.0)
+        least |= dict.fromkeys(("max_warmup_seconds", "min_seconds", "max_seconds", "precision", "drift"), 0.0)
         problems = [f"measure.{name} must be at least {n}" for name, n in least.items() if getattr(self, name) < n]
+        if self.drift >= 1:
+            problems.append("measure.drift must be less than 1")
         if not 1 <= self.processes <= 20:
             problems.append("measure.processes must be from 1 to 20")
         if problems:
@@ -359,7 +362,7 @@ class Latency:
     """Milliseconds a call; `p50_low` and `p50_high` bound the median with 95 % confidence.
 
     `processes` is how many fresh processes the `n` samples come from. From several, the interval covers how
-    processes differ; from one, only how well that process's median is known.
+    processes differ; from one, only how well that process's median is known. Both hold `measure.drift` besides.
     """
 
     p50: float

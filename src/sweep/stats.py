@@ -114,11 +114,12 @@ def common_interval(found: Sequence[float], own: Sequence[tuple[float, float]]) 
     return min(lows), max(highs)
 
 
-def latency(*processes: Sequence[float]) -> Latency:
+def latency(*processes: Sequence[float], drift: float = 0.0) -> Latency:
     """Statistics in milliseconds of each process's samples: seconds, in the order taken, at least two of them.
 
     Each figure is the median of the processes' own, so that no process counts more for having taken more samples;
-    `min` and `max` are of all. The median's interval is `common_interval`'s.
+    `min` and `max` are of all. The median's interval is `common_interval`'s, widened on either side by `drift`, the
+    share of it by which the machine moves between minutes: processes that run within seconds cannot tell.
     """
     ms = [sorted(sample * 1e3 for sample in samples) for samples in processes]
 
@@ -137,7 +138,7 @@ def latency(*processes: Sequence[float]) -> Latency:
         min=min(ordered[0] for ordered in ms),
         max=max(ordered[-1] for ordered in ms),
         n=sum(map(len, ms)),
-        p50_low=min(low * 1e3, p50),
-        p50_high=max(high * 1e3, p50),
+        p50_low=min(low * 1e3, p50) * (1 - drift),
+        p50_high=max(high * 1e3, p50) * (1 + drift),
         processes=len(processes),
     )

@@ -39,7 +39,8 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         message = f"process {number + 1} of {cell.measure.processes}: {message}"
     ending, evidence = trials[number].ending, trials[number].evidence
     measured = [(t.evidence.eager, t.evidence.converted) for t in trials if t.evidence.eager and t.evidence.converted]
-    latency = stats.latency(*(converted.samples for _, converted in measured)) if measured else None
+    samples = [converted.samples for _, converted in measured]
+    latency = stats.latency(*samples, drift=cell.measure.drift) if samples else None
     eager = stats.latency(*(t.evidence.eager.samples for t in trials if t.evidence.eager)) if evidence.eager else None
     return Result(
         id=cell.id,

@@ -31,13 +31,12 @@ def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:
 
 
 def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
-    ran = sweep("+model=resnet", *QUICKLY, "measure.processes=2")
+    ran = sweep("+model=resnet", *QUICKLY)
     assert ran.code == 0, ran.err
     assert ran.statuses() == dict.fromkeys(["EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO"], "ok")
     for row in ran.rows.values():
         assert row["latency_ms"]["n"] >= 30
         assert row["latency_ms"]["min"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["max"]
-        # of two processes: it may well lie beyond every sample
         assert row["latency_ms"]["p50_low"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["p50_high"]
         assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
         assert row["speedup"]["value"] == pytest.approx(row["eager"]["p50_ms"] / row["latency_ms"]["p50"])
@@ -48,7 +47,7 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
         assert row["versions"]["torch"]
         assert (ran.run / row["log"]).is_file()
         processes = json.loads((ran.run / row["samples"]).read_text())["processes"]
-        assert len(processes) == row["latency_ms"]["processes"] == 2
+        assert len(processes) == row["latency_ms"]["processes"] == 1
         assert sum(len(process["conversion"]) for process in processes) == row["latency_ms"]["n"]
     openvino = ran.rows["COMPILE_OPENVINO"]
     assert openvino["engine"]["actual"] == "openvino"

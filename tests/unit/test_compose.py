@@ -143,6 +143,7 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["+model=mlp", "+tolerance.fp32.l2=3"], ["unknown option tolerance.fp32.l2"]),
         (["+model=mlp", "batch_size=x", "threads=y"], ["batch_size", "threads"]),
         (["+model=mlp", "batch_size=0"], ["batch_size must be at least 1"]),
+        (["+model=mlp", "measure.drift=2"], ["measure.drift must be less than 1"]),
         (["+model=mlp", "measure.min_samples=5"], ["measure.min_samples must be at least 30"]),
         (["+model=mlp", "fail_on=[crashd]"], ["fail_on"]),
         (["+model=mlp", "on_invalid=ignore"], ["on_invalid"]),

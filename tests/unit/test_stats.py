@@ -54,6 +54,8 @@ def test_processes_that_agree_by_chance_promise_no_more_than_each_knows() -> Non
     latency = stats.latency(agreeing, agreeing, agreeing)
     assert own[0] < own[1]
     assert (latency.p50_low, latency.p50_high) == pytest.approx((own[0] * 1e3, own[1] * 1e3))
+    drifting = stats.latency(agreeing, agreeing, agreeing, drift=0.02)
+    assert (drifting.p50_low, drifting.p50_high) == pytest.approx((own[0] * 0.98e3, own[1] * 1.02e3))
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

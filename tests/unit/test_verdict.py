@@ -241,7 +241,7 @@ def test_the_figures_are_of_all_processes(make_cell: Callable[..., Cell]) -> Non
     """Medians of 1, 2 and 4 times: t = 4.303 on logarithms, by hand."""
     fast, slow = {"eager": sampled(2), "converted": sampled()}, {"eager": sampled(8), "converted": sampled(2)}
     third = {"eager": sampled(32), "converted": sampled(4), "memory": Memory(rss_peak=9.0)}
-    cell = make_cell(measure=Measure(processes=3))
+    cell = make_cell(measure=Measure(processes=3, drift=0.01))
     first = fast | {"memory": Memory(rss_peak=3.0)}
     row = verdict.judge(cell, [trial(None, first), trial(None, slow), trial(None, third)])
     assert row.status == "ok"
@@ -253,8 +253,8 @@ def test_the_figures_are_of_all_processes(make_cell: Callable[..., Cell]) -> Non
     assert row.speedup.low == pytest.approx(4 * math.exp(-half))
     assert row.speedup.high == pytest.approx(4 * math.exp(half))
     middle = 1.0145 * 2
-    assert row.latency_ms.p50_low == pytest.approx(middle * math.exp(-half))
-    assert row.latency_ms.p50_high == pytest.approx(middle * math.exp(half))
+    assert row.latency_ms.p50_low == pytest.approx(middle * math.exp(-half) * 0.99)
+    assert row.latency_ms.p50_high == pytest.approx(middle * math.exp(half) * 1.01)
     assert (row.latency_ms.n, row.latency_ms.processes, row.eager.n) == (90, 3, 90)
     assert row.latency_ms.p50 == pytest.approx(middle)
     assert row.speedup.value == pytest.approx(row.eager.p50_ms / row.latency_ms.p50)
