@@ -140,3 +140,16 @@ def test_what_a_killed_zygote_leaves_is_ended_and_nothing_else(make_cell: MakeCe
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
+
+
+def test_a_signal_reaches_a_process_however_soon_it_comes(tmp_path: Path) -> None:
+    zygote = Zygote("fork", {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ})
+    codes = set()
+    for _ in range(50):
+        job = {"module": "sweep.child", "arguments": ["no such cell"], "folder": str(tmp_path), "environment": {}}
+        with open(os.devnull, "wb") as nothing:
+            zygote.begin(job, os.dup(nothing.fileno()), os.dup(nothing.fileno()))
+        zygote.signal(signal.SIGKILL)
+        codes.add(zygote.hear()["ended"])
+    zygote.close()
+    assert codes == {-signal.SIGKILL}

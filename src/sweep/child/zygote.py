@@ -160,8 +160,11 @@ def see_off(link: Link, pid: int) -> bool:
             if message is None:
                 supervised = False
                 selector.unregister(link.socket)
-            with suppress(ProcessLookupError):
-                os.killpg(pid, message["signal"] if message else signal.SIGKILL)
+            number = message["signal"] if message else signal.SIGKILL
+            try:
+                os.killpg(pid, number)
+            except ProcessLookupError:  # just forked, it has no group of its own yet
+                os.kill(pid, number)
     os.close(alive)
     ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its id, and its group's, stay taken until the end
     assert ended is not None
