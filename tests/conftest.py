@@ -82,6 +82,7 @@ def mark_processes() -> None:
     os.environ[MARK] = str(os.getpid())
     # a shell starts background jobs with SIGINT ignored, and so would be every process that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup does the same with this
 
 
 def marked_processes(*, of_ray: bool = False) -> dict[int, str]:

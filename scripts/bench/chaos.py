@@ -69,7 +69,7 @@ def one(seed: int, cells: int) -> Found:
             before = rows(folder)
             driver = start(folder, ["resume=run"] if planned(folder) else [*request, "hydra.sweep.dir=run"])
             if len(hits) < HITS:
-                hits += hit(driver, chance)
+                hits += hit(driver, chance, folder, cells)
             driver.wait()
             left = outlived()
             after = rows(folder)
@@ -99,21 +99,22 @@ def start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
         )
 
 
-def hit(driver: subprocess.Popen[bytes], chance: random.Random) -> list[str]:
-    """Wait for a random time, then kill something; what it was, if it was there."""
-    target, delay = chance.choice(TARGETS), chance.uniform(0, 25)
-    ends = time.monotonic() + delay
-    while time.monotonic() < ends and driver.poll() is None:
+def hit(driver: subprocess.Popen[bytes], chance: random.Random, folder: Path, cells: int) -> list[str]:
+    """Kill something some time after a random number of rows; what it was, if it was there before the sweep's end."""
+    target, count, delay = chance.choice(TARGETS), chance.randrange(cells), chance.uniform(0, 3)
+    while driver.poll() is None and len(rows(folder)) < count:
         time.sleep(0.05)
-    victims = {driver.pid} if target == "driver" else of_sweep(target)
-    if driver.poll() is not None or not victims:
+    time.sleep(delay)
+    victims: set[int] = set()
+    while driver.poll() is None and not victims:
+        victims = {driver.pid} if target == "driver" else of_sweep(target)
+    if not victims:
         return []
-    victim = chance.choice(sorted(victims))
     try:
-        os.kill(victim, signal.SIGKILL)
+        os.kill(chance.choice(sorted(victims)), signal.SIGKILL)
     except ProcessLookupError:
         return []
-    return [f"{target} after {delay:.1f} s"]
+    return [f"{target} {delay:.1f} s after {count} rows"]
 
 
 def of_sweep(target: str) -> set[int]:
