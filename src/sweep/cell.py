@@ -171,7 +171,7 @@ class Measure:
     max_seconds: float = 5.0
     precision: float = 0.02
     processes: int = 3
-    drift: float = 0.02
+    drift: float = 0.05
     verify_inputs: int = 8
     verify_after_calls: int = 128
 
