@@ -1,6 +1,6 @@
 """Is anything lost? Kills the driver, a worker or a zygote of a sweep at a random moment, resumes, and counts.
 
-Each sweep has quick cells on a local Ray. Some process of it is killed with SIGKILL after a random time; a sweep that
+Each sweep has quick cells on a local Ray. Some process of it is killed with SIGKILL at a random moment; a sweep that
 ends by this is resumed, and may be hit again, until it is complete. Then every cell must have one row, rows that were
 there before a resume must be there unchanged, and no process may be left. Exits 1 if anything is not so.
 
@@ -100,13 +100,15 @@ def start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
 
 
 def hit(driver: subprocess.Popen[bytes], chance: random.Random, folder: Path, cells: int) -> list[str]:
-    """Kill something some time after a random number of rows; what it was, if it was there before the sweep's end."""
-    target, count, delay = chance.choice(TARGETS), chance.randrange(cells), chance.uniform(0, 3)
+    """Kill something, somewhat after a random number of rows; what it was, if it was there before the sweep's end."""
+    target, count = chance.choice(TARGETS), chance.randrange(cells - 3)  # a few cells before the end at the latest
+    delay = chance.uniform(0, 0.5 if count else 5)  # without a row yet: while it starts
     while driver.poll() is None and len(rows(folder)) < count:
         time.sleep(0.05)
     time.sleep(delay)
     victims: set[int] = set()
     while driver.poll() is None and not victims:
+        time.sleep(0.01)
         victims = {driver.pid} if target == "driver" else of_sweep(target)
     if not victims:
         return []
