@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sweep import dispatch, plan, validate
+from sweep import dispatch, history, plan, validate
 from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome, Reason, Request, Result, Status
 from sweep.errors import BadRequest, ExitCode
@@ -23,19 +23,18 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 
 
 def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder) -> ExitCode:
-    dispatcher = dispatch.create(settings.dispatch, settings.address)
-    inventory = dispatcher.inventory()
-    cells = plan.expand(requests, inventory.modes)
+    dispatcher = dispatch.create(settings.dispatch)
+    nodes = dispatcher.nodes()
+    cells = plan.expand(requests, validate.all_modes(nodes))
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
-    ready, refused = validate.split(cells, inventory)
+    ready, refused = validate.split(cells, nodes)
     if settings.dry_run:
         board.show_plan(cells, refused)
         return ExitCode.COMPLETE
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
-    nodes = [{"name": inventory.node, "hardware": inventory.hardware}]
-    about = {"command": settings.command, "versions": inventory.versions, "nodes": nodes}
+    about = {"command": settings.command, **validate.described(nodes)}
     if settings.resume:
         done = {row.id for row in folder.resume(cells, about, settings.retry, anyway=settings.resume_anyway)}
     else:
@@ -43,7 +42,8 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         done = set()
 
     interrupted = False
-    backlog = Backlog([cell for cell in ready if cell.id not in done], settings.retries)
+    took = history.seconds()
+    backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
     board.planned(len(cells), len(done), len(backlog))
     outcomes = dispatcher.run(backlog, board.started)
     try:
@@ -59,7 +59,10 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         outcomes.close()
         _record_interrupted(cells, folder)
 
+    if (joined := dispatcher.nodes()) is not nodes:
+        folder.note(validate.described(joined))
     rows = matrix.tabulate(cells, folder.load())
+    history.remember(rows, took)
     for name, text in files.made_from(rows).items():
         folder.write(name, text)
     board.show_matrix(rows, folder.path)

@@ -103,8 +103,8 @@ class Phase(StrEnum):
         return "warmup" if self is Phase.WARM_UP else self.value.replace("-", "_")
 
 
-SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total")
-"""The keys of a row's `seconds`."""
+SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total", "waited")
+"""The keys of a row's `seconds`; what a cell waited, for the floor or stopped, is in none of the others."""
 
 
 def one_line(text: str, most: int = 300) -> str:
@@ -151,13 +151,31 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """What a cell runs on: `kind` is torch's device type, `gpus` and `cpus` what Ray is asked for."""
+    """What a cell runs on, and what its node must have: `kind` is torch's device type, the rest is asked of Ray's nodes.
+
+    `accelerator` is Ray's accelerator type (`A100`, `H100`), `labels` and `resources` what a node was started with;
+    `cpus` and `memory` (MB) is how many of them at the least.
+    """
 
     name: str
     known: bool = True
     kind: Literal["cpu", "cuda"] = "cpu"
     gpus: float = 0
+    accelerator: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    cpus: float = 0
+    memory: float = 0
     near: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        asked = {"gpus": self.gpus, "cpus": self.cpus, "memory": self.memory, **self.resources}
+        if wrong := [name for name, amount in asked.items() if not amount >= 0]:
+            raise ValueError("; ".join(f"device.{name} must be at least 0" for name in wrong))
+
+
+Exclusive = Literal["node", "device", "none"]
+"""What a measurement has to itself: its node, its device (a GPU, or all CPUs of a node), or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +192,7 @@ class Measure:
     drift: float = 0.05
     verify_inputs: int = 8
     verify_after_calls: int = 128
+    exclusive: Exclusive = "device"
 
     def __post_init__(self) -> None:
         least: dict[str, float] = {"warmup_calls": 10, "min_samples": 30, "verify_inputs": 8, "verify_after_calls": 0}
@@ -283,12 +302,14 @@ class Exit:
     """How a cell's process ended: `code` is a return code, negative for a signal.
 
     `timeout` and `memory` say which limit it was ended for, `oom_killed` whether the kernel killed a process of this
-    machine meanwhile for want of memory, `strays` how many processes it left behind, which were ended too.
+    machine meanwhile for want of memory, `strays` how many processes it left behind, which were ended too. For `waited`
+    seconds it stood still so that others could measure, or for want of the floor; they are not among `seconds`.
     """
 
     code: int
     phase: Phase
     seconds: float
+    waited: float = 0.0
     timeout: str | None = None
     memory: str | None = None
     report_too_long: bool = False
@@ -487,6 +508,7 @@ class Result:
     crash: Crash | None = None
     node: str | None = None
     hardware: str | None = None
+    fingerprint: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     compat: tuple[str, ...] = ()
     attempts: tuple[str, ...] = ()
@@ -510,7 +532,11 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a dispatcher hands back for a cell: its row, and the text files of its folder by name."""
+    """What a dispatcher hands back for a cell: its row, and the text files of its folder by name.
+
+    `crowded` says that the node had too little memory for all the cells that ran there: alone, it may end otherwise.
+    """
 
     result: Result
     files: Mapping[str, str] = field(default_factory=dict)
+    crowded: bool = False

@@ -64,7 +64,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
         raise BadRequest(*problems)
     if not requests:
         return None
-    if len(set(settings)) > 1:
+    if any(other != settings[0] for other in settings):
         raise BadRequest(f"{', '.join(sorted(request.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
     try:
         _refuse_if_nothing_is_known(requests)

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sweep import isolate, registry
+from sweep import history, isolate, reaper, registry
 from sweep.record import write_atomically
-from sweep.validate import Inventory
+from sweep.validate import Inventory, fingerprint
 
 
 def local() -> Inventory:
@@ -20,22 +20,28 @@ def local() -> Inventory:
 
     Raises BadEnvironment when alma cannot be read.
     """
-    remembered = _cache_folder() / f"inventory-{_fingerprint()}.json"
+    remembered = history.cache_folder() / f"inventory-{_fingerprint()}.json"
     found = _read(remembered)
     if found is None:
         found = isolate.survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
         _write(remembered, found)
+    devices = {"cpu"} | ({"cuda"} if found["gpus"] else set())
     return Inventory(
         modes=registry.modes(found["modes"]),
         found=frozenset(name for name, here in found["found"].items() if here),
-        devices=frozenset({"cpu"} | ({"cuda"} if found["gpus"] else set())),
+        devices=frozenset(devices),
         versions=found["versions"],
         node=platform.node(),
         hardware=found["hardware"],
+        facts=found["facts"],
+        fingerprints={kind: fingerprint(found["facts"], kind) for kind in sorted(devices)},
+        cpus=found["facts"]["cpus"],
+        memory=reaper.machine_memory() / 1e6,
+        gpus=found["gpus"],
     )
 
 
-_KEYS = {"modes", "found", "gpus", "hardware", "versions"}
+_KEYS = {"modes", "found", "gpus", "hardware", "facts", "versions"}
 
 
 def _fingerprint() -> str:
@@ -65,11 +71,6 @@ def _source_of_alma() -> str:
         return ""
     dispatcher = Path(spec.origin).parent / "conversions" / "select.py"
     return dispatcher.read_text(encoding="utf-8") if dispatcher.exists() else ""
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "sweep"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
 from sweep import registry
-from sweep.cell import Cell, Mode, Request, Rule
+from sweep.cell import Cell, Device, Measure, Mode, Request, Rule
 
 
 def expand(requests: Iterable[Request], modes: Mapping[str, Mode]) -> list[Cell]:
@@ -28,12 +28,12 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
         names = registry.select(names, modes)
     meaning = {
         "model": request.model.config,
-        "device": [request.device.name, request.device.kind, request.device.gpus],
+        "device": _device(request.device),
         "batch_size": request.batch_size,
         "threads": request.threads,
         "seed": request.seed,
         "cache": request.cache,
-        "measure": asdict(request.measure),
+        "measure": _measure(request.measure),
         "tolerance": {name: asdict(tolerance) for name, tolerance in request.tolerance.items()},
     }
     for name in names:
@@ -55,6 +55,20 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
             tolerance=request.tolerance,
             overrides=request.overrides,
         )
+
+
+def _measure(measure: Measure) -> dict[str, object]:
+    """How it is measured; what came later counts only where it is not as it always was."""
+    said = asdict(measure)
+    if measure.exclusive == Measure().exclusive:
+        del said["exclusive"]
+    return said
+
+
+def _device(device: Device) -> list[object]:
+    """What it is called and what it asks for; what it does not ask for changes nothing."""
+    needs = {name: getattr(device, name) for name in ("accelerator", "labels", "resources", "cpus", "memory")}
+    return [device.name, device.kind, device.gpus, *({name: need} for name, need in needs.items() if need)]
 
 
 def cell_id(request: Request, conversion: str, meaning: Mapping[str, object]) -> str:

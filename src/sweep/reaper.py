@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,14 +46,19 @@ def descendants(*roots: int) -> set[int]:
     return found
 
 
-def end_all(mark: str | None = None) -> int:
+def end_all(mark: str | None = None, spare: Collection[int] = ()) -> int:
     """KILL all descendants of this process and wait for them; returns how many there were.
 
-    With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them.
-    They are stopped first, until none is new, so that nothing that forks as fast as it is killed gets away.
+    With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them;
+    but not those in `spare`, nor what is below these. They are stopped first, until none is new, so that nothing that
+    forks as fast as it is killed gets away.
     """
     ended: set[int] = set()
-    while found := _settled(mark):
+
+    def to_end() -> set[int]:
+        return _marked(mark) - {*spare, *descendants(*spare)} if mark else descendants(os.getpid())
+
+    while found := _settled(to_end):
         ended |= found
         _send(found, signal.SIGKILL)
         for pid in found:
@@ -70,15 +76,24 @@ def _bury(pid: int, seconds: float = 5) -> None:
             time.sleep(0.001)
 
 
-def _settled(mark: str | None) -> set[int]:
-    """What there is to end, stopped: looked for until nothing new is found twice in a row.
+def stop_below(pid: int) -> set[int]:
+    """Stop all that descends from a process; returns what was stopped, for `resume`."""
+    return _settled(lambda: set(_family(pid)) - {pid})
+
+
+def resume(stopped: set[int]) -> None:
+    _send(stopped, signal.SIGCONT)
+
+
+def _settled(find: Callable[[], set[int]]) -> set[int]:
+    """All that can be found, stopped: looked for until nothing new is found twice in a row.
 
     Once is not enough, for a process that gets another parent while /proc is read can be missed.
     """
     stopped: set[int] = set()
     quiet = 0
     while quiet < 2:
-        fresh = _marked(mark) - stopped if mark else descendants(os.getpid()) - stopped
+        fresh = find() - stopped
         _send(fresh, signal.SIGSTOP)
         stopped |= fresh
         quiet = 0 if fresh else quiet + 1
@@ -101,8 +116,9 @@ def _family(pid: int) -> list[int]:
     while ahead:
         found.append(ahead.pop())
         with suppress(OSError):
-            for thread in Path(f"/proc/{found[-1]}/task").iterdir():
-                ahead += map(int, (thread / "children").read_text().split())
+            for thread in os.listdir(f"/proc/{found[-1]}/task"):  # noqa: PTH208 - this is done often
+                with open(f"/proc/{found[-1]}/task/{thread}/children") as children:
+                    ahead += map(int, children.read().split())
     return found
 
 

@@ -70,6 +70,10 @@ class RunFolder:
             raise RunFolderTaken(f"cannot resume {self.path}: {error.strerror}") from error
         return stay
 
+    def note(self, more: Mapping[str, Any]) -> None:
+        """Put what was found out while cells ran into `sweep.json`. Raises RunFolderFull."""
+        self.write(self.request.name, json.dumps({**self.about(), **more}, indent=1))
+
     def about(self) -> dict[str, Any]:
         """What `sweep.json` says. Raises RunFolderBroken."""
         try:

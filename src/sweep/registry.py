@@ -94,6 +94,9 @@ _ENGINE_BY_TOKEN = {
 }
 """In order: the first token a mode's name has tells what its label says runs it."""
 
+_SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-inductor": 30, "pt2e-quantized": 12}
+"""What a cell takes, by its engine, where that is more than a few seconds: resnet18 on two CPUs, compilers' caches cold."""
+
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -122,6 +125,11 @@ def _engine(name: str) -> str:
     found = tokens(name)
     engine = next((engine for token, engine in _ENGINE_BY_TOKEN.items() if token in found), "unknown")
     return f"{engine} or eager" if "FALLBACK" in found else engine
+
+
+def typical_seconds(mode: Mode | None) -> float:
+    """What a cell of a small model takes in such a mode, as far as its engine tells."""
+    return _SECONDS.get(mode.engine.partition(" or ")[0], 4) if mode else 0
 
 
 def _runs_on(name: str, override: str | None) -> tuple[str, ...]:

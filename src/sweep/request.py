@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from sweep import registry
-from sweep.cell import Limits, Measure, Request, Rule, Tolerance
+from sweep.cell import Device, Limits, Measure, Request, Rule, Tolerance
 from sweep.errors import BadRequest
-from sweep.settings import Settings
+from sweep.settings import Dispatch, Settings
 
 _COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
 WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resume", "resume_anyway", "retry"}
@@ -45,10 +45,8 @@ def read(
     }
     settings = {
         "run_dir": run_dir,
-        "dispatch": plain["dispatch"]["name"],
-        "address": plain["dispatch"]["address"],
+        "dispatch": plain["dispatch"],
         "command": tuple(arguments),
-        "retries": plain["dispatch"]["retries"],
         "resume": plain["resume"] is not None,
         **{key: [plain[key]] if isinstance(plain[key], str) else plain[key] for key in ("fail_on", "retry")},
         **{key: plain[key] for key in ("on_invalid", "dry_run", "resume_anyway")},
@@ -83,9 +81,9 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
         *_unknown_keys(plain, _OPTIONS, ""),
         *_unknown_keys(plain["measure"], _names(Measure), "measure."),
         *_unknown_keys(plain["limits"], _names(Limits), "limits."),
-        *_unknown_keys(plain["dispatch"], {"name", "address", "retries"}, "dispatch."),
+        *_unknown_keys(plain["dispatch"], _names(Dispatch), "dispatch."),
         *_unknown_keys(plain["isolate"], {"env", "start"}, "isolate."),
-        *_unknown_keys(device, {"kind", "gpus"}, "device."),
+        *_unknown_keys(device, _names(Device) - {"name", "known", "near"}, "device."),
         *_unknown_keys(given if isinstance(given, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
         *_unknown_keys({} if rule is None else rule, _names(Rule), "conversions.rule."),

@@ -55,7 +55,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         message="; ".join(filter(None, (message, *_remarks(cell, cell.mode, evidence), *_doubts(cell, measured)))),
         phase=ending.phase,
         seconds={key: trials[0].evidence.seconds.get(key) for key in SECONDS}
-        | {"total": sum(trial.ending.seconds for trial in trials)},
+        | {"total": sum(t.ending.seconds for t in trials), "waited": sum(t.ending.waited for t in trials)},
         latency_ms=latency,
         throughput_per_s=cell.batch_size / latency.mean * 1e3 if latency else None,
         eager=Eager(p50_ms=eager.p50, n=eager.n) if eager else None,

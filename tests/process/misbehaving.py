@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import fcntl
 import json
 import mmap
 import os
@@ -85,8 +86,9 @@ def _descriptors() -> list[int]:
 
 
 def _pipes() -> list[int]:
-    """The report's descriptor among them."""
-    return [n for n in _descriptors() if _leads_to(n).startswith("pipe:")]
+    """Those that can be written to, the report's among them."""
+    pipes = [n for n in _descriptors() if _leads_to(n).startswith("pipe:")]
+    return [n for n in pipes if fcntl.fcntl(n, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY]
 
 
 def _leads_to(descriptor: int) -> str:
@@ -130,7 +132,8 @@ def _ignore_term(model: Misbehaving) -> None:
 
 
 def _hold_the_gil(model: Misbehaving) -> None:
-    ctypes.PyDLL(None).sleep(1000)
+    while True:  # a signal ends a sleep
+        ctypes.PyDLL(None).sleep(1000)
 
 
 def _spin(model: Misbehaving) -> None:

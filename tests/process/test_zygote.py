@@ -11,7 +11,7 @@ import pytest
 
 from sweep import isolate
 from sweep.cell import Cell, Measure, Model, Result, Tolerance
-from sweep.isolate.zygote import Zygote, zygote
+from sweep.isolate.zygote import Nursery, Zygotes
 
 MakeCell = Callable[..., Cell]
 QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)
@@ -26,7 +26,7 @@ def of_this_process() -> int:
 def _is_ours(process: Path) -> bool:
     try:
         parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        return parent == os.getpid() and b"sweep.child.zygote" in (process / "cmdline").read_bytes()
+        return parent == os.getpid() and (process / "comm").read_text() == "sweep-zygote\n"
     except OSError:
         return False
 
@@ -95,8 +95,8 @@ def test_where_imports_start_threads_cells_are_spawned(make_cell: MakeCell, tmp_
     assert isolate.run(cell).result.status == "ok"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
     isolate.close()
-    started = Zygote("fork", environment)
-    assert (started.asked, started.start) == ("fork", "spawn")
+    started = Nursery("fork", environment)
+    assert started.start == "spawn"
     started.close()
 
 
@@ -119,12 +119,19 @@ def test_what_a_cell_changes_does_not_reach_the_next(make_cell: MakeCell, tmp_pa
     assert "LC_LEFT_BEHIND" not in Path(f"/proc/{of_this_process()}/environ").read_text()
 
 
-def test_one_zygote_serves_one_environment_at_a_time() -> None:
-    first = zygote("spawn", {"PATH": "/usr/bin"})
-    assert zygote("spawn", {"PATH": "/usr/bin"}) is first
-    assert zygote("spawn", {"PATH": "/bin"}) is not first
+def test_a_zygote_serves_one_cell_and_one_environment_at_a_time() -> None:
+    zygotes = Zygotes()
+    first = zygotes.lend("spawn", {"PATH": "/usr/bin"})
+    second = zygotes.lend("spawn", {"PATH": "/usr/bin"})
+    assert first is not second
+    zygotes.give_back(first)
+    assert zygotes.lend("spawn", {"PATH": "/usr/bin"}) is first
+    zygotes.give_back(first)
+    zygotes.lend("spawn", {"PATH": "/bin"})
     assert not first.alive
-    isolate.close()
+    assert second.alive
+    zygotes.close()
+    assert not second.alive
 
 
 def test_what_a_killed_zygote_leaves_is_ended_and_nothing_else(make_cell: MakeCell, tmp_path: Path) -> None:
@@ -143,13 +150,14 @@ def test_what_a_killed_zygote_leaves_is_ended_and_nothing_else(make_cell: MakeCe
 
 
 def test_a_signal_reaches_a_process_however_soon_it_comes(tmp_path: Path) -> None:
-    zygote = Zygote("fork", {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ})
+    zygotes = Zygotes()
+    zygote = zygotes.lend("fork", {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ})
     codes = set()
     for _ in range(50):
         job = {"module": "sweep.child", "arguments": ["no such cell"], "folder": str(tmp_path), "environment": {}}
-        with open(os.devnull, "wb") as nothing:
-            zygote.begin(job, os.dup(nothing.fileno()), os.dup(nothing.fileno()))
+        with open(os.devnull, "r+b") as nothing:
+            zygote.begin(job, [os.dup(nothing.fileno()) for _ in range(3)])
         zygote.signal(signal.SIGKILL)
         codes.add(zygote.hear()["ended"])
-    zygote.close()
+    zygotes.close()
     assert codes == {-signal.SIGKILL}

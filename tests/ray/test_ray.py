@@ -13,6 +13,7 @@ from sweep.backlog import Backlog
 from sweep.cell import Cell, Device, Measure, Model, Request, Result, Tolerance
 from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.ray import RayDispatcher
+from sweep.settings import Dispatch
 
 HELPERS = str(Path(__file__).parent.parent / "process")
 
@@ -37,11 +38,11 @@ def misbehaving(how: str) -> Model:
     return Model(name=how.replace(" ", "_"), config=config)
 
 
-def rows(name: str, requests: list[Request]) -> list[tuple[str, str, str | None]]:
+def rows(options: Dispatch, requests: list[Request]) -> list[tuple[str, str, str | None]]:
     """Every row of a sweep, refused and run, as id, status and reason."""
-    dispatcher = create(name, None)
-    inventory = dispatcher.inventory()
-    ready, refused = validate.split(plan.expand(requests, inventory.modes), inventory)
+    dispatcher = create(options)
+    nodes = dispatcher.nodes()
+    ready, refused = validate.split(plan.expand(requests, validate.all_modes(nodes)), nodes)
     ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
     return sorted((row.id, row.status, row.reason) for row in [*refused, *ended])
 
@@ -53,7 +54,7 @@ def test_ray_gives_the_rows_that_serial_gives() -> None:
         request(model=misbehaving("segfault"), conversions=("EAGER",)),
         request(model=misbehaving("raise"), conversions=("EAGER",)),
     ]
-    serial, ray = rows("serial", requests), rows("ray", requests)
+    serial, ray = rows(Dispatch(name="serial"), requests), rows(Dispatch(), requests)
     assert ray == serial
     assert [(status, reason) for _, status, reason in serial].count(("ok", None)) == 3
     assert ("skipped", "no-node") in [(status, reason) for _, status, reason in serial]
@@ -61,7 +62,7 @@ def test_ray_gives_the_rows_that_serial_gives() -> None:
 
 @pytest.fixture
 def local_ray() -> Iterator[RayDispatcher]:
-    dispatcher = RayDispatcher(None)
+    dispatcher = RayDispatcher(Dispatch())
     yield dispatcher
     dispatcher.close()
 
@@ -115,7 +116,7 @@ def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell
             went.append(cluster.worker_nodes.copy().pop())
             cluster.remove_node(went[0], allow_graceful=False)
 
-    found = recorded(RayDispatcher(cluster.address), Backlog(cells, retries=2), lose_a_node)
+    found = recorded(RayDispatcher(Dispatch(address=cluster.address)), Backlog(cells, retries=2), lose_a_node)
     assert {name: row.status for name, row in found.items()} == {cell.id: "ok" for cell in cells}
     tried_twice = [row for row in found.values() if len(row.attempts) > 1]
     assert len(tried_twice) == 1

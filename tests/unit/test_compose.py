@@ -5,7 +5,7 @@ import pytest
 from sweep.cell import Request, Rule
 from sweep.compose import compose
 from sweep.errors import BadRequest
-from sweep.settings import Settings
+from sweep.settings import Dispatch, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_one_model_is_one_request_with_the_defaults_of_the_design() -> None:
     assert request.model.config["input"] == {"shape": [3, 224, 224]}
     assert request.conversions == ("EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO")
     assert (request.device.kind, request.batch_size, request.threads, request.seed) == ("cpu", 1, None, 0)
-    assert (settings.dispatch, settings.address, settings.on_invalid) == ("ray", None, "record")
+    assert (settings.dispatch, settings.on_invalid) == (Dispatch(name="ray", address=None, retries=2), "record")
     assert not settings.dry_run
     assert settings.run_dir.parts[-3] == "multirun"
     assert request.tolerance["fp32"].rel_l2 == 1e-4

@@ -24,7 +24,7 @@ def cpu_host(modes: dict[str, Mode]) -> Inventory:
 
 
 def refused(cell: Cell, inventory: Inventory) -> tuple[str, str, str]:
-    ready, rows = validate.split([cell], inventory)
+    ready, rows = validate.split([cell], [inventory])
     assert ready == []
     (row,) = rows
     assert row.id == cell.id
@@ -33,7 +33,7 @@ def refused(cell: Cell, inventory: Inventory) -> tuple[str, str, str]:
 
 def test_a_cell_that_can_run_is_ready(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
     cell = make_cell(conversion="ONNX_CPU")
-    assert validate.split([cell], cpu_host) == ([cell], [])
+    assert validate.split([cell], [cpu_host]) == ([cell], [])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_no_mode_that_needs_another_device_is_ready_on_a_cpu_host(
 ) -> None:
     for device in (Device(name="cpu"), CUDA):
         cells = [make_cell(conversion=name, device=device, id=name) for name in modes]
-        ready, rows = validate.split(cells, cpu_host)
+        ready, rows = validate.split(cells, [cpu_host])
         assert len(ready) + len(rows) == 72
         forbidden = ("CUDA", "TENSORRT", "XLA", "TVM", "ONNX_GPU", "ONNXRT", "OPTIMIM")
         assert not [cell.id for cell in ready if any(word in cell.id for word in forbidden)]

@@ -1,6 +1,5 @@
 """Does the output agree with the eager model's, on inputs the conversion has not seen, and is it there in time?"""
 
-import statistics
 from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import Any
@@ -12,12 +11,11 @@ from torch.utils import _pytree
 from sweep.cell import Comparison
 from sweep.child.measure import Subject
 
+AGAIN = 3
+"""On how many inputs the model must give the same answer twice before it is taken to do so always."""
+
 Outputs = list[list[torch.Tensor]]
 """For each input, every tensor of its output: fp64, on the CPU."""
-
-LAZY_SHARE = 0.5
-LAZY_SECONDS = 2e-4
-"""Work outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
 
 
 def tensors(output: Any) -> list[torch.Tensor]:
@@ -57,8 +55,11 @@ class Reference:
         given = [x.clone() for x in inputs]
         self.outputs: Outputs = [tensors(model(x)) for x in given]
         self.changes_input = not all(map(torch.equal, given, inputs))
-        again: Outputs = [tensors(model(x.clone())) for x in inputs]
-        self.noise = max((_worst(_rel_l2, r, y, self._batch) for r, y in _pairs(self.outputs, again)), default=0.0)
+        self.noise = 0.0
+        for number, (x, before) in enumerate(zip(inputs, self.outputs, strict=True), 1):
+            self.noise = max(self.noise, _worst(_rel_l2, before, tensors(model(x.clone())), self._batch))
+            if number == AGAIN and not self.noise:
+                break  # it agrees with itself to the last bit
 
     @property
     def _batch(self) -> int:
@@ -98,21 +99,21 @@ class Reference:
 
 def late(converted: Subject, eager: Subject) -> str | None:
     """What is wrong if work was put off until the output is read, or saved up from earlier calls."""
-    converted.read_whole(tensors)
+    converted.read_whole(tensors, converted.excusable + max(eager.reading, 0.0))
     return unfinished(converted, eager) or remembered(converted)
 
 
 def unfinished(converted: Subject, eager: Subject) -> str | None:
     """What is wrong if reading an output takes so long, beside eager's, that its work was done only then."""
     late = converted.reading - max(eager.reading, 0.0)
-    if late <= max(LAZY_SHARE * statistics.median(converted.samples), LAZY_SECONDS):
+    if late <= converted.excusable:
         return None
     return f"returns before its work is done: having its whole output takes {late * 1e3:.3g} ms beyond the timed call"
 
 
 def remembered(converted: Subject) -> str | None:
     """What is wrong if inputs never seen before take much longer than the one that was timed over and over."""
-    if converted.fresh <= max(LAZY_SHARE * statistics.median(converted.samples), LAZY_SECONDS):
+    if converted.fresh <= converted.excusable:
         return None
     return f"remembers its answers: a new input takes {converted.fresh * 1e3:.3g} ms longer than the one that was timed"
 

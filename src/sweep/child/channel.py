@@ -1,4 +1,7 @@
-"""The report channel: JSON lines on a descriptor of their own, so that nothing a model prints can corrupt them."""
+"""The report channel: JSON lines on a descriptor of their own, so that nothing a model prints can corrupt them.
+
+Beside it is the floor: a descriptor on which the supervisor says when this process may measure.
+"""
 
 import json
 import os
@@ -13,9 +16,10 @@ from sweep.cell import Phase
 class Channel:
     """Writes evidence as it is found, so that what is known survives a crash of the next phase."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, floor: int) -> None:
         os.set_inheritable(descriptor, False)
-        self._descriptor = descriptor
+        os.set_inheritable(floor, False)
+        self._descriptor, self._floor = descriptor, floor
         self.phase = Phase.START
 
     def tell(self, **evidence: Any) -> None:
@@ -25,7 +29,15 @@ class Channel:
     def enter(self, phase: Phase) -> None:
         """Say which phase begins."""
         self.phase = phase
-        self._send({"phase": phase})
+        self._send({"phase": phase, "at": time.monotonic()})
+
+    def take_floor(self) -> None:
+        """Wait until nothing of the sweep that could disturb a measurement runs; until `leave_floor` none will."""
+        self._send({"floor": "ask"})
+        os.read(self._floor, 1)
+
+    def leave_floor(self) -> None:
+        self._send({"floor": "leave"})
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:

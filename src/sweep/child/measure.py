@@ -19,6 +19,14 @@ MOST_SAMPLES = 500_000
 """Of what takes less than a microsecond a second has more; its median is long known, and they must be reported."""
 
 
+LAZY_SHARE = 0.5
+LAZY_SECONDS = 2e-4
+"""Work outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
+
+LEAST_IN_WINDOW = 5
+"""Two windows of five can still be told apart at 5 %: if one lies wholly above the other, p is 0.008."""
+
+
 class Timer:
     """Times single calls on a device, its work there included."""
 
@@ -109,22 +117,25 @@ class Subject:
     def warm_up(self) -> None:
         """Call until two windows in a row cannot be told apart (`stats.settled`), or `max_warmup_seconds` are over.
 
-        A window holds at least `warmup_calls` calls and lasts at least a twentieth of `min_seconds`.
+        A window holds at least `warmup_calls` calls and lasts at least a twentieth of `min_seconds`; once time is over,
+        LEAST_IN_WINDOW calls will do.
         """
         ends = perf_counter() + self._measure.max_warmup_seconds
-        before = self._window()
+        before = self._window(ends)
         while True:
-            window = self._window()
+            window = self._window(ends)
             self.settled = stats.settled(before, window)
             if self.settled or perf_counter() >= ends:
                 return
             before = window
 
-    def _window(self) -> list[float]:
+    def _window(self, most: float) -> list[float]:
         ends = perf_counter() + self._measure.min_seconds / 20
         window: list[float] = []
         while len(window) < self._measure.warmup_calls or perf_counter() < ends:
             window.append(self._timer.once(self.call))
+            if len(window) >= LEAST_IN_WINDOW and perf_counter() >= most:
+                break
         return window
 
     def sample(self) -> None:
@@ -158,9 +169,19 @@ class Subject:
         self.load_by_others = load.by_others()
         self.calls += len(samples)
 
+    @property
+    def excusable(self) -> float:
+        """Seconds beyond the timed call that prove nothing: a share of its latency, or what a busy machine adds."""
+        return max(LAZY_SHARE * statistics.median(self.samples), LAZY_SECONDS)
+
     def call_fresh(self, data: Any) -> Any:
-        """Call with another input and return the output; `fresh` is what that took beyond a call just before."""
+        """Call with another input and return the output; `fresh` is what that took beyond a call just before.
+
+        It only ever falls, so once it can be excused it need not be found again.
+        """
         outputs: list[Any] = []
+        if self.fresh <= self.excusable:
+            return self._forward(data)
         known = self._timer.once(self.call)
         self.fresh = min(self.fresh, self._timer.once(lambda: outputs.append(self._forward(data))) - known)
         return outputs[0]
@@ -171,10 +192,17 @@ class Subject:
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
 
-    def read_whole(self, read: Callable[[Any], Any], times: int = 10) -> None:
-        """Find `reading`: the seconds it takes beyond a call just before, at the least, to have the whole output."""
+    def read_whole(self, read: Callable[[Any], Any], enough: float, times: int = 10) -> None:
+        """Find `reading`: the seconds it takes beyond a call just before, at the least, to have the whole output.
+
+        It is looked for `times` times, or until it is `enough`, in seconds: it only ever falls.
+        """
         once = self._timer.once
-        self.reading = min(-once(self.call) + once(lambda: read(self.call())) for _ in range(times))
+        self.reading = math.inf
+        for _ in range(times):
+            self.reading = min(self.reading, -once(self.call) + once(lambda: read(self.call())))
+            if self.reading <= enough:
+                return
 
 
 def forget_peak() -> float:

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 
 from sweep.child.channel import Channel
@@ -21,7 +22,7 @@ PACKAGES = (
 """Distributions whose version can change what a cell does."""
 
 
-def main(descriptor: int, probes: dict[str, str]) -> None:
+def main(descriptor: int, floor: int, probes: dict[str, str]) -> None:
     """Report what was found; `probes` maps a name to what `probe` understands."""
     import torch
 
@@ -41,11 +42,12 @@ def main(descriptor: int, probes: dict[str, str]) -> None:
         }
         for option in MODEL_CONVERSION_OPTIONS.values()
     ]
-    Channel(descriptor).tell(
+    Channel(descriptor, floor).tell(
         modes=modes,
         found={name: probe(expression) for name, expression in probes.items()},
         gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
         hardware=hardware(),
+        facts=facts(),
         versions=versions(),
     )
 
@@ -84,6 +86,7 @@ def node() -> dict[str, object]:
     return {"node": platform.node(), "hardware": hardware(), "versions": versions()}
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of every package in PACKAGES that is installed."""
     found = {"python": platform.python_version()}
@@ -99,17 +102,56 @@ def hardware() -> str:
     """One line that tells unlike machines apart: CPU model, usable CPUs, memory, GPUs."""
     import torch
 
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = next(
-        (line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    parts = [f"{model} x{len(os.sched_getaffinity(0))}", f"{memory:.0f} GiB"]
+    parts = [f"{cpu_model()} x{len(os.sched_getaffinity(0))}", f"{_memory():.0f} GiB"]
     if torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return ", ".join(parts)
 
 
+def facts() -> dict[str, object]:
+    """What makes times of one machine unlike those of another, as far as the kernel and torch tell."""
+    import torch
+
+    cpu = "/sys/devices/system/cpu"
+    return {
+        "cpu": cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "smt": _read(f"{cpu}/smt/active"),
+        "numa_nodes": len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None,
+        "governor": _read(f"{cpu}/cpu0/cpufreq/scaling_governor"),
+        "memory_gib": round(_memory()),
+        "gpus": [
+            {
+                "name": (one := torch.cuda.get_device_properties(index)).name,
+                "memory_gib": round(one.total_memory / 2**30),
+            }
+            for index in range(torch.cuda.device_count())
+        ]
+        if torch.cuda.is_available()
+        else [],
+        "driver": _read("/sys/module/nvidia/version"),
+    }
+
+
+@cache  # in the process that cells are forked from, so that none has to read it again
+def cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory() -> float:
+    """GiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), json.loads(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[4]))

@@ -1,11 +1,14 @@
 """Starts a supervisor's cells, sees them off, and ends with it: `python -m sweep.child.zygote SOCKET fork|spawn`.
 
-With `fork` it imports what all cells need and forks each from itself. It runs nothing of a cell's, so that what is
-forked is as fresh as a new interpreter, in milliseconds instead of seconds. With `spawn` each is a new interpreter.
+This process is a nursery. With `fork` it imports what all cells need, once. For each cell that may run at a time the
+supervisor has it fork a zygote, which forks cells from itself, one after the other. Neither runs anything of a cell's,
+so that what is forked is as fresh as a new interpreter, in milliseconds instead of seconds. With `spawn` a zygote
+imports nothing, and each cell is a new interpreter.
 
-Messages are JSON, one a packet. From the supervisor: `{"start": {…}}` with two descriptors, for the report and for
-the log, then any number of `{"signal": NUMBER}`. From here: `{"ready": true}` once, `{"pid": …}` and, when the
-process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
+Messages are JSON, one a packet. A nursery says `{"ready": fork|spawn}` once, and makes a zygote of each descriptor of a
+socket that it is sent. A zygote says `{"zygote": PID}` there. From the supervisor it hears `{"start": {…}}` with three
+descriptors, for the report, for the floor and for the log, then any number of `{"signal": NUMBER}`. It says `{"pid": …}`
+and, when the process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
 """
 
 import gc
@@ -19,27 +22,29 @@ import socket
 import subprocess
 import sys
 import tempfile
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sweep import reaper
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A process to start: `python -m module REPORT ZYGOTE arguments…`."""
+    """A process to start: `python -m module REPORT FLOOR ZYGOTE arguments…`."""
 
     module: str
     arguments: list[str]
     folder: str
     environment: dict[str, str]
     report: int
+    floor: int
     log: int
 
-    def begin(self, zygote: int) -> int:
-        """In a process just forked: take on the job's folder, environment and descriptors, and do it."""
+    def begin(self, zygote: int) -> NoReturn:
+        """In a process just forked: take on the job's folder, environment and descriptors, do it, and end."""
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -55,20 +60,23 @@ class Job:
         random.seed()
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()
-        from sweep.child.__main__ import main
+        from sweep.child.__main__ import end_with, main
 
-        return main(self.report, zygote, *self.arguments)
+        end_with(lambda: main(self.report, self.floor, zygote, *self.arguments))
 
     def spawn(self) -> int:
         """Start it as a new interpreter; returns its process id."""
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", self.module, str(self.report), str(os.getpid()), *self.arguments],
+            [
+                *(sys.executable, "-P", "-m", self.module),
+                *(str(self.report), str(self.floor), str(os.getpid()), *self.arguments),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
             cwd=self.folder,
             env=self.environment,
-            pass_fds=[self.report],
+            pass_fds=[self.report, self.floor],
             start_new_session=True,
         )
         process.returncode = 0  # it is waited for by its id, not by this object
@@ -88,7 +96,7 @@ class Link:
     def hear(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and its descriptors; None when the supervisor is gone."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 20, 2)
+            data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 20, 3)
         except ConnectionResetError:
             return None, []
         return (json.loads(data) if data else None), descriptors
@@ -96,23 +104,27 @@ class Link:
 
 NEUTRAL = (
     *("torch._dynamo", "torch._inductor.compile_fx", "torch.profiler", "optimum.quanto", "onnx"),
-    *(f"sweep.child.{name}" for name in ("__main__", "attest", "convert", "engines", "survey", "threads")),
+    *("onnxruntime", "alma.conversions.select"),
+    *(f"sweep.child.{name}" for name in ("__main__", "attest", "convert", "engines", "threads")),
 )
 """Imported beforehand: nearly all that a cell would.
 
-Not onnxruntime, and so not alma's dispatcher, for it starts a thread when it is imported; not openvino.torch, which
-changes a setting of dynamo's; and no code of the user's.
+Not openvino.torch, which changes a setting of dynamo's; and no code of the user's. ONNX Runtime starts a thread when it
+is imported, for telemetry, unless the environment forbids it, as the supervisor sees to.
 """
 
 
 def preload() -> None:
     """Import what is the same for every cell, as far as it may be forked from."""
-    from sweep.child import compat
+    from sweep.child import compat, survey
 
     compat.before_import()
     for name in NEUTRAL:
         with suppress(ImportError):  # then a cell that needs it says so
             importlib.import_module(name)
+    survey.versions(), survey.cpu_model()  # they remember their answers
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False  # torch.library's: each cell would spend 15 to 100 ms on taking itself apart
     if not os.fork():  # OpenBLAS, which numpy starts threads with, ends them before a fork until they are needed again
         os._exit(0)
     os.wait()
@@ -126,6 +138,25 @@ def pristine() -> bool:
     return len(list(Path("/proc/self/task").iterdir())) == 1 and not (torch and torch.cuda.is_initialized())
 
 
+def raise_zygotes(nursery: Link) -> Link | None:
+    """Fork a zygote for every socket that comes; None when the supervisor is gone, a Link in what is forked for it.
+
+    It is forked twice, so that it becomes the supervisor's child, which outlives this process.
+    """
+    while True:
+        message, descriptors = nursery.hear()
+        if message is None:
+            return None
+        if not (between := os.fork()):
+            if os.fork():
+                os._exit(0)
+            nursery.socket.close()
+            return Link(descriptors[0])
+        for descriptor in descriptors:
+            os.close(descriptor)
+        os.waitpid(between, 0)
+
+
 def serve(link: Link, *, fork: bool) -> Job | None:
     """Start and see off one job after the other; None when the supervisor is gone, a Job in what is forked for it."""
     while True:
@@ -134,15 +165,15 @@ def serve(link: Link, *, fork: bool) -> Job | None:
             return None
         if "start" not in message:
             continue  # a signal for what has just ended by itself
-        report, log = descriptors
-        job = Job(**message["start"], report=report, log=log)
+        report, floor, log = descriptors
+        job = Job(**message["start"], report=report, floor=floor, log=log)
         if fork and not (pid := os.fork()):
             link.socket.close()
             return job
         if not fork:
             pid = job.spawn()
-        os.close(report)
-        os.close(log)
+        for descriptor in descriptors:
+            os.close(descriptor)
         link.tell(pid=pid)
         if not see_off(link, pid):
             return None
@@ -166,30 +197,50 @@ def see_off(link: Link, pid: int) -> bool:
             except ProcessLookupError:  # just forked, it has no group of its own yet
                 os.kill(pid, number)
     os.close(alive)
-    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its id, and its group's, stay taken until the end
-    assert ended is not None
-    strays = reaper.end_all() - 1
-    code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-    link.tell(ended=code, strays=strays)
+    _, status = os.waitpid(pid, 0)
+    strays = reaper.end_all() if _has_children() else 0
+    link.tell(ended=os.waitstatus_to_exitcode(status), strays=strays)
     return supervised
 
 
+def _has_children() -> bool:
+    """Whether anything is left of a process that has just ended: its orphans are ours."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _be_called(name: str) -> None:
+    Path("/proc/self/comm").write_text(name)
+
+
 def main(descriptor: int, start: str) -> int:
+    _be_called("sweep-nursery")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to hear
-    reaper.adopt_orphans()
     reaper.end_with_parent(signal.SIGKILL)
-    link = Link(descriptor)
+    nursery = Link(descriptor)
     if start == "fork":
         preload()
         if not pristine():
             start = "spawn"  # some library of the cells' environment starts threads when it is imported
-    reaper.end_with_parent(None)  # from now on it notices by the socket, and ends what it runs first
-    link.tell(ready=start)
+    reaper.end_with_parent(None)  # from now on it notices by the socket
+    nursery.tell(ready=start)
+    link = raise_zygotes(nursery)
+    if link is None:
+        return 0
+    _be_called("sweep-zygote")
+    os.setsid()
+    reaper.adopt_orphans()
     me = os.getpid()
+    link.tell(zygote=me)
     job = serve(link, fork=start == "fork")
-    return job.begin(me) if job else 0
+    if job:
+        job.begin(me)
+    return 0
 
 
 if __name__ == "__main__":
-    Path("/proc/self/comm").write_text("sweep-zygote")
-    sys.exit(main(int(sys.argv[1]), sys.argv[2]))
+    code = main(int(sys.argv[1]), sys.argv[2])
+    os._exit(code)  # there is nothing to tidy up, and taking torch apart takes a while

@@ -5,12 +5,16 @@ from typing import Protocol
 
 from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome
+from sweep.settings import Dispatch
 from sweep.validate import Inventory
 
 
 class Dispatcher(Protocol):
-    def inventory(self) -> Inventory:
-        """What the nodes that cells can be sent to have."""
+    def nodes(self) -> list[Inventory]:
+        """What each node has that cells can be sent to. While cells run, nodes that join are added. Never empty.
+
+        Raises BadEnvironment.
+        """
 
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         """Take cells from the backlog until it is empty: an outcome for each, as it comes.
@@ -20,12 +24,12 @@ class Dispatcher(Protocol):
         """
 
 
-def create(name: str, address: str | None) -> Dispatcher:
-    """The dispatcher of that name; `address` is Ray's, None for a local one."""
-    if name == "serial":
+def create(options: Dispatch) -> Dispatcher:
+    """The dispatcher of that name."""
+    if options.name == "serial":
         from sweep.dispatch.serial import SerialDispatcher
 
         return SerialDispatcher()
     from sweep.dispatch.ray import RayDispatcher
 
-    return RayDispatcher(address)
+    return RayDispatcher(options)

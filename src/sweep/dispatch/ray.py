@@ -1,167 +1,327 @@
-"""Cells as Ray tasks, one at a time on each node; a local Ray unless an address names a cluster."""
+"""Cells on Ray: a station on each node, which runs several at a time; a local Ray unless an address names a cluster."""
 
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import ray
-from sweep import inventory, isolate, validate
+from sweep import inventory, validate
 from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome, Reason, one_line
+from sweep.dispatch import station
 from sweep.errors import BadEnvironment
 from sweep.isolate.guard import Guard
+from sweep.settings import Dispatch
 from sweep.validate import Inventory
 
 DOUBT_SECONDS = 30
+"""For so long a node gets no cell after it lost one, unless there is no other: Ray is slow to notice a dead one."""
+
+LOOK_SECONDS = 2
+"""How often Ray is asked which nodes there are."""
+
+PROBE_SECONDS = 600
+"""How long a node may take to say what it has; the first time it imports torch and alma."""
+
+CELL_MB = 2000
+"""Memory to reckon with for a cell that converts; resnet18's take up to 1.5 GB with a compiler's processes."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Node:
-    """A node that is alive: cells take it whole, so that nothing else of Ray runs beside a measurement."""
+@dataclass(eq=False, kw_only=True, slots=True)
+class Post:
+    """A node as the driver sees it: what it has, its station once it has been asked for, and what runs there."""
 
     id: str
-    name: str
-    cpus: float
-    gpus: float
+    has: Inventory
+    cells: int
+    station: Any = None
+    ready: Any = None  # a reference, until the node was free and the station came up
+    running: dict[Any, Cell] = field(default_factory=dict)
+    alone: bool = False
+    doubted: float = -DOUBT_SECONDS
+    answers: dict[tuple[str, int], bool] = field(default_factory=dict)
+
+    def fits(self, cell: Cell) -> bool:
+        key = (cell.conversion, id(cell.device))
+        if key not in self.answers:
+            self.answers[key] = validate.obstacle(cell, self.has) is None
+        return self.answers[key]
+
+    @property
+    def open(self) -> bool:
+        return self.station is not None and self.ready is None
+
+    @property
+    def room(self) -> int:
+        return 0 if self.alone else self.cells - len(self.running)
 
 
 class RayDispatcher:
     """Connects when cells are run, or when a cluster must be asked what it has."""
 
-    def __init__(self, address: str | None) -> None:
-        self._address = address
-        self._doubted: dict[str, float] = {}
+    def __init__(self, options: Dispatch) -> None:
+        self._options = options
         self._guard: Guard | None = None
+        self._posts: dict[str, Post] = {}
+        self._known: list[Inventory] = []
+        self._probes: dict[Any, Inventory] = {}
+        self._seen: set[str] = set()
+        self._looked = -float(LOOK_SECONDS)
+        self._problems: list[str] = []
+        self._wants_gpus = False
 
-    def inventory(self) -> Inventory:
-        """This machine's modes and packages; with an address, the devices of the cluster's nodes."""
-        here = inventory.local()
-        if self._address is None:
-            return here
-        self._connect()
-        nodes = _nodes()
-        devices = {"cpu"} | ({"cuda"} if any(node.gpus for node in nodes) else set())
-        return replace(
-            here,
-            devices=frozenset(devices),
-            no_node=f"none of the {len(nodes)} nodes at {self._address} offers a GPU to Ray: add one that does",
-        )
+    def nodes(self) -> list[Inventory]:
+        if self._options.address is None and not self._known:
+            return [inventory.local()]  # without a Ray, which a plan does not need
+        if not self._known:
+            self._connect()
+            self._look_for_nodes()
+            ends = time.monotonic() + PROBE_SECONDS
+            while self._probes and time.monotonic() < ends:
+                self._take_probes(ray.wait(list(self._probes), timeout=1)[0])
+            if not self._known:
+                raise BadEnvironment("\n".join(self._problems) or f"no node answers at {self._options.address}")
+        return self._known
 
     def _connect(self) -> None:
         if ray.is_initialized():
             return
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        if self._address is None:
+        if self._options.address is None:
             self._guard = Guard("SWEEP_RAY")  # Ray's own agents outlive a driver that is killed, by minutes
             quiet |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
             quiet["_system_config"] = {"memory_monitor_refresh_ms": 0}  # it would end a worker for what its cell holds
         else:
-            quiet |= {"address": self._address}
+            quiet |= {"address": self._options.address}
+        if environment := _runtime_environment(self._options):
+            quiet["runtime_env"] = environment
         terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(**quiet)
-        except (ConnectionError, RayError, RuntimeError, ValueError) as error:
-            where = f"the cluster at {self._address}" if self._address else "a local Ray"
-            raise BadEnvironment(f"cannot reach {where}: {error}; dispatch=serial needs no Ray") from error
+        except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
+            address = self._options.address
+            where = f"the cluster at {address}" if address else "a local Ray"
+            said = one_line(str(error)) or type(error).__name__
+            raise BadEnvironment(f"cannot reach {where}: {said}; dispatch=serial needs no Ray") from error
         signal.signal(signal.SIGTERM, terminated)  # Ray's own would end the process with cells unrecorded
 
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         if not backlog:
             return
         self._connect()
-        running: dict[Any, tuple[Cell, Node]] = {}
+        self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
         try:
-            while backlog or running:
-                busy = {node.id for _, node in running.values()}
-                for node in [node for node in self._believed(_nodes()) if node.id not in busy]:
-                    if cell := backlog.take(partial(_fits, node)):
-                        running[_submit(cell, node)] = (cell, node)
-                        started(cell)
-                if not running and (cell := backlog.take()):
-                    yield _unplaced(cell)
+            while backlog or self._running():
+                self._look_for_nodes()
+                for post in self._believed():
+                    self._send(post, backlog, started)
+                waited_for = [*self._running(), *self._probes, *(p.ready for p in self._posts.values() if p.ready)]
+                if not waited_for:
+                    if cell := backlog.take() or backlog.take_suspect():
+                        yield self._unplaced(cell)
                     continue
-                done, _ = ray.wait(list(running), timeout=5)
-                for reference in done:
-                    cell, node = running.pop(reference)
-                    outcome = _outcome(reference, cell, node)
-                    if outcome.result.reason is Reason.LOST:
-                        self._doubted[node.id] = time.monotonic()
-                    yield outcome
+                ray.wait(waited_for, timeout=1)
+                done, _ = ray.wait(waited_for, num_returns=len(waited_for), timeout=0)
+                self._take_probes(done)
+                self._take_ready(done)
+                yield from self._take_outcomes(done)
         finally:
-            for reference in running:
-                ray.cancel(reference)
-            ray.wait(list(running), num_returns=len(running), timeout=10) if running else None
+            self._end()
             self.close()
+
+    def _running(self) -> list[Any]:
+        return [reference for post in self._posts.values() for reference in post.running]
+
+    def _look_for_nodes(self) -> None:
+        """Ask every node that is new what it has, and forget those that are gone."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}  # type: ignore[no-untyped-call]
+        for id_, node in alive.items():
+            if id_ not in self._seen:
+                self._seen.add(id_)
+                declared = _declared(node)
+                if self._options.address is None:
+                    self._add(declared, station.look(declared))
+                else:
+                    self._probes[_look.options(scheduling_strategy=_on(id_)).remote(declared)] = declared
+        for id_, post in list(self._posts.items()):
+            if id_ not in alive and not post.running:
+                del self._posts[id_]
+
+    def _take_probes(self, done: Iterable[Any]) -> None:
+        for reference in [one for one in done if one in self._probes]:
+            declared = self._probes.pop(reference)
+            try:
+                has: Inventory = ray.get(reference)
+            except (RayError, BadEnvironment) as error:
+                self._problems.append(f"{declared.node} cannot be used: {_last_line(error)}")
+                continue
+            remedy = f"none of those at {self._options.address} offers one to Ray: add one that does"
+            self._add(declared, replace(has, no_node=remedy))
+
+    def _add(self, declared: Inventory, has: Inventory) -> None:
+        self._known = [*self._known, has]
+        id_ = declared.facts["id"]
+        self._posts[id_] = Post(id=id_, has=has, cells=self._options.cells_per_node or _cells_at_a_time(has))
+
+    def _believed(self) -> list[Post]:
+        """Nodes but for those that lost a cell just now, unless there is no other; the emptiest first."""
+        since = time.monotonic() - DOUBT_SECONDS
+        posts = sorted(self._posts.values(), key=lambda post: len(post.running) / post.cells)
+        return [post for post in posts if post.doubted <= since] or posts
+
+    def _send(self, post: Post, backlog: Backlog, started: Callable[[Cell], None]) -> None:
+        """Give a node what it has room for; its station comes with the first cell that fits and goes with the last."""
+        if not post.running and not backlog.has(post.fits):
+            self._dismiss(post)
+            return
+        if post.station is None:
+            post.station = _Station.options(
+                num_cpus=post.has.resources.get(
+                    "CPU", post.has.cpus
+                ),  # all: nothing else of Ray's disturbs a measurement
+                num_gpus=post.has.gpus if self._wants_gpus else 0,
+                max_concurrency=post.cells + 2,
+                scheduling_strategy=_on(post.id),
+            ).remote(post.cells, self._shipped_from())
+            post.ready = post.station.ready.remote()
+        while post.open and post.room > 0 and (cell := backlog.take(post.fits)):
+            self._launch(post, cell, started)
+        if post.open and not post.running and (cell := backlog.take_suspect(post.fits)):
+            post.alone = True
+            self._launch(post, cell, started)
+
+    def _launch(self, post: Post, cell: Cell, started: Callable[[Cell], None]) -> None:
+        post.running[post.station.run.options(name=cell.id).remote(cell)] = cell
+        started(cell)
+
+    def _shipped_from(self) -> str | None:
+        folder = self._options.working_dir
+        return str(Path(folder).expanduser().absolute()) if folder and "://" not in folder else None
+
+    def _take_ready(self, done: Iterable[Any]) -> None:
+        came = set(done)
+        for post in self._posts.values():
+            if post.ready in came:
+                try:
+                    ray.get(post.ready)
+                    post.ready = None
+                except RayError as error:
+                    self._problems.append(f"{post.has.node} could not be taken: {_last_line(error)}")
+                    self._doubt(post)
+
+    def _take_outcomes(self, done: Iterable[Any]) -> Generator[Outcome, None, None]:
+        homes = {reference: post for post in self._posts.values() for reference in post.running}
+        for reference in [one for one in done if one in homes]:
+            post = homes[reference]
+            cell = post.running.pop(reference)
+            post.alone = False
+            try:
+                outcome: Outcome = ray.get(reference)
+            except RayError as error:
+                self._doubt(post)
+                outcome = _lost(cell, f"{type(error).__name__} on {post.has.node}: {_last_line(error)}")
+            yield validate.stamped(outcome, cell, post.has)
+
+    def _doubt(self, post: Post) -> None:
+        """It lost its station, or never got one."""
+        self._dismiss(post)
+        post.doubted = time.monotonic()
+
+    def _dismiss(self, post: Post) -> None:
+        """Give a node back to whoever else uses the cluster."""
+        if post.station is not None:
+            ray.kill(post.station)
+        post.station = post.ready = None
+
+    def _unplaced(self, cell: Cell) -> Outcome:
+        """No node that is there now can run it, although one could when the sweep began."""
+        if self._posts:
+            said = [validate.obstacle(cell, post.has) for post in self._posts.values()]
+            reason, message = next(filter(None, said), (Reason.NO_NODE, "the node that could run it is gone"))
+            return Outcome(result=validate.row(cell, reason, message))
+        return _lost(cell, "no node is left")
+
+    def _end(self) -> None:
+        """End what still runs."""
+        if running := self._running():
+            ending = [post.station.end.remote() for post in self._posts.values() if post.station and post.running]
+            ray.wait(running, num_returns=len(running), timeout=10)
+            del ending
 
     def close(self) -> None:
         """Leave Ray, and end a local one with all that is left of it."""
         ray.shutdown()
+        self._posts, self._seen, self._probes = {}, set(), {}
         if self._guard:
             self._guard.close()
             self._guard = None
 
-    def _believed(self, nodes: list[Node]) -> list[Node]:
-        """Nodes but for those that lost a cell just now, unless there is no other: Ray is slow to notice a dead one."""
-        since = time.monotonic() - DOUBT_SECONDS
-        return [node for node in nodes if self._doubted.get(node.id, since) <= since] or nodes
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _look(declared: Inventory) -> Inventory:
+    return station.look(declared)
 
 
-def _nodes() -> list[Node]:
-    """Nodes that cells can go to: alive, and with CPUs."""
-    return [
-        Node(
-            id=node["NodeID"],
-            name=node["NodeManagerHostname"],
-            cpus=node["Resources"]["CPU"],
-            gpus=node["Resources"].get("GPU", 0),
-        )
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
-        if node["Alive"] and node["Resources"].get("CPU")
-    ]
+_Station: Any = ray.remote(max_restarts=0, max_task_retries=0)(station.Station)
 
 
-def _submit(cell: Cell, node: Node) -> Any:
-    return _run.options(
-        num_cpus=node.cpus,
-        num_gpus=cell.device.gpus,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.id, soft=False),
-        name=cell.id,
-    ).remote(cell)
+def _declared(node: dict[str, Any]) -> Inventory:
+    """A node as Ray knows it."""
+    resources = node["Resources"]
+    return Inventory(
+        modes={},
+        found=frozenset(),
+        devices=frozenset(),
+        versions={},
+        node=node["NodeManagerHostname"],
+        hardware="",
+        facts={"id": node["NodeID"]},
+        cpus=resources["CPU"],
+        gpus=resources.get("GPU", 0),
+        labels=node.get("Labels") or {},
+        resources=resources,
+    )
 
 
-def _fits(node: Node, cell: Cell) -> bool:
-    return cell.device.gpus <= node.gpus
+def _cells_at_a_time(has: Inventory) -> int:
+    """As many as CPUs and memory allow, and two for each GPU if there is one."""
+    return max(1, int(min(has.cpus, has.memory // CELL_MB)))
 
 
-@ray.remote(max_retries=0)
-def _run(cell: Cell) -> Outcome:
-    return isolate.run(cell)
+def _runtime_environment(options: Dispatch) -> dict[str, Any]:
+    """What every worker is given: the user's code, and this very sweep on the nodes of a cluster."""
+    environment = dict(options.runtime_env)
+    if options.working_dir:
+        environment["working_dir"] = options.working_dir
+    modules = list(options.py_modules)
+    if options.address is not None:
+        modules.append(str(Path(validate.__file__).parent))
+        variables = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **environment.get("env_vars", {})}
+        environment["env_vars"] = variables  # without it a worker that was given no GPU could not see if there is one
+    if modules:
+        environment["py_modules"] = modules
+    return environment
 
 
-def _outcome(reference: Any, cell: Cell, node: Node) -> Outcome:
-    try:
-        outcome: Outcome = ray.get(reference)
-    except RayError as error:
-        said = [line for line in (one_line(text) for text in str(error).splitlines()) if line]
-        return _lost(cell, f"{type(error).__name__} on {node.name}: {said[-1] if said else 'no message'}")
-    return outcome
+def _on(node: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node_id=node, soft=False)
 
 
-def _unplaced(cell: Cell) -> Outcome:
-    if nodes := _nodes():
-        most = max(node.gpus for node in nodes)
-        message = f"needs {cell.device.gpus:g} GPUs on one node, the largest has {most:g}: ask for fewer, or add one"
-        return Outcome(result=validate.row(cell, Reason.NO_NODE, message))
-    return _lost(cell, "no node is left")
+def _last_line(error: Exception) -> str:
+    said = [line for line in (one_line(text) for text in str(error).splitlines()) if line]
+    return said[-1] if said else "no message"
 
 
 def _lost(cell: Cell, why: str) -> Outcome:

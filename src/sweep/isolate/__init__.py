@@ -1,5 +1,6 @@
 """Runs a cell in processes of its own: folders, caches, environment, and what becomes of how they ended."""
 
+import atexit
 import json
 import os
 import platform
@@ -13,12 +14,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from sweep import validate, verdict
-from sweep.cell import Cell, Evidence, Exit, Limits, Outcome, Reason, Trial, one_line
+from sweep.cell import Cell, Evidence, Exit, Limits, Outcome, Phase, Reason, Trial, one_line
 from sweep.errors import BadEnvironment
-from sweep.isolate.process import Echo, Watch
-from sweep.isolate.zygote import NotBegun, ZygoteLost, close, zygote
+from sweep.isolate.floor import Floor, Seat
+from sweep.isolate.process import Echo, Place, Tally, Watch
+from sweep.isolate.site import Site, Withdrawn
+from sweep.isolate.zygote import NotBegun, ZygoteLost
 
-__all__ = ["close", "run", "survey"]
+__all__ = ["Site", "Withdrawn", "close", "run", "survey"]
 
 ENVIRONMENT = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
@@ -26,24 +29,32 @@ ENVIRONMENT = (
 )
 """Variables a cell may see besides LC_*; `isolate.env` adds to them. The rest, secrets among it, stays outside."""
 
+_HERE: list[Site] = []
+"""This process's own site, if it has run a cell without being told where."""
 
-def run(cell: Cell, echo: Echo | None = None) -> Outcome:
-    """The row of a cell and the files of its folder. Never raises for anything the cell does.
+
+def run(cell: Cell, echo: Echo | None = None, site: Site | None = None) -> Outcome:
+    """The row of a cell and the files of its folder. Never raises for anything the cell does; Withdrawn if told to end.
 
     What the cell prints is given to `echo` as it comes.
     """
+    site = site or _here()
     trials: list[Trial] = []
+    shared = False
     try:
-        with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch:
-            room = _Room(cell, Path(scratch), echo)
+        with (
+            site.place(cell, echo) as (place, gpu),
+            tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch,
+        ):
+            room = _Room(site.here(cell), Path(scratch), site, place, gpu)
             if cell.cache == "warm":
                 room.trial("prime")
             while len(trials) < cell.measure.processes:
                 trials.append(room.trial())
+                shared = site.shared
                 if verdict.problem(cell, trials[-1]):
                     break
     except ZygoteLost:
-        close()
         return _lost(cell, "the process that starts cells was killed")
     except (OSError, BadEnvironment) as error:
         return _lost(cell, f"no process could be made for it: {one_line(str(error))}")
@@ -59,16 +70,33 @@ def run(cell: Cell, echo: Echo | None = None) -> Outcome:
             "cell.log": "\n".join(trial.log for trial in trials),
             "samples.json": json.dumps({"unit": "s", "processes": [_samples(trial.evidence) for trial in trials]}),
         },
+        crowded=shared and result.reason is Reason.MEMORY and cell.limits.memory is None,
     )
+
+
+def _here() -> Site:
+    if not _HERE:
+        _HERE.append(Site())
+    return _HERE[0]
+
+
+def close() -> None:
+    """Let go of what this process keeps for the cells it runs itself."""
+    while _HERE:
+        _HERE.pop().close()
+
+
+atexit.register(close)
 
 
 class _Room:
     """A cell's own folder, compile caches and environment, which its processes share one after the other."""
 
-    def __init__(self, cell: Cell, work: Path, echo: Echo | None) -> None:
-        self._cell, self._work, self._echo = cell, work, echo
+    def __init__(self, cell: Cell, work: Path, site: Site, place: Place, gpu: str | None) -> None:
+        self._cell, self._work, self._site, self._place = cell, work, site, place
         (work / "cell.json").write_text(_described(cell), encoding="utf-8")
-        self._environment, self._caches = _environment(cell, os.environ), _caches(work)
+        self._environment = _allowed(os.environ, cell.env, cell.python_path)
+        self._own = _own(cell, gpu) | _caches(work, site.compile_threads)
         self._started = time.monotonic()
 
     def trial(self, *flags: str) -> Trial:
@@ -77,7 +105,6 @@ class _Room:
         try:
             watch, ending = self._seen_through(arguments)
         except NotBegun:  # it died between two cells
-            close()
             watch, ending = self._seen_through(arguments)
         merged: dict[str, Any] = {}
         for message in watch.report.messages:
@@ -86,14 +113,21 @@ class _Room:
                 before = merged.get(key)
                 merged[key] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
         try:
-            return Trial(ending=ending, evidence=TypeAdapter(Evidence).validate_python(merged), log=watch.log.text)
+            evidence = TypeAdapter(Evidence).validate_python(merged)
         except ValidationError:
-            return Trial(ending=ending, evidence=Evidence(), log=watch.log.text)
+            evidence = Evidence()
+        worked = {
+            phase.key: evidence.seconds[phase.key] - watch.paused(phase, evidence.seconds[phase.key])
+            for phase in Phase
+            if phase.key in evidence.seconds
+        }
+        return Trial(ending=ending, evidence=replace(evidence, seconds=worked), log=watch.log.text)
 
     def _seen_through(self, arguments: Sequence[str]) -> tuple[Watch, Exit]:
-        watch = Watch(zygote(self._cell.start, self._environment), self._cell.limits, self._started, self._echo)
-        environment = {**self._environment, **self._caches}
-        return watch, watch.see_through("sweep.child", arguments, self._work, environment)
+        with self._site.zygote(self._cell.start, self._environment) as zygote:
+            watch = Watch(zygote, self._cell.limits, self._place, self._started)
+            environment = {**self._environment, **self._own}
+            return watch, watch.see_through("sweep.child", arguments, self._work, environment)
 
 
 def _lost(cell: Cell, why: str) -> Outcome:
@@ -126,14 +160,17 @@ def survey(probes: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
     """What `sweep.child.survey` found on this machine. Raises BadEnvironment with the end of its log."""
     with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch:
         limits = Limits(start=seconds, total=seconds)
-        environment = _allowed(os.environ, ())
-        watch = Watch(zygote("spawn", environment), limits, time.monotonic())
+        environment = _allowed(os.environ, (), ())
+        place = Place(seat=Seat(exclusive="none", gpu=None), floor=Floor(1), tally=Tally())
+        site = Site()
         try:
-            watch.see_through("sweep.child.survey", [json.dumps(dict(probes))], Path(scratch), environment)
+            with site.zygote("spawn", environment) as zygote:
+                watch = Watch(zygote, limits, place, time.monotonic())
+                watch.see_through("sweep.child.survey", [json.dumps(dict(probes))], Path(scratch), environment)
         except ZygoteLost as error:
             raise BadEnvironment("something killed the process that was to look at this environment") from error
         finally:
-            close()
+            site.close()
     found: dict[str, Any] = {}
     for message in watch.report.messages:
         found |= message.get("evidence", {})
@@ -145,27 +182,31 @@ def survey(probes: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
     return found
 
 
-def _environment(cell: Cell, outer: Mapping[str, str]) -> dict[str, str]:
-    environment = _allowed(outer, cell.env)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*cell.python_path, environment["PYTHONPATH"]]))
-    if cell.device.kind == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    if cell.threads is not None:
-        environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
-    return environment
-
-
-def _allowed(outer: Mapping[str, str], more: Sequence[str]) -> dict[str, str]:
+def _allowed(outer: Mapping[str, str], more: Sequence[str], python_path: Sequence[str]) -> dict[str, str]:
+    """What all processes of a cell see of this one's environment."""
     allowed = {
         name: value for name, value in outer.items() if name in ENVIRONMENT or name in more or name.startswith("LC_")
     }
     # its working folder will be another
     paths = [str(Path(path).absolute()) for path in outer.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return {**allowed, "PYTHONPATH": os.pathsep.join(paths)}
+    # ONNX Runtime's telemetry is a thread, and with a thread nothing can be forked
+    return {"ORT_DISABLE_TELEMETRY": "1", **allowed, "PYTHONPATH": os.pathsep.join([*python_path, *paths])}
 
 
-def _caches(work: Path) -> dict[str, str]:
-    """Compile caches of a cell alone: cold at first, and gone with it."""
+def _own(cell: Cell, gpu: str | None) -> dict[str, str]:
+    """What a cell sees besides: the device it may use, and how many threads."""
+    own = {}
+    if cell.device.kind == "cpu":
+        own["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpu is not None:
+        own["CUDA_VISIBLE_DEVICES"] = gpu
+    if cell.threads is not None:
+        own |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
+    return own
+
+
+def _caches(work: Path, compile_threads: int) -> dict[str, str]:
+    """Compile caches of a cell alone: cold at first, and gone with it; and its share of the CPUs to compile with."""
     folders = {
         "TORCHINDUCTOR_CACHE_DIR": work / "inductor",
         "TRITON_CACHE_DIR": work / "triton",
@@ -173,4 +214,5 @@ def _caches(work: Path) -> dict[str, str]:
     }
     for folder in folders.values():
         folder.mkdir()
-    return {name: str(folder) for name, folder in folders.items()}
+    folders_by_name = {name: str(folder) for name, folder in folders.items()}
+    return {**folders_by_name, "TORCHINDUCTOR_COMPILE_THREADS": str(compile_threads)}

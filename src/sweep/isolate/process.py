@@ -1,6 +1,7 @@
 """Sees one process of a cell from its start to its end: phases, deadlines, memory, what it reports and prints."""
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -8,21 +9,51 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sweep import reaper
 from sweep.cell import Exit, Limits, Phase
+from sweep.isolate.floor import GLANCE, Floor, Seat
 from sweep.isolate.zygote import Zygote
-
-GLANCE = 0.2
-"""Seconds to wait at a time: memory is looked at, and a worker that is told to stop hears of it, between two waits."""
 
 REPORT_MOST = 64_000_000
 """Bytes of a report: some three million samples."""
 
 
 Echo = Callable[[bytes], None]
+
+
+class Tally:
+    """What the cells of a node hold in memory together."""
+
+    def __init__(self) -> None:
+        self._held: dict[Seat, float] = {}
+        self._most = 0.9 * reaper.machine_memory()
+
+    def too_much(self, seat: Seat, used: float) -> bool:
+        """Whether all cells hold 90 % of the memory, and this one, which holds so many bytes, the most of it."""
+        self._held[seat] = used
+        held = list(self._held.values())
+        return len(held) > 1 and sum(held) > self._most and used >= max(held)
+
+    def forget(self, seat: Seat) -> None:
+        self._held.pop(seat, None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where on its node a cell runs: its seat, what it shares with the others, and who listens to what it prints.
+
+    `check` is called now and then, and raises when the cell is to end.
+    """
+
+    seat: Seat
+    floor: Floor
+    tally: Tally
+    check: Callable[[], None] = lambda: None
+    echo: Echo | None = None
 
 
 class Log:
@@ -56,6 +87,8 @@ class Report:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.phase = Phase.START
+        self.began: dict[Phase, float] = {}
+        self.floor: list[str] = []
         self._size = 0
         self._rest = bytearray()
 
@@ -80,51 +113,64 @@ class Report:
             return
         if isinstance(message, dict):
             self.messages.append(message)
+            if "floor" in message:
+                self.floor.append(message["floor"])
             with suppress(ValueError):
                 self.phase = Phase(str(message.get("phase")))
+                self.began[self.phase] = float(message.get("at", math.nan))
 
 
 class Watch:
     """One process, from its start to its end; it is ended when it takes too long or too much."""
 
-    def __init__(self, zygote: Zygote, limits: Limits, cell_started: float, echo: Echo | None = None) -> None:
+    def __init__(self, zygote: Zygote, limits: Limits, place: Place, cell_started: float) -> None:
         """`limits.total` counts from `cell_started`, on the monotonic clock."""
-        self._zygote, self._limits, self._cell_started = zygote, limits, cell_started
-        self.log, self.report = Log(echo), Report()
+        self._zygote, self._limits, self._place, self._cell_started = zygote, limits, place, cell_started
+        self.log, self.report = Log(place.echo), Report()
         self._memory_most = limits.memory * 1e6 if limits.memory else 0.9 * reaper.machine_memory()
+        self._look_again = 0.0
         self._ended_in: Phase | None = None
         self._timeout: str | None = None
         self._memory: str | None = None
 
     def see_through(self, module: str, arguments: Sequence[str], folders: Path, environment: Mapping[str, str]) -> Exit:
-        """Run `python -m module … arguments` until it, and all it leaves behind, is gone. Raises ZygoteLost.
+        """Run `python -m module … arguments` until it, and all it leaves behind, is gone. Raises ZygoteLost, Withdrawn.
 
         Its working and temporary folders are made in `folders`.
         """
         job = {"module": module, "arguments": list(arguments), **_folders(folders, environment)}
-        started, killed_before = time.monotonic(), _oom_kills()
+        seat = self._place.seat
+        seat.zygote = self._zygote.pid
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
             ends = []
+            stack.enter_context(self._place.floor.entered(seat, self._place.check))
             selector.register(self._zygote, selectors.EVENT_READ)
+            go, floor = os.pipe()
+            stack.callback(os.close, floor)
             for take in (self.report.add, self.log.add):
                 ours, theirs = os.pipe()
                 stack.callback(os.close, ours)
                 os.set_blocking(ours, False)
                 selector.register(ours, selectors.EVENT_READ, take)
                 ends.append(theirs)
-            pid = self._zygote.begin(job, *ends)
+            started, killed_before = time.monotonic(), _oom_kills()
+            pid = self._zygote.begin(job, (ends[0], go, ends[1]))
             try:
-                code, strays = self._until_gone(selector, pid, started)
+                self._place.floor.began(seat)
+                code, strays = self._until_gone(selector, pid, started, floor)
             except BaseException:
+                self._place.floor.withdraw(seat)  # what is stopped would not hear of its end
                 self._zygote.end(self._limits.grace)
                 raise
             for key in list(selector.get_map().values()):  # nobody writes any more
                 while key.data and (data := _read(key.fd)):
                     key.data(data)
+        ended = time.monotonic()
         return Exit(
             code=code,
             phase=self._ended_in or self.report.phase,
-            seconds=time.monotonic() - started,
+            seconds=ended - started - seat.paused(started, ended),
+            waited=seat.paused(started, ended),
             timeout=self._timeout,
             memory=self._memory,
             report_too_long=self.report.too_long,
@@ -132,8 +178,9 @@ class Watch:
             strays=strays,
         )
 
-    def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float) -> tuple[int, int]:
+    def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float, floor: int) -> tuple[int, int]:
         """The return code, and how many processes it left behind."""
+        seat = self._place.seat
         phase, phase_started = Phase.START, started
         ending: list[tuple[float, signal.Signals]] | None = None
         while True:
@@ -146,10 +193,16 @@ class Watch:
                     key.data(data)
                 elif data is not None:
                     selector.unregister(key.fd)
+            self._place.check()
+            while self.report.floor:
+                if self.report.floor.pop(0) == "ask":
+                    self._place.floor.ask(seat, floor)
+                else:
+                    self._place.floor.leave(seat)
             now = time.monotonic()
             if self.report.phase is not phase:
                 phase, phase_started = self.report.phase, now
-            if ending is None and self._too_much(pid, phase, now - phase_started, now - self._cell_started):
+            if ending is None and self._too_much(pid, phase, phase_started, now):
                 self._ended_in = phase
                 # QUIT has it print its stack (faulthandler); TERM and KILL follow whatever it makes of that
                 last = now + GLANCE + (self._limits.grace if self._timeout else 0)
@@ -157,17 +210,28 @@ class Watch:
             while ending and ending[0][0] <= now:
                 self._zygote.signal(ending.pop(0)[1])
 
-    def _too_much(self, pid: int, phase: Phase, seconds: float, in_all: float) -> bool:
-        limits = self._limits
-        if in_all >= limits.total:
+    def _too_much(self, pid: int, phase: Phase, phase_started: float, now: float) -> bool:
+        """Whether it is beyond a limit; the time it waited or was stopped counts against none."""
+        limits, seat = self._limits, self._place.seat
+        if now < self._look_again or seat.paused_since is not None:
+            return False
+        self._look_again = now + GLANCE
+        if now - self._cell_started - seat.paused(self._cell_started, now) >= limits.total:
             self._timeout = f"took more than limits.total={limits.total:g} s"
-        elif seconds >= limits.of(phase):
+        elif now - phase_started - seat.paused(phase_started, now) >= limits.of(phase):
             self._timeout = f"took more than limits.{phase.value.replace('-', '_')}={limits.of(phase):g} s"
         elif (used := reaper.memory(pid, self._memory_most)) > self._memory_most:
             self._memory = (
                 f"used {used / 1e6:.0f} MB of memory, more than limits.memory={self._memory_most / 1e6:.0f} MB"
             )
+        elif limits.memory is None and self._place.tally.too_much(seat, used):
+            self._memory = f"used {used / 1e6:.0f} MB of memory, and with the node's other cells all there is"
         return bool(self._timeout or self._memory or self.report.too_long)
+
+    def paused(self, phase: Phase, seconds: float) -> float:
+        """Seconds for which it stood still in a phase that took so many, by its own clock."""
+        began = self.report.began.get(phase, math.nan)
+        return 0.0 if math.isnan(began) else self._place.seat.paused(began, began + seconds)
 
 
 def _folders(parent: Path, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""The supervisor's end of a zygote (`sweep.child.zygote`): asks it for processes, and hears how they ended."""
+"""The supervisor's end of a nursery and its zygotes (`sweep.child.zygote`): asks for processes, hears how they ended."""
 
-import atexit
 import json
 import os
 import selectors
@@ -11,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -23,7 +22,7 @@ Start = Literal["fork", "spawn"]
 _READY_SECONDS = 300
 
 MARK = "SWEEP_ZYGOTE"
-"""The variable by which what a zygote started is known, should it die before its cells."""
+"""The variable by which what a nursery started is known, should a zygote die before its cell."""
 
 
 class ZygoteLost(Exception):
@@ -34,31 +33,48 @@ class NotBegun(ZygoteLost):
     """It was dead before it started anything."""
 
 
-class Zygote:
-    """A zygote and the process it runs, one at a time. Raises BadEnvironment if it cannot start."""
+class _Link:
+    """A socket to another process, on which JSON goes to and fro."""
+
+    def __init__(self) -> None:
+        self.socket, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def hear(self) -> dict[str, Any]:
+        """The next message. Raises ZygoteLost."""
+        try:
+            data = self.socket.recv(1 << 16)
+        except ConnectionResetError as error:
+            raise ZygoteLost from error
+        if not data:
+            raise ZygoteLost
+        message: dict[str, Any] = json.loads(data)
+        return message
+
+
+class Nursery:
+    """A process that forks zygotes. Raises BadEnvironment if it cannot start."""
 
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
-        self.asked, self.start, self.environment = start, start, dict(environment)
-        self._name = uuid.uuid4().hex
-        self._pid = 0
+        self.mark = uuid.uuid4().hex
         reaper.adopt_orphans()
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, tempfile.TemporaryFile() as said:
+        self._link = _Link()
+        with self._link.theirs as theirs, tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sweep.child.zygote", str(theirs.fileno()), start],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                env={**self.environment, MARK: self._name},
+                env={**environment, MARK: self.mark},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
             theirs.close()
             try:
-                self._socket.settimeout(_READY_SECONDS)
-                self.start = self.hear()["ready"]
-                self._socket.settimeout(None)
+                self._link.socket.settimeout(_READY_SECONDS)
+                self.start: Start = self._link.hear()["ready"]
+                self._link.socket.settimeout(None)
             except (ZygoteLost, TimeoutError) as error:
+                self._process.kill()
                 self.close()
                 said.seek(0)
                 text = said.read().decode(errors="replace").strip()
@@ -68,49 +84,78 @@ class Zygote:
                 self.close()
                 raise
 
-    def fileno(self) -> int:
-        """Readable when there is something to hear."""
-        return self._socket.fileno()
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def begin(self, job: Mapping[str, Any], report: int, log: int) -> int:
-        """Start a process with the fields of `child.zygote.Job`, whose ends of pipes are closed here; returns its id.
-
-        Raises NotBegun.
-        """
+    def zygote(self) -> "Zygote":
+        """A new one. Raises ZygoteLost."""
+        link = _Link()
         try:
-            environment = {**job["environment"], MARK: self._name}
+            with link.theirs:
+                socket.send_fds(self._link.socket, [b"{}"], [link.theirs.fileno()])
+            return Zygote(link, link.hear()["zygote"], self.mark)
+        except OSError as error:
+            link.socket.close()
+            raise ZygoteLost from error
+        except BaseException:
+            link.socket.close()
+            raise
+
+    def close(self) -> None:
+        """Let it go; its zygotes stay."""
+        self._link.socket.close()
+        self._process.wait()
+
+
+class Zygote:
+    """Forks the processes of cells, one at a time."""
+
+    def __init__(self, link: _Link, pid: int, mark: str) -> None:
+        self._link, self.pid, self.mark = link, pid, mark
+        self._cell = 0
+
+    def fileno(self) -> int:
+        """Readable when there is something to hear."""
+        return self._link.socket.fileno()
+
+    @property
+    def alive(self) -> bool:
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    def begin(self, job: Mapping[str, Any], descriptors: Iterable[int]) -> int:
+        """Start a process with the fields of `child.zygote.Job`, and return its id.
+
+        The descriptors are its ends of pipes: report, floor and log; they are closed here. Raises NotBegun.
+        """
+        given = list(descriptors)
+        try:
+            environment = {**job["environment"], MARK: self.mark}
             request = json.dumps({"start": {**job, "environment": environment}})
-            socket.send_fds(self._socket, [request.encode()], [report, log])
-            self._pid = self.hear()["pid"]
+            socket.send_fds(self._link.socket, [request.encode()], given)
+            self._cell = self._link.hear()["pid"]
         except (OSError, ZygoteLost) as error:
             raise NotBegun from error
-        except BaseException:
-            self.close()  # whether it has begun is not known
-            raise
         finally:
-            os.close(report)
-            os.close(log)
-        return self._pid
+            for descriptor in given:
+                os.close(descriptor)
+        return self._cell
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and its group."""
         with suppress(OSError):  # whoever listens next finds out that it is gone
-            self._socket.send(json.dumps({"signal": int(number)}).encode())
+            self._link.socket.send(json.dumps({"signal": int(number)}).encode())
 
     def hear(self) -> dict[str, Any]:
         """The next message. Raises ZygoteLost."""
-        try:
-            data = self._socket.recv(1 << 16)
-        except ConnectionResetError as error:
-            raise ZygoteLost from error
-        if not data:
-            raise ZygoteLost
-        message: dict[str, Any] = json.loads(data)
-        return message
+        return self._link.hear()
 
     def end(self, grace: float) -> None:
         """TERM, grace, KILL to the process that runs; returns when it, and all it left, is gone. Raises ZygoteLost."""
@@ -124,33 +169,73 @@ class Zygote:
                 pass
 
     def close(self) -> None:
-        """Let it go: it ends what it still runs, and then itself. What it cannot end any more ends here."""
-        self._socket.close()
-        self._process.wait()
-        reaper.end_all(f"{MARK}={self._name}")
-        if self._pid:
-            with suppress(ChildProcessError):  # if the zygote was killed, its last process has come to us
-                os.waitpid(self._pid, 0)
+        """Let it go: it ends what it still runs, and then itself."""
+        self._link.socket.close()
+        for pid in filter(None, (self.pid, self._cell)):  # if it was killed, its last process has come to us
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
-_KEPT: list[Zygote] = []
-"""This process's zygote, if it has one."""
+class Zygotes:
+    """The zygotes of a supervisor, and the nurseries they come from: one for each environment that cells ask for."""
 
+    MOST_NURSERIES = 2
 
-def zygote(start: Start, environment: Mapping[str, str]) -> Zygote:
-    """This process's zygote; a new one where it died, or was started for another environment."""
-    for kept in _KEPT:
-        if kept.alive and (kept.asked, kept.environment) == (start, environment):
-            return kept
-    close()
-    _KEPT.append(Zygote(start, environment))
-    return _KEPT[0]
+    def __init__(self) -> None:
+        self._nurseries: dict[tuple[Start, str], Nursery] = {}
+        self._idle: list[tuple[tuple[Start, str], Zygote]] = []
+        self._lent: dict[Zygote, tuple[Start, str]] = {}
 
+    def lend(self, start: Start, environment: Mapping[str, str]) -> Zygote:
+        """One that has nothing to do, for cells that see this environment. Raises BadEnvironment, ZygoteLost."""
+        key = (start, json.dumps(environment, sort_keys=True))
+        zygote = self._taken(key)
+        if zygote is None:
+            zygote = self._nursery(key, environment).zygote()
+        self._lent[zygote] = key
+        return zygote
 
-def close() -> None:
-    """End this process's zygote, and what it runs."""
-    while _KEPT:
-        _KEPT.pop().close()
+    def _taken(self, key: tuple[Start, str]) -> Zygote | None:
+        """An idle one for `key`; those for another environment go, so that there are no more than cells at a time."""
+        found = next((zygote for other, zygote in self._idle if other == key and zygote.alive), None)
+        for _, zygote in self._idle:
+            if zygote is not found and (found is None or not zygote.alive):
+                zygote.close()
+        self._idle = [(other, zygote) for other, zygote in self._idle if found and zygote is not found and zygote.alive]
+        return found
 
+    def _nursery(self, key: tuple[Start, str], environment: Mapping[str, str]) -> Nursery:
+        nursery = self._nurseries.pop(key, None)
+        if nursery and not nursery.alive:
+            nursery.close()
+            nursery = None
+        if nursery is None:
+            nursery = Nursery(key[0], environment)
+        self._nurseries[key] = nursery  # the last is the one used last
+        for other in list(self._nurseries)[: -self.MOST_NURSERIES]:
+            self._nurseries.pop(other).close()
+        return nursery
 
-atexit.register(close)
+    def give_back(self, zygote: Zygote) -> None:
+        self._idle.append((self._lent.pop(zygote), zygote))
+
+    def bury(self, zygote: Zygote) -> None:
+        """Close one that was lost, and end what its cell left behind."""
+        del self._lent[zygote]
+        zygote.close()
+        nurseries = [nursery.pid for nursery in self._nurseries.values()]
+        zygotes = [other.pid for other in (*self._lent, *(idle for _, idle in self._idle))]
+        reaper.end_all(f"{MARK}={zygote.mark}", spare=[*nurseries, *zygotes])
+
+    def close(self) -> None:
+        """Let all go, and end whatever they left."""
+        for _, zygote in self._idle:
+            zygote.close()
+        for zygote in list(self._lent):
+            zygote.close()
+        marks = [nursery.mark for nursery in self._nurseries.values()]
+        for nursery in self._nurseries.values():
+            nursery.close()
+        self._idle, self._lent, self._nurseries = [], {}, {}
+        for mark in marks:
+            reaper.end_all(f"{MARK}={mark}")

@@ -11,7 +11,7 @@ from sweep.cell import SCHEMA, Result
 from sweep.report import matrix, text
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "seconds": ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total"),
+    "seconds": ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total", "waited"),
     "latency_ms": ("p50", "p90", "p99", "mean", "std", "min", "max", "n", "p50_low", "p50_high", "processes"),
     "eager": ("p50_ms", "n"),
     "speedup": ("value", "low", "high", "break_even_calls"),
