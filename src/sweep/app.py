@@ -1,6 +1,6 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sweep import dispatch, history, plan, validate
 from sweep.backlog import Backlog
@@ -41,19 +41,13 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         folder.start(cells, about)
         done = set()
 
-    interrupted = False
     took = history.seconds()
     backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
     board.planned(len(cells), len(done), len(backlog))
     outcomes = dispatcher.run(backlog, board.started)
+    interrupted = False
     try:
-        with board:
-            for row in refused:
-                if row.id not in done:
-                    board.ended(folder.append(Outcome(result=row)))
-            for outcome in outcomes:
-                for told in backlog.ended(outcome):
-                    board.ended(folder.append(told))
+        _carry_out([row for row in refused if row.id not in done], backlog, outcomes, folder, board)
     except KeyboardInterrupt:
         interrupted = True
         outcomes.close()
@@ -70,6 +64,17 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         board.show_how_to_resume(folder.path)
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED_ON if any(row.status in settings.fail_on for row in rows) else ExitCode.COMPLETE
+
+
+def _carry_out(
+    refused: Sequence[Result], backlog: Backlog, outcomes: Iterable[Outcome], folder: RunFolder, board: Board
+) -> None:
+    with board:
+        for row in refused:
+            board.ended(folder.append(Outcome(result=row)))
+        for outcome in outcomes:
+            for told in backlog.ended(outcome):
+                board.ended(folder.append(told))
 
 
 def _refuse_invalid(refused: Sequence[Result]) -> None:

@@ -151,7 +151,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """What a cell runs on, and what its node must have: `kind` is torch's device type, the rest is asked of Ray's nodes.
+    """What a cell runs on, and what its node must have: `kind` is torch's device type, the rest is asked of the nodes.
 
     `accelerator` is Ray's accelerator type (`A100`, `H100`), `labels` and `resources` what a node was started with;
     `cpus` and `memory` (MB) is how many of them at the least.
@@ -400,16 +400,33 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What others did to a machine while something was measured there; None where the machine does not tell.
+
+    `cpu_by_others` is the share of all CPUs that other processes used, `cpu_pressure` the share of the time that some
+    process waited for a CPU (Linux's pressure stall information), `quota_throttled` the share for which the control
+    group had used up its CPU time; each 0 to 1. `heat_throttled` is whether heat slowed a core down, `gpu_processes`
+    how many others computed on the GPU, `gpu_throttled` whether it ran slower for heat or want of power.
+    """
+
+    cpu_by_others: float = 0.0
+    cpu_pressure: float | None = None
+    quota_throttled: float | None = None
+    heat_throttled: bool | None = None
+    gpu_processes: int | None = None
+    gpu_throttled: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
     """Samples in seconds in the order they were taken, with what can be doubted about them.
 
-    `settled` says whether warm-up reached a steady state, `load_by_others` what share of the machine's CPUs
-    other processes used meanwhile, 0 to 1.
+    `settled` says whether warm-up reached a steady state.
     """
 
     samples: tuple[float, ...]
     settled: bool
-    load_by_others: float
+    load: Load = Load()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -483,7 +500,10 @@ class Crash:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """The row of a cell. Raises ValueError when its parts contradict each other or `ok` is not proved."""
+    """The row of a cell; `load` is the worst of all its measurements.
+
+    Raises ValueError when its parts contradict each other or `ok` is not proved.
+    """
 
     schema: int = SCHEMA
     id: str
@@ -505,6 +525,7 @@ class Result:
     fidelity: Fidelity | None = None
     engine: Engine | None = None
     memory_mb: Memory | None = None
+    load: Load | None = None
     crash: Crash | None = None
     node: str | None = None
     hardware: str | None = None

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,15 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
     def collect(config: DictConfig) -> None:
         try:
-            asked, how = _read(config, arguments)
+            asked, how = _read(config, arguments, spread)
         except BadRequest as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
         else:
-            requests.append(asked)
+            requests.extend(asked)
             settings.append(how)
 
     with _unknown_names_stand_in() as stand_in:
-        argv = _prepared(arguments)
+        argv, spread = _prepared(arguments)
         known_missing: set[str] = set()
         while missing := _try(lambda: _run_hydra(collect, argv)):
             name = str(missing.missing_cfg_file)
@@ -108,8 +109,12 @@ def _taken_up(arguments: list[str]) -> list[str]:
     return [*stored, *arguments, f"hydra.sweep.dir={text}"]
 
 
-def _prepared(arguments: Sequence[str]) -> list[str]:
-    """The arguments with conversions as one list, so that Hydra composes once for all, and -m if something is swept."""
+def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The arguments for Hydra, and the values of plain options that are swept over.
+
+    Hydra takes a tenth of a second for each job, so it composes once for what it alone can compose: conversions go to
+    it as one list, and of a plain option only the first value does. Given -m if something is swept.
+    """
     flags = _flags(arguments)
     overrides = _parse(flags.overrides)
     given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
@@ -123,6 +128,16 @@ def _prepared(arguments: Sequence[str]) -> list[str]:
         if override.key_or_group == "conversion" and override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
         if (line := override.input_line)
     }
+    spread = {
+        override.key_or_group: list(override.sweep_string_iterator())
+        for override in overrides
+        if override.key_or_group in request.SPREAD and override.is_sweep_override()
+    }
+    lists |= {
+        str(override.input_line): f"{override.key_or_group}={spread[override.key_or_group][0]}"
+        for override in overrides
+        if override.key_or_group in spread
+    }
     # Hydra's own parser wants all overrides on one side of the flags
     rest = [argument for argument in arguments if argument not in flags.overrides]
     argv = [*rest, *(lists.get(override, override) for override in flags.overrides)]
@@ -130,7 +145,7 @@ def _prepared(arguments: Sequence[str]) -> list[str]:
         # Hydra would look at the clock anew each time a grid is composed again
         argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
     swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
-    return [*argv, "--multirun"] if swept and not flags.multirun else argv
+    return [*argv, "--multirun"] if swept and not flags.multirun else argv, spread
 
 
 def _leaves_its_group(override: Override) -> bool:
@@ -228,10 +243,31 @@ def _refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
     )
 
 
-def _read(config: DictConfig, arguments: Sequence[str]) -> tuple[Request, Settings]:
+def _read(
+    config: DictConfig, arguments: Sequence[str], spread: Mapping[str, Sequence[str]]
+) -> tuple[list[Request], Settings]:
+    """The requests of one Hydra job, one for each combination of the values in `spread`."""
     about = HydraConfig.get()
+
+    def one(plain: Any, **chosen: Any) -> tuple[Request, Settings]:
+        task = [*about.overrides.task, *(f"{key}={value}" for key, value in chosen.items())]
+        return request.read({**plain, **chosen}, about.runtime.choices, task, about.runtime.output_dir, arguments)
+
+    def resolved(**chosen: Any) -> Any:
+        for key, value in chosen.items():
+            OmegaConf.update(config, key, value)
+        return OmegaConf.to_container(config, resolve=True)
+
     try:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        values = {key: [_parse([f"{key}={value}"])[0].value() for value in spread[key]] for key in spread}
+        text = str(OmegaConf.to_container(config)) if spread else ""
+        if any(f"${{{key}" in text for key in spread):  # a model's config, say, takes a value from there
+            grid = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+            combinations = [one(resolved(**chosen), **chosen) for chosen in grid]
+            return [asked for asked, _ in combinations], combinations[0][1]
+        plain = resolved()
+        asked, settings = one(plain)
+        each = {key: [one(plain, **{key: value})[0] for value in values[key]] for key in values}
+        return request.spread(asked, each), settings
     except OmegaConfBaseException as error:
         raise BadRequest(str(error).splitlines()[0]) from error
-    return request.read(plain, about.runtime.choices, about.overrides.task, about.runtime.output_dir, arguments)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from functools import cache
 
 from sweep import registry
 from sweep.cell import Cell, Device, Measure, Mode, Request, Rule
@@ -36,9 +37,10 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
         "measure": _measure(request.measure),
         "tolerance": {name: asdict(tolerance) for name, tolerance in request.tolerance.items()},
     }
+    canonical = json.dumps(meaning, sort_keys=True, default=str)
     for name in names:
         yield Cell(
-            id=cell_id(request, name, meaning),
+            id=cell_id(request, name, canonical),
             model=request.model,
             conversion=name,
             mode=modes.get(name),
@@ -71,16 +73,17 @@ def _device(device: Device) -> list[object]:
     return [device.name, device.kind, device.gpus, *({name: need} for name, need in needs.items() if need)]
 
 
-def cell_id(request: Request, conversion: str, meaning: Mapping[str, object]) -> str:
-    """A folder name a person can read, and 40 bits of SHA-256 over all that changes the cell's meaning.
+def cell_id(request: Request, conversion: str, meaning: str) -> str:
+    """A folder name a person can read, and 40 bits of SHA-256 over all that changes the cell's meaning, as JSON.
 
     Deadlines are not part of it: a cell tried again with more time is the same cell.
     """
-    canonical = json.dumps([request.model.name, conversion, meaning], sort_keys=True, default=str)
+    canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}]"
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
     words = (request.model.name, conversion, request.device.name, f"b{request.batch_size}")
     return "-".join([*(_slug(word) for word in words), digest])
 
 
+@cache
 def _slug(word: str) -> str:
     return re.sub(r"[^a-z0-9_+]+", "_", word.lower())[:60]

@@ -9,13 +9,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from sweep import interrupts
+from sweep import interrupts, reading
 from sweep.cell import SCHEMA, Cell, Outcome, Reason, Result, Status
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
-
-_RESULT = TypeAdapter(Result)
 
 
 class RunFolder:
@@ -158,14 +156,15 @@ class RunFolder:
         rows = [self._row(number, line) for number, line in enumerate(lines, 1)]
         if torn:
             with suppress(ValidationError):  # whole but for its line's end
-                rows.append(_RESULT.validate_json(torn))
+                rows.append(reading.of(Result).validate_json(torn))
         return rows
 
     def _row(self, number: int, line: str) -> Result:
         try:
-            return _RESULT.validate_json(line)
+            row: Result = reading.of(Result).validate_json(line)
         except ValidationError as error:
             raise RunFolderBroken(f"line {number} of {self.journal} is no row: {error.errors()[0]['msg']}") from error
+        return row
 
     def _take(self) -> None:
         """Keep other sweeps out until `release`. Raises RunFolderTaken."""

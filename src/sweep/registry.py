@@ -95,7 +95,7 @@ _ENGINE_BY_TOKEN = {
 """In order: the first token a mode's name has tells what its label says runs it."""
 
 _SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-inductor": 30, "pt2e-quantized": 12}
-"""What a cell takes, by its engine, where that is more than a few seconds: resnet18 on two CPUs, compilers' caches cold."""
+"""What a cell takes, by its engine, where that is more than a few: resnet18 on two CPUs, compilers' caches cold."""
 
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 

@@ -1,13 +1,14 @@
 """From a composed configuration, as plain data, to a request and the settings of its sweep; every fault at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from sweep import registry
+from sweep import reading, registry
 from sweep.cell import Device, Limits, Measure, Request, Rule, Tolerance
 from sweep.errors import BadRequest
 from sweep.settings import Dispatch, Settings
@@ -17,6 +18,8 @@ WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resum
 """Options that hold for all cells of a sweep."""
 _NOT_THE_MEANING = WHOLE_SWEEP | {"limits", "hydra"}
 _OPTIONS = _COLUMNS | WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
+SPREAD = {"batch_size", "threads", "seed", "cache"}
+"""Plain options, which Hydra need not compose anew for each of their values."""
 GROUPS = {"model", "conversions", "device", "dispatch", "limits", "measure", "tolerance", "isolate"}
 """Options that hold options of their own."""
 
@@ -53,16 +56,31 @@ def read(
     }
     problems = []
     try:
-        checked_request = TypeAdapter(Request).validate_python(request)
+        checked_request = reading.of(Request).validate_python(request)
     except ValidationError as error:
         problems += _explained(error)
     try:
-        checked_settings = TypeAdapter(Settings).validate_python(settings)
+        checked_settings = reading.of(Settings).validate_python(settings)
     except ValidationError as error:
         problems += _explained(error)
     if problems:
         raise BadRequest(*problems)
     return checked_request, checked_settings
+
+
+def spread(asked: Request, by_key: Mapping[str, Sequence[Request]]) -> list[Request]:
+    """Every combination of options of which `by_key` holds a request for each value, all else as in `asked`."""
+    if not by_key:
+        return [asked]
+    keys = list(by_key)
+    return [
+        replace(
+            asked,
+            **{key: getattr(one, key) for key, one in zip(keys, chosen, strict=True)},
+            overrides={**asked.overrides, **{k: v for one in chosen for k, v in one.overrides.items() if k in keys}},
+        )
+        for chosen in product(*by_key.values())
+    ]
 
 
 def _missing(plain: dict[str, Any]) -> list[str]:

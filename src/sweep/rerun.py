@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from sweep import isolate
+from sweep import isolate, reading
 from sweep.cell import Cell, Status
 from sweep.errors import ExitCode
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE, file=sys.stderr)
         return ExitCode.COMPLETE if arguments in (["-h"], ["--help"]) else ExitCode.BAD_REQUEST
     try:
-        cell = TypeAdapter(Cell).validate_json((Path(arguments[0]) / "cell.json").read_bytes())
+        cell = reading.of(Cell).validate_json((Path(arguments[0]) / "cell.json").read_bytes())
     except OSError as error:
         print(f"sweep.rerun: cannot read {error.filename}: {error.strerror}\n{USAGE}", file=sys.stderr)
         return ExitCode.BAD_REQUEST

@@ -43,7 +43,7 @@ class Inventory:
 
 
 def fingerprint(facts: Mapping[str, Any], kind: str) -> str:
-    """32 bits of SHA-256 over what makes one node's times unlike another's: all of a CPU's facts, and a GPU's for cuda."""
+    """32 bits of SHA-256 over what makes one node's times unlike another's: a GPU's facts count for cuda only."""
     relevant = {name: value for name, value in facts.items() if kind == "cuda" or name not in {"gpus", "driver"}}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:8]
 

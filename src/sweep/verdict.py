@@ -2,7 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from sweep import crash, stats
 from sweep.cell import (
@@ -13,6 +15,7 @@ from sweep.cell import (
     Engine,
     Evidence,
     Fidelity,
+    Load,
     Memory,
     Mode,
     Reason,
@@ -63,6 +66,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         fidelity=_fidelity(cell.mode, evidence.comparison, evidence.engine),
         engine=evidence.engine,
         crash=crash.described(trials[number]) if reason and reason.status is Status.CRASHED else None,
+        load=_worst(s.load for pair in measured for s in pair) if measured else None,
         memory_mb=_peak([t.evidence.memory for t in trials if t.evidence.memory]),
         node=evidence.node,
         hardware=evidence.hardware,
@@ -201,16 +205,39 @@ def _doubts(cell: Cell, measured: Sequence[tuple[Sampled, Sampled]]) -> Iterator
         unsettled = sum(not s.settled for s in sampled)
         widths = [stats.half_width(s.samples) for s in sampled]
         wide = sum(width > cell.measure.precision for width in widths)
-        noisy = sum(s.load_by_others > QUIET for s in sampled)
+        noisy = [said for s in sampled if (said := list(_noise(s.load)))]
         if unsettled:
             yield f"unstable: {whose}latency did not settle in warm-up{_share(unsettled, measured)}"
         if wide:
             yield f"unstable: {whose}median known to ±{max(widths):.1%} only{_share(wide, measured)}"
         if noisy:
-            load = max(s.load_by_others for s in sampled)
-            yield (
-                f"noisy: others used {load:.0%} of the CPUs during {whose or 'its '}samples{_share(noisy, measured)}"
-            )
+            heard = " and ".join(_noise(_worst(s.load for s in sampled)))
+            yield f"noisy: {heard} during {whose or 'its '}samples{_share(len(noisy), measured)}"
+
+
+def _noise(load: Load) -> Iterator[str]:
+    """What of a load is more than a measurement called undisturbed may have beside it."""
+    if load.cpu_by_others > QUIET:
+        yield f"others used {load.cpu_by_others:.0%} of the CPUs"
+    elif (load.cpu_pressure or 0) > QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for each other too
+        yield f"a process waited for a CPU {load.cpu_pressure:.0%} of the time"
+    if (load.quota_throttled or 0) > QUIET / 5:
+        yield f"its control group's CPU quota held it up {load.quota_throttled:.0%} of the time"
+    if load.heat_throttled:
+        yield "heat slowed a CPU down"
+    if load.gpu_processes:
+        yield f"{load.gpu_processes} other processes were on its GPU"
+    if load.gpu_throttled:
+        yield "its GPU ran slower, for heat or want of power"
+
+
+def _worst(loads: Iterable[Load]) -> Load:
+    """The worst of each figure."""
+    every = [asdict(load) for load in loads]
+    worst: dict[str, Any] = {
+        name: max((load[name] for load in every if load[name] is not None), default=None) for name in every[0]
+    }
+    return Load(**worst)
 
 
 def _share(count: int, of: Sequence[object]) -> str:

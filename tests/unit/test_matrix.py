@@ -19,7 +19,7 @@ from sweep.report.terminal import Board
 def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:
     """An ok row whose speed-up is `times_faster`."""
     samples = tuple(0.001 * (1 + i * 1e-4) for i in range(31))
-    converted = Sampled(samples=samples, settled=True, load_by_others=0.0)
+    converted = Sampled(samples=samples, settled=True)
     eager = replace(converted, samples=tuple(times_faster * sample for sample in samples))
     values: dict[str, Any] = {
         "id": id_,

@@ -115,7 +115,7 @@ def test_latency_is_in_milliseconds() -> None:
 
 
 def sampled(*samples: float) -> Sampled:
-    return Sampled(samples=samples, settled=True, load_by_others=0.0)
+    return Sampled(samples=samples, settled=True)
 
 
 def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:

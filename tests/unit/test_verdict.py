@@ -14,6 +14,7 @@ from sweep.cell import (
     Evidence,
     Exit,
     Failure,
+    Load,
     Measure,
     Memory,
     Phase,
@@ -26,7 +27,7 @@ SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
 
 
 def sampled(times: float = 1, **changes: Any) -> Sampled:
-    values: dict[str, Any] = {"samples": tuple(times * s for s in SAMPLES), "settled": True, "load_by_others": 0.0}
+    values: dict[str, Any] = {"samples": tuple(times * s for s in SAMPLES), "settled": True}
     return Sampled(**values | changes)
 
 
@@ -189,7 +190,7 @@ def test_an_eager_model_that_disagrees_with_itself_widens_what_is_allowed_and_sa
     [
         ({"converted": sampled(settled=False)}, "unstable: latency did not settle in warm-up"),
         ({"eager": sampled(2, settled=False)}, "unstable: eager latency did not settle"),
-        ({"converted": sampled(load_by_others=0.3)}, "noisy: others used 30% of the CPUs"),
+        ({"converted": sampled(load=Load(cpu_by_others=0.3))}, "noisy: others used 30% of the CPUs"),
         (
             {"converted": sampled(samples=tuple([0.001] * 10 + [0.0015, 0.002] * 10))},
             "unstable: median known to ±",
@@ -274,7 +275,7 @@ def test_what_one_of_several_processes_does_decides(make_cell: Callable[..., Cel
 
 def test_a_doubt_says_in_how_many_processes(make_cell: Callable[..., Cell]) -> None:
     cell = make_cell(measure=Measure(processes=3))
-    noisy = trial(None, {"converted": sampled(load_by_others=0.3)})
+    noisy = trial(None, {"converted": sampled(load=Load(cpu_by_others=0.3))})
     row = verdict.judge(cell, [trial(), noisy, trial()])
     assert row.message == "noisy: others used 30% of the CPUs during its samples in 1 of 3 processes"
 

@@ -9,13 +9,11 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from pydantic import TypeAdapter
-
-from sweep import reaper
+from sweep import reading, reaper
 from sweep.cell import Cell, Failure, Phase
 from sweep.child.channel import Channel
 
@@ -29,7 +27,7 @@ def main(descriptor: int, floor: int, parent: int, cell_file: str, *flags: str) 
     faulthandler.enable()
     faulthandler.register(signal.SIGQUIT)  # what a supervisor sends before it ends what takes too long
     try:
-        run(TypeAdapter(Cell).validate_json(Path(cell_file).read_bytes()), channel, prime="prime" in flags)
+        run(reading.of(Cell).validate_json(Path(cell_file).read_bytes()), channel, prime="prime" in flags)
     except SystemExit:
         raise
     except BaseException as error:
@@ -136,12 +134,9 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
             channel.tell(converted=converted.evidence())
         with channel.during(Phase.VERIFY):
             channel.tell(memory=asdict(measure.peak_memory(memory_before, device)))
-            converted.wear_in()
-            comparison = reference.check(converted.call_fresh, lambda x: convert.cast(x, dtype))
-            if comparison.problem is None:
-                comparison = replace(comparison, problem=attest.late(converted, eager))
+            channel.tell(comparison=asdict(attest.verified(reference, converted, eager, dtype)))
             channel.leave_floor()
-            channel.tell(comparison=asdict(comparison), engine=asdict(witness.engine(forward, data, device)))
+            channel.tell(engine=asdict(witness.engine(forward, data, device)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Does the output agree with the eager model's, on inputs the conversion has not seen, and is it there in time?"""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch.utils import _pytree
 
 from sweep.cell import Comparison
+from sweep.child import convert
 from sweep.child.measure import Subject
 
 AGAIN = 3
@@ -95,6 +97,13 @@ class Reference:
             noise=self.noise,
             problem=_deaf(self.outputs, outputs),
         )
+
+
+def verified(reference: Reference, converted: Subject, eager: Subject, dtype: str) -> Comparison:
+    """What the callable that was timed gives after some use, and whether it gives it in time."""
+    converted.wear_in()
+    comparison = reference.check(converted.call_fresh, lambda x: convert.cast(x, dtype))
+    return comparison if comparison.problem else replace(comparison, problem=late(converted, eager))
 
 
 def late(converted: Subject, eager: Subject) -> str | None:

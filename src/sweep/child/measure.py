@@ -2,9 +2,9 @@
 
 import gc
 import math
-import os
 import statistics
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import perf_counter  # bound now: whatever a conversion does to the module `time`, this clock stays
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from sweep import stats
-from sweep.cell import Measure, Memory
+from sweep.cell import Load, Measure, Memory
+from sweep.child import load
 
 MOST_SAMPLES = 500_000
 """Of what takes less than a microsecond a second has more; its median is long known, and they must be reported."""
@@ -31,7 +32,7 @@ class Timer:
     """Times single calls on a device, its work there included."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self.on_gpu = device.type == "cuda"
         self.overhead = statistics.median(self._empty() for _ in range(1001))
 
     @staticmethod
@@ -41,12 +42,12 @@ class Timer:
 
     def wait(self) -> None:
         """Until the work queued on the device is done."""
-        if self._cuda:
+        if self.on_gpu:
             torch.cuda.synchronize()
 
     def once(self, call: Callable[[], Any]) -> float:
         """Seconds of one call: CUDA's own events around it, or the clock's difference less what reading it costs."""
-        if self._cuda:
+        if self.on_gpu:
             started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             started.record()
             call()
@@ -56,30 +57,6 @@ class Timer:
         began = perf_counter()
         call()
         return max(perf_counter() - began - self.overhead, 1e-9)
-
-
-class Load:
-    """What the rest of the machine does from now on, while this process measures."""
-
-    def __init__(self) -> None:
-        self._began, self._busy, self._own = perf_counter(), self._machine(), self._process()
-
-    def by_others(self) -> float:
-        """The share of the machine's CPUs that other processes used since, 0 to 1."""
-        others = (self._machine() - self._busy) - (self._process() - self._own)
-        return max(0.0, others / ((perf_counter() - self._began) * (os.cpu_count() or 1)))
-
-    @staticmethod
-    def _machine() -> float:
-        """CPU seconds that all processes used: the first line of /proc/stat less idle, iowait and guests, proc(5)."""
-        fields = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
-        user, nice, system, _idle, _iowait, *rest = fields
-        return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-    @staticmethod
-    def _process() -> float:
-        used = os.times()
-        return used.user + used.system + used.children_user + used.children_system
 
 
 class Subject:
@@ -94,7 +71,7 @@ class Subject:
         self.calls = 0
         self.settled = False
         self.samples: list[float] = []
-        self.load_by_others = 0.0
+        self.load = Load()
         self.reading = 0.0
         self.fresh = math.inf
 
@@ -103,7 +80,7 @@ class Subject:
         return {
             "samples": self.samples,
             "settled": self.settled,
-            "load_by_others": self.load_by_others,
+            "load": asdict(self.load),
         }
 
     def call(self) -> Any:
@@ -149,7 +126,7 @@ class Subject:
         samples, once, call = self.samples, self._timer.once, partial(self._forward, self._data)
         gc.collect()
         gc.disable()
-        load = Load()
+        witness = load.Witness(gpu=self._timer.on_gpu)
         try:
             self._timer.wait()
             began = perf_counter()
@@ -166,7 +143,7 @@ class Subject:
                 look = len(samples) * 3 // 2
         finally:
             gc.enable()
-        self.load_by_others = load.by_others()
+        self.load = witness.seen()
         self.calls += len(samples)
 
     @property

@@ -7,8 +7,8 @@ imports nothing, and each cell is a new interpreter.
 
 Messages are JSON, one a packet. A nursery says `{"ready": fork|spawn}` once, and makes a zygote of each descriptor of a
 socket that it is sent. A zygote says `{"zygote": PID}` there. From the supervisor it hears `{"start": {…}}` with three
-descriptors, for the report, for the floor and for the log, then any number of `{"signal": NUMBER}`. It says `{"pid": …}`
-and, when the process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
+descriptors, for the report, for the floor and for the log, then any number of `{"signal": NUMBER}`. It says
+`{"pid": …}` and, when the process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
 """
 
 import gc
@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sweep import reaper
+from sweep import reading, reaper
+from sweep.cell import Cell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +123,7 @@ def preload() -> None:
     for name in NEUTRAL:
         with suppress(ImportError):  # then a cell that needs it says so
             importlib.import_module(name)
-    survey.versions(), survey.cpu_model()  # they remember their answers
+    survey.versions(), survey.cpu_model(), reading.of(Cell)  # they remember their answers
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
         finalizer.atexit = False  # torch.library's: each cell would spend 15 to 100 ms on taking itself apart
     if not os.fork():  # OpenBLAS, which numpy starts threads with, ends them before a fork until they are needed again

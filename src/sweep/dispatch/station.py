@@ -32,7 +32,7 @@ class Station:
     """Supervises the cells of one node, several at a time; every method is called in a thread of its own."""
 
     def __init__(self, cells: int, shipped_from: str | None) -> None:
-        """`cells` is how many will run at a time, `shipped_from` the folder that the working folder here is a copy of."""
+        """`cells` is how many run at a time, `shipped_from` the folder that the working folder here is a copy of."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         self._site = isolate.Site(
             cells=cells,

@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from sweep import validate, verdict
+from sweep import reading, validate, verdict
 from sweep.cell import Cell, Evidence, Exit, Limits, Outcome, Phase, Reason, Trial, one_line
 from sweep.errors import BadEnvironment
 from sweep.isolate.floor import Floor, Seat
@@ -113,7 +113,7 @@ class _Room:
                 before = merged.get(key)
                 merged[key] = before | value if isinstance(before, dict) and isinstance(value, dict) else value
         try:
-            evidence = TypeAdapter(Evidence).validate_python(merged)
+            evidence = reading.of(Evidence).validate_python(merged)
         except ValidationError:
             evidence = Evidence()
         worked = {

@@ -1,4 +1,4 @@
-"""The supervisor's end of a nursery and its zygotes (`sweep.child.zygote`): asks for processes, hears how they ended."""
+"""The supervisor's end of a nursery and its zygotes (`sweep.child.zygote`): processes, and how they ended."""
 
 import json
 import os

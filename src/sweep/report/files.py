@@ -4,10 +4,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
-from sweep.cell import SCHEMA, Result
+from sweep.cell import SCHEMA, Load, Result
 from sweep.report import matrix, text
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
@@ -18,6 +18,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "fidelity": ("rel_l2", "cosine", "max_abs", "top1_agreement", "inputs", "tolerance_class"),
     "engine": ("requested", "actual", "precision"),
     "memory_mb": ("rss_peak", "cuda_peak"),
+    "load": tuple(field.name for field in fields(Load)),
 }
 
 

@@ -1,0 +1,12 @@
+"""Makes nouns of plain data, checked; how that is done is found out once for each noun."""
+
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+
+@cache
+def of(noun: Any) -> TypeAdapter[Any]:
+    """What turns plain data or JSON into that noun. It takes 10 ms to make."""
+    return TypeAdapter(noun)
