@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -118,7 +118,7 @@ class RunFolder:
             raise self._full(error) from error
         return result
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str | Iterable[str]) -> None:
         """Write a file that is made from the rows. Raises RunFolderFull."""
         try:
             write_atomically(self.path / name, text)
@@ -151,12 +151,17 @@ class RunFolder:
 
         Raises RunFolderBroken for anything else that is no row.
         """
-        text = self.journal.read_text(encoding="utf-8", errors="replace") if self.journal.exists() else ""
-        *lines, torn = text.split("\n")
-        rows = [self._row(number, line) for number, line in enumerate(lines, 1)]
-        if torn:
-            with suppress(ValidationError):  # whole but for its line's end
-                rows.append(reading.of(Result).validate_json(torn))
+        rows: list[Result] = []
+        if not self.journal.exists():
+            return rows
+        alike = _Alike()
+        with open(self.journal, encoding="utf-8", errors="replace", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.endswith("\n"):
+                    rows.append(alike.shared(self._row(number, line)))
+                else:
+                    with suppress(ValidationError):  # whole but for its line's end
+                        rows.append(reading.of(Result).validate_json(line))
         return rows
 
     def _row(self, number: int, line: str) -> Result:
@@ -184,6 +189,24 @@ class RunFolder:
     def _write_request(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}
         write_atomically(self.request, json.dumps(plan, indent=1))
+
+
+class _Alike:
+    """Lets rows share what is the same in them: without it those of a large sweep take twice the room."""
+
+    FIELDS = (
+        *("model", "conversion", "device", "overrides", "message", "engine", "load", "node", "hardware"),
+        *("fingerprint", "versions", "compat", "attempts"),
+    )
+
+    def __init__(self) -> None:
+        self._seen: dict[str, Any] = {}
+
+    def shared(self, row: Result) -> Result:
+        return replace(row, **{name: self._one(getattr(row, name)) for name in self.FIELDS})
+
+    def _one(self, value: Any) -> Any:
+        return self._seen.setdefault(repr(value), value)
 
 
 def _runs_again(row: Result, retry: Sequence[str], planned: set[str]) -> bool:
@@ -222,12 +245,12 @@ def _lines(rows: Sequence[Result]) -> str:
     return "".join(map(_line, rows))
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Write aside and synced, then rename: a reader sees the old file or the new one, also after a power cut."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)

@@ -112,7 +112,8 @@ class Judge:
         # a node that lacks only a package says more than one that has no such device
         told = sorted(filter(None, said), key=lambda refusal: _TELLING.index(refusal[0]))
         nearest = [message for reason, message in dict.fromkeys(told) if reason is told[0][0]]
-        return told[0][0], "; ".join(nearest[:3])
+        broken = [message for message in nearest if any(node.no_gpu and node.no_gpu in message for node in self._nodes)]
+        return told[0][0], "; ".join((broken or nearest)[:3])
 
 
 _TELLING = (Reason.NEEDS_DEVICE, Reason.NEEDS_PACKAGE, Reason.NO_NODE)
@@ -138,9 +139,10 @@ def split(cells: Iterable[Cell], nodes: Sequence[Inventory]) -> tuple[list[Cell]
 
 
 def stamped(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
-    """With the fingerprint of the node that the cell ran on, for the kind of device it asked for."""
-    print_ = node.fingerprints.get(cell.device.kind)
-    return replace(outcome, result=replace(outcome.result, fingerprint=print_))
+    """With the fingerprint of the node that the cell ran on, for the kind of device it asked for; as it was if lost."""
+    if outcome.result.hardware is None:
+        return outcome
+    return replace(outcome, result=replace(outcome.result, fingerprint=node.fingerprints.get(cell.device.kind)))
 
 
 def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:

@@ -109,7 +109,7 @@ def test_the_summary_counts_every_row(rows: list[Result]) -> None:
 
 
 def test_csv_has_a_line_a_row_and_flat_columns(rows: list[Result]) -> None:
-    lines = list(csv.DictReader(io.StringIO(files.as_csv(rows))))
+    lines = list(csv.DictReader(io.StringIO("".join(files.as_csv(rows)))))
     assert [line["id"] for line in lines] == [row.id for row in rows]
     assert float(lines[3]["speedup.value"]) == pytest.approx(2.0)
     assert lines[2]["latency_ms.p50"] == ""
@@ -117,7 +117,7 @@ def test_csv_has_a_line_a_row_and_flat_columns(rows: list[Result]) -> None:
 
 
 def test_json_holds_the_rows_as_they_are(rows: list[Result]) -> None:
-    loaded = json.loads(files.as_json(rows))
+    loaded = json.loads("".join(files.as_json(rows)))
     assert [row["id"] for row in loaded["rows"]] == [row.id for row in rows]
     assert loaded["counts"] == {"ok": 4, "mismatch": 1, "invalid": 1}
     assert loaded["rows"][0]["latency_ms"]["n"] == 31
@@ -125,7 +125,7 @@ def test_json_holds_the_rows_as_they_are(rows: list[Result]) -> None:
 
 def test_markdown_keeps_text_as_text(rows: list[Result]) -> None:
     hostile = replace(rows[0], conversion="<script>|a|`b`*c*[d](e)")
-    (line,) = [line for line in files.as_markdown([hostile]).splitlines() if "script" in line]
+    (line,) = [line for line in "".join(files.as_markdown([hostile])).splitlines() if "script" in line]
     assert "<" not in line.replace("&lt;", "")
     assert line.replace("\\|", "").count("|") == len(text.HEADINGS) + 1
 

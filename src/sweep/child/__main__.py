@@ -84,7 +84,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
     from sweep.child import threads
 
     assert cell.mode is not None, "only cells with a mode are dispatched"
-    dtype = cell.mode.dtype
+    dtype, cpus = cell.mode.dtype, len(os.sched_getaffinity(0))
     thread_count = threads.pin(cell.threads)  # before torch makes its pool
     import torch
 
@@ -92,7 +92,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
 
     device = torch.device(cell.device.kind)
     timer = measure.Timer(device)
-    channel.tell(**survey.node(), threads=thread_count, timer_overhead=timer.overhead)
+    channel.tell(**survey.node(cpus), threads=thread_count, timer_overhead=timer.overhead)
 
     with channel.during(Phase.BUILD):
         convert.prepare(cell.threads)

@@ -46,7 +46,7 @@ def main(descriptor: int, floor: int, probes: dict[str, str]) -> None:
         modes=modes,
         found={name: probe(expression) for name, expression in probes.items()},
         gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        hardware=hardware(),
+        hardware=hardware(len(os.sched_getaffinity(0))),
         facts=facts(),
         versions=versions(),
     )
@@ -81,9 +81,9 @@ def _probe_one(expression: str) -> bool:
         return False
 
 
-def node() -> dict[str, object]:
-    """What every row says of where it ran."""
-    return {"node": platform.node(), "hardware": hardware(), "versions": versions()}
+def node(cpus: int) -> dict[str, object]:
+    """What every row says of where it ran; `cpus` is how many its node lets cells use."""
+    return {"node": platform.node(), "hardware": hardware(cpus), "versions": versions()}
 
 
 @cache
@@ -98,11 +98,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def hardware() -> str:
+def hardware(cpus: int) -> str:
     """One line that tells unlike machines apart: CPU model, usable CPUs, memory, GPUs."""
     import torch
 
-    parts = [f"{cpu_model()} x{len(os.sched_getaffinity(0))}", f"{_memory():.0f} GiB"]
+    parts = [f"{cpu_model()} x{cpus}", f"{_memory():.0f} GiB"]
     if torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return ", ".join(parts)

@@ -4,7 +4,9 @@ import logging
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ DOUBT_SECONDS = 30
 LOOK_SECONDS = 2
 """How often Ray is asked which nodes there are."""
 
+MOST_FAILURES = 3
+"""How often in a row a station may fail to come up on a node before the node is given up."""
+
 PROBE_SECONDS = 600
 """How long a node may take to say what it has; the first time it imports torch and alma."""
 
@@ -47,6 +52,7 @@ class Post:
     running: dict[Any, Cell] = field(default_factory=dict)
     alone: bool = False
     doubted: float = -DOUBT_SECONDS
+    failures: int = 0
     answers: dict[tuple[str, int], bool] = field(default_factory=dict)
 
     def fits(self, cell: Cell) -> bool:
@@ -98,6 +104,8 @@ class RayDispatcher:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._options.address is None:
             self._guard = Guard("SWEEP_RAY")  # Ray's own agents outlive a driver that is killed, by minutes
+            # a token for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
+            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
             quiet |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
             quiet["_system_config"] = {"memory_monitor_refresh_ms": 0}  # it would end a worker for what its cell holds
         else:
@@ -216,10 +224,14 @@ class RayDispatcher:
             if post.ready in came:
                 try:
                     ray.get(post.ready)
-                    post.ready = None
+                    post.ready, post.failures = None, 0
                 except RayError as error:
                     self._problems.append(f"{post.has.node} could not be taken: {_last_line(error)}")
                     self._doubt(post)
+                    post.failures += 1
+        for id_, post in list(self._posts.items()):
+            if post.failures >= MOST_FAILURES:
+                del self._posts[id_]
 
     def _take_outcomes(self, done: Iterable[Any]) -> Generator[Outcome, None, None]:
         homes = {reference: post for post in self._posts.values() for reference in post.running}
@@ -242,7 +254,8 @@ class RayDispatcher:
     def _dismiss(self, post: Post) -> None:
         """Give a node back to whoever else uses the cluster."""
         if post.station is not None:
-            ray.kill(post.station)
+            with suppress(RayError):  # it never came up
+                ray.kill(post.station)
         post.station = post.ready = None
 
     def _unplaced(self, cell: Cell) -> Outcome:
@@ -251,7 +264,7 @@ class RayDispatcher:
             said = [validate.obstacle(cell, post.has) for post in self._posts.values()]
             reason, message = next(filter(None, said), (Reason.NO_NODE, "the node that could run it is gone"))
             return Outcome(result=validate.row(cell, reason, message))
-        return _lost(cell, "no node is left")
+        return _lost(cell, "; ".join(["no node is left", *self._problems[-1:]]))
 
     def _end(self) -> None:
         """End what still runs."""

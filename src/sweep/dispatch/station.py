@@ -22,7 +22,7 @@ def look(declared: Inventory) -> Inventory:
         devices=here.devices if declared.gpus else here.devices - {"cuda"},
         labels=declared.labels,
         resources=declared.resources,
-        no_gpu=f"{declared.node} offers {declared.gpus:g} GPUs to Ray, but torch finds none there: look for its driver"
+        no_gpu=f"{declared.node} offers {declared.gpus:g} GPU to Ray, but torch finds none there: look for its driver"
         if short
         else "",
     )

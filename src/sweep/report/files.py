@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -22,19 +22,23 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 }
 
 
-def made_from(rows: Sequence[Result]) -> dict[str, str]:
-    """The text of each file by its name."""
+def made_from(rows: Sequence[Result]) -> dict[str, Iterator[str]]:
+    """The text of each file by its name, piece by piece: rows may be many."""
     return {"matrix.csv": as_csv(rows), "matrix.md": as_markdown(rows), "matrix.json": as_json(rows)}
 
 
-def as_csv(rows: Sequence[Result]) -> str:
+def as_csv(rows: Sequence[Result]) -> Iterator[str]:
     """One line a row; nested fields as `parent.field`, anything deeper as JSON, what is missing as nothing."""
-    flat = [_flat(asdict(row)) for row in rows]
+    if not rows:
+        return
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(flat[0]) if flat else [], lineterminator="\n")
+    writer = csv.DictWriter(out, list(_flat(asdict(rows[0]))), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
-    return out.getvalue()
+    for row in rows:
+        writer.writerow(_flat(asdict(row)))
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -47,25 +51,26 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def as_json(rows: Sequence[Result]) -> str:
+def as_json(rows: Sequence[Result]) -> Iterator[str]:
     """The rows as in results.jsonl, in the order of the plan, with what is said of all of them together."""
-    about = {
-        "schema": SCHEMA,
-        "counts": matrix.counts(rows),
-        "noise_floor": matrix.noise_floor(rows),
-        "rows": [asdict(row) for row in rows],
-    }
-    return json.dumps(about, indent=1)
+    about = {"schema": SCHEMA, "counts": matrix.counts(rows), "noise_floor": matrix.noise_floor(rows)}
+    yield f'{json.dumps(about, indent=1).removesuffix("}").rstrip()},\n "rows": ['
+    for number, row in enumerate(rows):
+        yield ",\n  " * bool(number) or "\n  "
+        yield json.dumps(asdict(row))
+    yield "\n ]\n}\n"
 
 
-def as_markdown(rows: Sequence[Result]) -> str:
+def as_markdown(rows: Sequence[Result]) -> Iterator[str]:
     """A table for each model and device."""
-    lines = ["# Results", "", text.summary(rows), ""]
+    yield f"# Results\n\n{text.summary(rows)}\n\n"
     for title, group in matrix.groups(rows):
-        lines += [f"## {_markdown(title)}", "", f"| {' | '.join(text.HEADINGS)} |", f"|{' --- |' * len(text.HEADINGS)}"]
-        lines += [f"| {' | '.join(_markdown(cell) for cell in text.columns(row))} |" for row in group]
-        lines.append("")
-    return "\n".join([*lines, text.floor(rows), ""])
+        yield f"## {_markdown(title)}\n\n| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
+        for row in group:
+            yield f"| {' | '.join(_markdown(cell) for cell in text.columns(row))} |\n"
+        yield "\n"
+    for line in (*text.unlike(rows), text.floor(rows)):
+        yield f"{_markdown(line)}\n"
 
 
 def _markdown(cell: str) -> str:

@@ -25,12 +25,38 @@ def tabulate(cells: Sequence[Cell], results: Sequence[Result]) -> list[Result]:
 
 
 def groups(rows: Sequence[Result]) -> list[tuple[str, list[Result]]]:
-    """Rows that may be compared, under one title each; the fastest first, then what has no speed-up by status."""
+    """Rows that may be compared, under one title each; the fastest first, then what has no speed-up by status.
+
+    What ran on unlike hardware is never under one title.
+    """
+    by_title: dict[str, list[Result]] = {}
+    for title, group in _settings(rows).items():
+        unlike = len(_fingerprints(group)) > 1
+        for row in group:
+            by_title.setdefault(f"{title} · {_hardware(row)}" if unlike else title, []).append(row)
+    return [(title, sorted(group, key=_rank)) for title, group in by_title.items()]
+
+
+def unlike(rows: Sequence[Result]) -> dict[str, int]:
+    """The titles of rows that would stand in one table but ran on unlike hardware, and on how many kinds of it."""
+    kinds = {title: len(_fingerprints(group)) for title, group in _settings(rows).items()}
+    return {title: number for title, number in kinds.items() if number > 1}
+
+
+def _settings(rows: Sequence[Result]) -> dict[str, list[Result]]:
     several = len({row.threads for row in rows if row.threads is not None}) > 1
     by_title: dict[str, list[Result]] = {}
     for row in rows:
         by_title.setdefault(_setting(row, with_threads=several), []).append(row)
-    return [(title, sorted(group, key=_rank)) for title, group in by_title.items()]
+    return by_title
+
+
+def _fingerprints(rows: Sequence[Result]) -> set[str]:
+    return {row.fingerprint for row in rows if row.fingerprint is not None}
+
+
+def _hardware(row: Result) -> str:
+    return f"{row.hardware or 'unknown hardware'} [{row.fingerprint}]" if row.fingerprint else "did not run"
 
 
 def _setting(row: Result, *, with_threads: bool) -> str:

@@ -25,6 +25,9 @@ _STYLES = {
     Status.SKIPPED: "dim",
     Status.CRASHED: "bold red",
 }
+MOST_ROWS, FASTEST = 2000, 3
+"""More rows than that nobody reads in a terminal; then the first of each table will do."""
+
 _NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s", "pays off"}
 
 
@@ -113,28 +116,33 @@ class Board:
     def show_matrix(self, rows: Sequence[Result], folder: Path) -> None:
         """The matrix, a table for each model and device, and what to know about it.
 
-        On a terminal a cell keeps to one line, and what there is to say of it stands below the table.
+        On a terminal a cell keeps to one line, and what there is to say of it stands below the table. Of more than
+        MOST_ROWS rows only the fastest of each table are shown.
         """
         beside = not self._console.is_terminal
+        most = None if len(rows) <= MOST_ROWS else FASTEST
         for title, group in matrix.groups(rows):
             self._console.print()
             self._console.print(Text(title, "bold"))
             lines = table(*text.HEADINGS[: None if beside else -1])
-            for row in group:
+            for row in group[:most]:
                 name, verdict, *figures, note = text.columns(row)
                 cells = [*figures, note] if beside else figures
                 lines.add_row(Text(name), Text(verdict, _STYLES[row.status]), *map(Text, cells))
             self._console.print(lines)
             if not beside:
-                self._notes(group)
+                self._notes(group[:most])
+        if most:
+            self._console.print(f"Of each table the first {most} rows are shown; matrix.md has all {len(rows)}.")
         self._console.print(Text(text.summary(rows), "bold"))
-        self._console.print(Text(text.floor(rows)))
+        for line in (*text.unlike(rows), text.floor(rows)):
+            self._console.print(Text(line))
         self._console.print(Text(f"Files: {folder}/ (matrix.md, matrix.csv, matrix.json, cells/<id>/cell.log)"))
 
-        for row in rows:
-            if row.log and row.status is not Status.OK:
-                again = Text(f"Again: {text.rerun_command(str(folder), row)}", "dim")
-                self._console.print(again, soft_wrap=True)
+        failed = [row for row in rows if row.log and row.status is not Status.OK]
+        for row in failed[: MOST_ROWS // 100 if most else None]:
+            again = Text(f"Again: {text.rerun_command(str(folder), row)}", "dim")
+            self._console.print(again, soft_wrap=True)
 
     def show_how_to_resume(self, folder: Path) -> None:
         self._console.print(Text(f"Go on with: {text.resume_command(str(folder))}"), soft_wrap=True)

@@ -54,6 +54,14 @@ def summary(rows: Sequence[Result]) -> str:
     return f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: {said}"
 
 
+def unlike(rows: Sequence[Result]) -> list[str]:
+    """Says of each table that was split why it was."""
+    return [
+        f"{title} ran on {number} kinds of hardware: each has a table of its own, for their times do not compare."
+        for title, number in matrix.unlike(rows).items()
+    ]
+
+
 def floor(rows: Sequence[Result]) -> str:
     """The noise floor in words."""
     distance = matrix.noise_floor(rows)
