@@ -97,7 +97,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
     with channel.during(Phase.BUILD):
         convert.prepare(cell.threads)
         memory_before = measure.forget_peak()
-        torch.manual_seed(cell.seed)
+        convert.seed(cell.seed, device)
         model = convert.build_model(cell.model.config, device)
         example, *others = convert.make_inputs(cell, device)
 

@@ -98,7 +98,7 @@ def _torchvision_operators() -> None:
     """
     import torch
 
-    if not _exists("torchvision"):
+    if _declared or not _exists("torchvision"):
         return
     root = Path(importlib.util.find_spec("torchvision").origin or "").parent  # type: ignore[union-attr]
     for extension in sorted(root.glob("_C*.so")):

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -42,10 +43,14 @@ def _counters() -> dict[str, float]:
     with suppress(OSError, ValueError, StopIteration):
         found["throttled"] = _throttled()
     with suppress(OSError, ValueError):
-        cores = list(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-        if cores:
+        if cores := _heat_counters():
             found["heat"] = sum(int(core.read_text()) for core in cores)
     return found
+
+
+@cache
+def _heat_counters() -> list[Path]:
+    return list(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 
 
 def _machine() -> float:

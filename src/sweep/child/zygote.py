@@ -11,6 +11,8 @@ descriptors, for the report, for the floor and for the log, then any number of `
 `{"pid": …}` and, when the process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
 """
 
+import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -103,6 +105,9 @@ class Link:
         return (json.loads(data) if data else None), descriptors
 
 
+MADV_COLLAPSE = 25
+"""madvise(2), since Linux 6.1."""
+
 NEUTRAL = (
     *("torch._dynamo", "torch._inductor.compile_fx", "torch.profiler", "optimum.quanto", "onnx"),
     *("onnxruntime", "alma.conversions.select"),
@@ -124,13 +129,29 @@ def preload() -> None:
         with suppress(ImportError):  # then a cell that needs it says so
             importlib.import_module(name)
     survey.versions(), survey.cpu_model(), reading.of(Cell)  # they remember their answers
+    atexit._clear()  # what libraries do at exit is for this process; a cell's own comes after, as in multiprocessing
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # torch.library's: each cell would spend 15 to 100 ms on taking itself apart
+        finalizer.atexit = False  # so are torch.library's, which would take each cell 15 to 100 ms
+    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
     if not os.fork():  # OpenBLAS, which numpy starts threads with, ends them before a fork until they are needed again
         os._exit(0)
     os.wait()
     gc.collect()
     gc.freeze()  # forked cells need not copy what they never change
+    use_huge_pages()
+
+
+def use_huge_pages() -> None:
+    """Put memory on huge pages where that can be done: forking takes a third of the time then, ending a fork half.
+
+    For 290 MB on Linux 6.18 that was from 9 to 2.5 ms and from 12 to 6.5 ms. An older kernel leaves all as it is.
+    """
+    madvise = ctypes.CDLL(None).madvise
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, *_, name = f"{line} -".split(maxsplit=5)
+        begin, end = (int(address, 16) for address in span.split("-"))
+        if "w" in rights and end - begin >= 4 << 20 and name.strip("- ") in {"", "[heap]"}:
+            madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_COLLAPSE)
 
 
 def pristine() -> bool:

@@ -2,9 +2,9 @@
 
 import logging
 import os
+import secrets
 import signal
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -105,9 +105,10 @@ class RayDispatcher:
         if self._options.address is None:
             self._guard = Guard("SWEEP_RAY")  # Ray's own agents outlive a driver that is killed, by minutes
             # a token for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
-            os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
             quiet |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-            quiet["_system_config"] = {"memory_monitor_refresh_ms": 0}  # it would end a worker for what its cell holds
+            # Ray would end a worker for what its cell holds, and have what it measures yield to all else on the machine
+            quiet["_system_config"] = {"memory_monitor_refresh_ms": 0, "worker_niceness": 0}
         else:
             quiet |= {"address": self._options.address}
         if environment := _runtime_environment(self._options):
@@ -130,8 +131,7 @@ class RayDispatcher:
         try:
             while backlog or self._running():
                 self._look_for_nodes()
-                for post in self._believed():
-                    self._send(post, backlog, started)
+                self._send_all(backlog, started)
                 waited_for = [*self._running(), *self._probes, *(p.ready for p in self._posts.values() if p.ready)]
                 if not waited_for:
                     if cell := backlog.take() or backlog.take_suspect():
@@ -141,7 +141,9 @@ class RayDispatcher:
                 done, _ = ray.wait(waited_for, num_returns=len(waited_for), timeout=0)
                 self._take_probes(done)
                 self._take_ready(done)
-                yield from self._take_outcomes(done)
+                came = self._outcomes(done)
+                self._send_all(backlog, started)  # before these are recorded, which waits for a disk
+                yield from came
         finally:
             self._end()
             self.close()
@@ -189,6 +191,10 @@ class RayDispatcher:
         posts = sorted(self._posts.values(), key=lambda post: len(post.running) / post.cells)
         return [post for post in posts if post.doubted <= since] or posts
 
+    def _send_all(self, backlog: Backlog, started: Callable[[Cell], None]) -> None:
+        for post in self._believed():
+            self._send(post, backlog, started)
+
     def _send(self, post: Post, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         """Give a node what it has room for; its station comes with the first cell that fits and goes with the last."""
         if not post.running and not backlog.has(post.fits):
@@ -233,7 +239,8 @@ class RayDispatcher:
             if post.failures >= MOST_FAILURES:
                 del self._posts[id_]
 
-    def _take_outcomes(self, done: Iterable[Any]) -> Generator[Outcome, None, None]:
+    def _outcomes(self, done: Iterable[Any]) -> list[Outcome]:
+        outcomes = []
         homes = {reference: post for post in self._posts.values() for reference in post.running}
         for reference in [one for one in done if one in homes]:
             post = homes[reference]
@@ -244,7 +251,8 @@ class RayDispatcher:
             except RayError as error:
                 self._doubt(post)
                 outcome = _lost(cell, f"{type(error).__name__} on {post.has.node}: {_last_line(error)}")
-            yield validate.stamped(outcome, cell, post.has)
+            outcomes.append(validate.stamped(outcome, cell, post.has))
+        return outcomes
 
     def _doubt(self, post: Post) -> None:
         """It lost its station, or never got one."""

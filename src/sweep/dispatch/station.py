@@ -1,6 +1,7 @@
 """What runs on a node for as long as cells are sent there; Ray makes an actor of it."""
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,8 @@ class Station:
 
     def __init__(self, cells: int, shipped_from: str | None) -> None:
         """`cells` is how many run at a time, `shipped_from` the folder that the working folder here is a copy of."""
+        with suppress(OSError):  # Ray's workers are nice, and what is measured here must not be; only root may undo it
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         self._site = isolate.Site(
             cells=cells,

@@ -46,6 +46,7 @@ def run(cell: Cell, echo: Echo | None = None, site: Site | None = None) -> Outco
             site.place(cell, echo) as (place, gpu),
             tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch,
         ):
+            described = json.dumps(asdict(cell), indent=1)
             room = _Room(site.here(cell), Path(scratch), site, place, gpu)
             if cell.cache == "warm":
                 room.trial("prime")
@@ -65,8 +66,8 @@ def run(cell: Cell, echo: Echo | None = None, site: Site | None = None) -> Outco
     return Outcome(
         result=result,
         files={
-            "cell.json": _described(cell),
-            "report.json": json.dumps({"processes": [_report(trial) for trial in trials]}, indent=1),
+            "cell.json": described,
+            "report.json": json.dumps({"processes": [_report(trial) for trial in trials]}),
             "cell.log": "\n".join(trial.log for trial in trials),
             "samples.json": json.dumps({"unit": "s", "processes": [_samples(trial.evidence) for trial in trials]}),
         },
@@ -94,7 +95,7 @@ class _Room:
 
     def __init__(self, cell: Cell, work: Path, site: Site, place: Place, gpu: str | None) -> None:
         self._cell, self._work, self._site, self._place = cell, work, site, place
-        (work / "cell.json").write_text(_described(cell), encoding="utf-8")
+        (work / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
         self._environment = _allowed(os.environ, cell.env, cell.python_path)
         self._own = _own(cell, gpu) | _caches(work, site.compile_threads)
         self._started = time.monotonic()
@@ -134,10 +135,6 @@ def _lost(cell: Cell, why: str) -> Outcome:
     where = f"on {platform.node()}, {why}"
     row = validate.row(cell, Reason.LOST, f"{where}; resume with retry=[lost]")
     return Outcome(result=replace(row, attempts=(f"lost {where}",)))
-
-
-def _described(cell: Cell) -> str:
-    return json.dumps(asdict(cell), indent=1)
 
 
 def _report(trial: Trial) -> dict[str, Any]:
