@@ -219,7 +219,7 @@ def _noise(load: Load) -> Iterator[str]:
     """What of a load is more than a measurement called undisturbed may have beside it."""
     if load.cpu_by_others > QUIET:
         yield f"others used {load.cpu_by_others:.0%} of the CPUs"
-    elif (load.cpu_pressure or 0) > QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for each other too
+    elif (load.cpu_pressure or 0) > 4 * QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for CPUs too
         yield f"a process waited for a CPU {load.cpu_pressure:.0%} of the time"
     if (load.quota_throttled or 0) > QUIET / 5:
         yield f"its control group's CPU quota held it up {load.quota_throttled:.0%} of the time"

@@ -223,6 +223,17 @@ def _segfault_in_the_second_process(model: Misbehaving) -> None:
         ctypes.string_at(0)
 
 
+def _wait_for_company(model: Misbehaving) -> None:
+    _count_processes(model)
+    while len(Path(model.marker).read_text().split()) < 2:
+        time.sleep(0.01)
+
+
+def _hold_the_floor(model: Misbehaving) -> None:
+    Path(model.marker).touch()
+    time.sleep(5)
+
+
 def _hang(model: Misbehaving) -> None:
     time.sleep(1000)
 
@@ -234,6 +245,7 @@ def _segfault(model: Misbehaving) -> None:
 WHEN_BUILT: dict[str, Callable[[Misbehaving], object]] = {
     "constructor raises": lambda model: _raise(ValueError("cannot be built")),
     "constructor hangs": _hang,
+    "wait for company": _wait_for_company,
 }
 WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "well": lambda model: None,
@@ -259,6 +271,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "os._exit": lambda model: os._exit(0),
     "exit 1 after a good report": lambda model: atexit.register(os._exit, 1),
     "hang": _hang,
+    "hold the floor": _hold_the_floor,
     "take two seconds": lambda model: time.sleep(2),
     "hang when done": lambda model: atexit.register(_hang, model),
     "ignore TERM": _ignore_term,

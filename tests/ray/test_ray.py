@@ -1,6 +1,7 @@
 """The same rows through a real Ray as one after the other, and a row for what Ray loses."""
 
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,7 @@ from sweep.backlog import Backlog
 from sweep.cell import Cell, Device, Measure, Model, Request, Result, Tolerance
 from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.ray import RayDispatcher
+from sweep.errors import BadEnvironment
 from sweep.settings import Dispatch
 
 HELPERS = str(Path(__file__).parent.parent / "process")
@@ -67,17 +69,19 @@ def local_ray() -> Iterator[RayDispatcher]:
     dispatcher.close()
 
 
-def test_a_lost_worker_costs_an_attempt_and_no_other_cell(
-    local_ray: RayDispatcher, make_cell: Callable[..., Cell]
-) -> None:
-    config = {"_target_": "misbehaving.Misbehaving", "how": "kill the supervisor", "input": {"shape": [8]}}
-    cells = [make_cell(id="killer", model=Model(name="m", config=config)), make_cell(id="after")]
-    found = recorded(local_ray, Backlog(cells, retries=1))
+def test_a_supervisor_that_is_killed_costs_no_cell_but_the_one_that_kills_it(make_cell: Callable[..., Cell]) -> None:
+    """Those that ran beside it are lost with it once, and then each runs alone."""
+    cells = [
+        make_cell(id="killer", model=misbehaving("kill the supervisor")),
+        *(make_cell(id=f"beside {n}", model=misbehaving("take two seconds")) for n in range(2)),
+        make_cell(id="after"),
+    ]
+    found = recorded(RayDispatcher(Dispatch(cells_per_node=3)), Backlog(cells, retries=1))
     assert found["killer"].reason == "lost"
     assert "Ray task" in found["killer"].message
     assert len(found["killer"].attempts) == 2
     assert all(attempt.startswith("lost, ") for attempt in found["killer"].attempts)
-    assert found["after"].status == "ok"
+    assert {name for name, row in found.items() if row.status == "ok"} == {"beside 0", "beside 1", "after"}
 
 
 def recorded(dispatcher: Dispatcher, backlog: Backlog, then: Callable[[], None] = lambda: None) -> dict[str, Result]:
@@ -96,14 +100,107 @@ def cluster() -> Iterator[Any]:
     """Three nodes of one CPU each, on this machine."""
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    for _ in range(2):
-        nodes.add_node(num_cpus=1)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        client = probe.getsockname()[1]
+    head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": client}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    for number in range(2):
+        nodes.add_node(num_cpus=1, resources={f"node_{number}": 1})
+    nodes.client = f"ray://127.0.0.1:{client}"  # type: ignore[attr-defined]
     yield nodes
     import ray
 
     ray.shutdown()
     nodes.shutdown()  # type: ignore[no-untyped-call]
+
+
+def test_a_cluster_gives_the_rows_that_serial_gives(cluster: Any) -> None:
+    requests = [
+        request(),
+        request(device=Device(name="cuda", kind="cuda", gpus=1), conversions=("EAGER",)),
+        request(model=misbehaving("segfault"), conversions=("EAGER",)),
+    ]
+    assert rows(Dispatch(address=cluster.address), requests) == rows(Dispatch(name="serial"), requests)
+
+
+def test_each_cell_goes_where_there_is_what_its_device_asks_for(
+    cluster: Any, make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one for a GPU that a node declares and has no driver for goes nowhere."""
+    cluster.add_node(num_cpus=1, num_gpus=1, resources={"accelerator_type:A100": 1})
+    dispatcher = RayDispatcher(Dispatch(address=cluster.address))
+    nodes = dispatcher.nodes()
+    assert len(nodes) == 4
+    assert len({node.fingerprints["cpu"] for node in nodes}) == 1
+    devices = [Device(name=name, resources={name: 1}) for name in ("node_0", "node_1")]
+    gpu = Device(name="a100", kind="cuda", gpus=1, accelerator="A100")
+    cells = [make_cell(id=f"{device.name} {n}", device=device) for device in (*devices, gpu) for n in range(2)]
+    ready, refused = validate.split(cells, nodes)
+    assert {row.id: (row.status, row.reason) for row in refused} == dict.fromkeys(
+        ("a100 0", "a100 1"), ("skipped", "no-node")
+    )
+    assert "offers 1 GPU to Ray, but torch finds none there" in refused[0].message
+    went: dict[str, set[str]] = {}
+    launch = RayDispatcher._launch
+
+    def noted(self: RayDispatcher, post: Any, cell: Cell, started: Callable[[Cell], None]) -> None:
+        went[cell.id] = {name for name in post.has.resources if name.startswith("node_")}
+        launch(self, post, cell, started)
+
+    monkeypatch.setattr(RayDispatcher, "_launch", noted)
+    found = recorded(dispatcher, Backlog(ready, 0))
+    assert {row.status for row in found.values()} == {"ok"}
+    assert went == {cell.id: {cell.device.name} for cell in ready}
+    assert {row.fingerprint for row in found.values()} == {nodes[0].fingerprints["cpu"]}
+
+
+def test_a_node_that_joins_is_asked_what_it_has_and_used(cluster: Any, make_cell: Callable[..., Cell]) -> None:
+    dispatcher = RayDispatcher(Dispatch(address=cluster.address))
+    before = dispatcher.nodes()
+    cells = [make_cell(id=f"{n}", model=misbehaving("take two seconds")) for n in range(9)]
+    added: list[Any] = []
+
+    def add_a_node() -> None:
+        if not added:
+            added.append(cluster.add_node(num_cpus=1, labels={"late": "yes"}))
+
+    found = recorded(dispatcher, Backlog(cells, 0), add_a_node)
+    assert {row.status for row in found.values()} == {"ok"}
+    after = dispatcher.nodes()
+    assert len(after) == len(before) + 1
+    assert after[-1].labels["late"] == "yes"
+
+
+def test_the_users_own_code_reaches_the_nodes(cluster: Any, make_cell: Callable[..., Cell], tmp_path: Path) -> None:
+    """By the client's way in, from a folder that no node has."""
+    project = tmp_path / "project"
+    project.mkdir()
+    marker = tmp_path / "marker"
+    (project / "shipped.py").write_text(
+        "import pathlib, torch\n"
+        "class Mine(torch.nn.Linear):\n"
+        "    def __init__(self, marker, **kwargs):\n"
+        "        super().__init__(8, 4)\n"
+        "        pathlib.Path(marker).write_text(__file__)\n"
+    )
+    weights = project / "weights.pt"
+    import torch
+
+    torch.save(torch.nn.Linear(8, 4).state_dict(), weights)
+    config = {"_target_": "shipped.Mine", "marker": str(marker), "input": {"shape": [8]}, "checkpoint": str(weights)}
+    cell = make_cell(model=Model(name="mine", config=config), python_path=(str(project),))
+    dispatcher = RayDispatcher(Dispatch(address=cluster.client, working_dir=str(project)))
+    assert len(dispatcher.nodes()) == 3
+    project.rename(tmp_path / "gone")
+    (row,) = recorded(dispatcher, Backlog([cell], 0)).values()
+    assert row.status == "ok", row.message
+    assert not marker.read_text().startswith(str(tmp_path))
+
+
+def test_a_cluster_that_cannot_be_reached_is_said() -> None:
+    with pytest.raises(BadEnvironment, match="cannot reach the cluster"):
+        RayDispatcher(Dispatch(address="127.0.0.1:1")).nodes()
 
 
 def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell: Callable[..., Cell]) -> None:

@@ -2,8 +2,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sweep import validate
-from sweep.backlog import Backlog
-from sweep.cell import Cell, Model, Outcome, Phase, Reason
+from sweep.backlog import Backlog, history_key
+from sweep.cell import Cell, Device, Model, Outcome, Phase, Reason
 
 MakeCell = Callable[..., Cell]
 
@@ -14,12 +14,13 @@ def outcome(cell: Cell, reason: Reason, phase: Phase = Phase.EAGER, attempt: str
 
 
 def test_cells_come_in_the_order_of_the_plan_unless_they_do_not_fit(make_cell: MakeCell) -> None:
-    cells = [make_cell(id="a", batch_size=8), make_cell(id="b"), make_cell(id="c")]
+    other = Device(name="other")
+    cells = [make_cell(id="a", device=other), make_cell(id="b"), make_cell(id="c")]
     backlog = Backlog(cells, 0)
-    assert backlog.take(lambda cell: cell.batch_size < 8) == cells[1]
+    assert backlog.take(lambda cell: cell.device is not other) == cells[1]
     assert backlog.take() == cells[0]
     assert len(backlog) == 1
-    assert backlog.take(lambda cell: cell.batch_size == 8) is None
+    assert backlog.take(lambda cell: cell.device is other) is None
     assert backlog.take() == cells[2]
     assert backlog.take() is None
 
@@ -27,14 +28,16 @@ def test_cells_come_in_the_order_of_the_plan_unless_they_do_not_fit(make_cell: M
 def test_what_is_lost_comes_back_until_its_retries_are_over(make_cell: MakeCell) -> None:
     backlog = Backlog([make_cell(id="a")], 2)
     for attempt in ("one", "two"):
-        cell = backlog.take()
+        cell = backlog.take() or backlog.take_suspect()
         assert cell is not None
         assert backlog.ended(outcome(cell, Reason.LOST, attempt=attempt)) == []
-    cell = backlog.take()
+        assert backlog.take() is None  # it is not given out beside others any more
+        assert len(backlog) == 1
+    cell = backlog.take_suspect()
     assert cell is not None
     (told,) = backlog.ended(outcome(cell, Reason.LOST, attempt="three"))
     assert told.result.attempts == ("one", "two", "three")
-    assert backlog.take() is None
+    assert backlog.take_suspect() is None
 
 
 def test_what_crashes_by_itself_is_not_tried_again(make_cell: MakeCell) -> None:
@@ -71,3 +74,37 @@ def test_a_conversion_that_crashes_says_nothing_of_others(make_cell: MakeCell) -
     assert cell is not None
     assert len(backlog.ended(outcome(cell, Reason.SIGNAL, Phase.CONVERT))) == 1
     assert len(backlog) == 1
+
+
+def test_what_had_too_little_memory_beside_others_is_tried_alone(make_cell: MakeCell) -> None:
+    backlog = Backlog([make_cell(id="a")], retries=0)
+    cell = backlog.take()
+    assert cell is not None
+    crowded = replace(outcome(cell, Reason.MEMORY, attempt="beside others"), crowded=True)
+    assert backlog.ended(crowded) == []
+    assert backlog.take_suspect() == cell
+    (told,) = backlog.ended(outcome(cell, Reason.MEMORY, attempt="alone"))
+    assert told.result.attempts == ("beside others", "alone")
+
+
+def test_the_longest_go_first_as_long_as_before_or_as_their_engine_tells(make_cell: MakeCell) -> None:
+    names = ("EAGER", "COMPILE_INDUCTOR_DEFAULT", "JIT_TRACE", "EXPORT+AI8WI8_STATIC_QUANTIZED")
+    cells = [make_cell(id=name, conversion=name) for name in names]
+    backlog = Backlog(cells, 0, {history_key("linear", "JIT_TRACE", "cpu", 2): 1000.0})
+    order = [cell.conversion for cell in iter(backlog.take, None)]
+    assert order == ["JIT_TRACE", "COMPILE_INDUCTOR_DEFAULT", "EXPORT+AI8WI8_STATIC_QUANTIZED", "EAGER"]
+
+
+def test_whether_a_node_fits_is_asked_once_for_cells_with_the_same_needs(make_cell: MakeCell) -> None:
+    device = Device(name="cpu")
+    backlog = Backlog([make_cell(id=f"{n}", device=device) for n in range(1000)], 0)
+    asked: list[Cell] = []
+
+    def fits(cell: Cell) -> bool:
+        asked.append(cell)
+        return False
+
+    assert backlog.take(fits) is None
+    assert len(asked) == 1
+    assert backlog.has(lambda cell: True)
+    assert not backlog.has(lambda cell: False)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cell import Request, Rule
+from sweep.cell import Device, Request, Rule
 from sweep.compose import compose
 from sweep.errors import BadRequest
 from sweep.settings import Dispatch, Settings
@@ -173,3 +173,52 @@ def test_one_status_to_fail_on_needs_no_list_and_a_name_is_text() -> None:
     (request,), settings = composed("+model=mlp", "fail_on=crashed", "conversion=123")
     assert settings.fail_on == ("crashed",)
     assert request.conversions == ("123",)
+
+
+def test_plain_options_are_spread_without_composing_for_each_of_their_values() -> None:
+    requests, _ = composed("+model=mlp,resnet", "batch_size=range(1,101)", "threads=1,2", "seed=0,1")
+    grid = {(r.model.name, r.batch_size, r.threads, r.seed) for r in requests}
+    assert len(grid) == len(requests) == 2 * 100 * 2 * 2
+    assert len({id(request.model) for request in requests}) == 2
+    assert {request.overrides["seed"] for request in requests} == {"0", "1"}
+
+
+def test_a_plain_option_that_a_model_takes_its_value_from_reaches_it() -> None:
+    requests, _ = composed("+model=mlp", "+model.width=${batch_size}", "batch_size=1,8")
+    assert [(r.batch_size, r.model.config["width"]) for r in requests] == [(1, 1), (8, 8)]
+
+
+def test_a_bad_value_among_many_is_said() -> None:
+    assert any("batch_size" in problem for problem in refused("+model=mlp", "batch_size=1,0,many"))
+
+
+def test_a_device_says_what_its_node_must_have(tmp_path: Path) -> None:
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "mine.yaml").write_text(
+        "kind: cuda\ngpus: 1\naccelerator: H100\nlabels: {zone: a}\nresources: {licence: 1}\ncpus: 8\nmemory: 32000\n"
+    )
+    (request,), _ = composed("+model=mlp", "device=mine", "--config-dir", str(tmp_path))
+    assert request.device == Device(
+        name="mine",
+        kind="cuda",
+        gpus=1,
+        accelerator="H100",
+        labels={"zone": "a"},
+        resources={"licence": 1},
+        cpus=8,
+        memory=32000,
+    )
+
+
+def test_what_every_node_gets_is_said_on_the_command_line() -> None:
+    _, settings = composed(
+        *("+model=mlp", "dispatch.address=auto", "dispatch.working_dir=.", "dispatch.py_modules=[a,b]"),
+        *("dispatch.cells_per_node=4", "+dispatch.runtime_env.env_vars.NAME=value"),
+    )
+    assert settings.dispatch == Dispatch(
+        address="auto",
+        working_dir=".",
+        py_modules=("a", "b"),
+        cells_per_node=4,
+        runtime_env={"env_vars": {"NAME": "value"}},
+    )

@@ -161,3 +161,31 @@ def test_a_terminal_gets_colour_and_the_words_too(rows: list[Result]) -> None:
 )
 def test_durations_read_well(seconds: float, said: str) -> None:
     assert text.duration(seconds) == said
+
+
+def test_numbers_from_unlike_hardware_are_never_in_one_ranking(rows: list[Result]) -> None:
+    here = [replace(row, hardware="a CPU", fingerprint="aaaa") for row in rows[:2]]
+    there = [replace(row, hardware="another CPU", fingerprint="bbbb") for row in rows[3:4]]
+    never_ran = rows[2:3]
+    groups = {title: [row.id for row in group] for title, group in matrix.groups([*here, *there, *never_ran])}
+    assert groups == {
+        "mlp · cpu · batch 1 · a CPU [aaaa]": ["same", "slow"],
+        "mlp · cpu · batch 1 · another CPU [bbbb]": ["fast"],
+        "mlp · cpu · batch 1 · did not run": ["bad"],
+    }
+    (said,) = text.unlike([*here, *there, *never_ran])
+    assert said.startswith("mlp · cpu · batch 1 ran on 2 kinds of hardware")
+    assert said in "".join(files.as_markdown([*here, *there])).replace("\\", "")
+    assert text.unlike(here) == []
+
+
+def test_of_very_many_rows_a_terminal_shows_the_fastest_of_each_table(tmp_path: Path) -> None:
+    many = [measured(f"{n}", f"MODE_{n}", 1 + n / 100, model=f"m{n % 3}") for n in range(2001)]
+    console = Console(file=io.StringIO(), width=150)
+    Board(console).show_matrix(many, tmp_path)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "MODE_2000" in shown
+    assert "MODE_1000 " not in shown
+    assert "matrix.md has all 2001" in shown
+    assert len(shown.splitlines()) < 50

@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -97,3 +99,68 @@ def test_no_mode_that_needs_another_device_is_ready_on_a_cpu_host(
         forbidden = ("CUDA", "TENSORRT", "XLA", "TVM", "ONNX_GPU", "ONNXRT", "OPTIMIM")
         assert not [cell.id for cell in ready if any(word in cell.id for word in forbidden)]
         assert len(ready) == (49 if device.kind == "cpu" else 0)
+
+
+def gpu_host(cpu_host: Inventory, **changes: Any) -> Inventory:
+    values: dict[str, Any] = {"node": "gpu-1", "devices": frozenset({"cpu", "cuda"}), "gpus": 1, "cpus": 16}
+    return replace(cpu_host, **values | changes)
+
+
+def test_a_cell_is_ready_if_any_node_can_run_it(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
+    cell = make_cell(device=CUDA)
+    assert validate.split([cell], [cpu_host, gpu_host(cpu_host)]) == ([cell], [])
+    poor = replace(cpu_host, found=cpu_host.found - {"openvino"})
+    cell = make_cell(conversion="COMPILE_OPENVINO")
+    assert validate.split([cell], [poor, cpu_host]) == ([cell], [])
+    assert validate.obstacle(cell, poor) is not None  # it goes to the other
+
+
+def test_a_gpu_that_is_declared_but_not_there_is_named(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
+    liar = replace(cpu_host, node="gpu-1", no_gpu="gpu-1 offers 1 GPU to Ray, but torch finds none there")
+    _, (row,) = validate.split([make_cell(device=CUDA)], [cpu_host, liar])
+    assert (row.status, row.reason) == ("skipped", "no-node")
+    assert row.message.startswith("no node has a cuda device: gpu-1 offers 1 GPU")
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        (Device(name="big", cpus=64), "gpu-1 has 16 CPUs, not 64"),
+        (Device(name="big", memory=1e6), "MB of memory"),
+        (Device(name="four", kind="cuda", gpus=4), "has 1 GPUs, not 4"),
+        (Device(name="h100", kind="cuda", gpus=1, accelerator="H100"), "no accelerator of type H100"),
+        (Device(name="zone", labels={"zone": "b"}), "no label zone=b"),
+        (Device(name="licence", resources={"licence": 1}), "has 0 licence, not 1"),
+    ],
+)
+def test_what_a_device_asks_for_is_compared_with_every_node(
+    make_cell: Callable[..., Cell], cpu_host: Inventory, device: Device, said: str
+) -> None:
+    node = gpu_host(cpu_host, memory=64_000, labels={"zone": "a"}, resources={"accelerator_type:A100": 1.0})
+    _, (row,) = validate.split([make_cell(device=device)], [node])
+    assert (row.status, row.reason) == ("skipped", "no-node")
+    assert said in row.message
+
+
+def test_a_device_that_a_node_has_all_of_is_ready(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
+    device = Device(
+        name="a100", kind="cuda", gpus=1, accelerator="A100", labels={"zone": "a"}, resources={"licence": 1}, cpus=8
+    )
+    node = gpu_host(cpu_host, labels={"zone": "a"}, resources={"accelerator_type:A100": 1.0, "licence": 2.0})
+    cell = make_cell(device=device)
+    assert validate.split([cell], [node]) == ([cell], [])
+
+
+def test_a_fingerprint_is_of_what_the_device_kind_rests_on() -> None:
+    facts: dict[str, Any] = {"cpu": "a CPU", "cpus": 8, "gpus": []}
+    with_gpu = {**facts, "gpus": [{"name": "H100"}]}
+    assert validate.fingerprint(facts, "cpu") == validate.fingerprint(with_gpu, "cpu")
+    assert validate.fingerprint(facts, "cuda") != validate.fingerprint(with_gpu, "cuda")
+    assert validate.fingerprint(facts, "cpu") != validate.fingerprint({**facts, "cpus": 4}, "cpu")
+
+
+def test_versions_that_differ_between_nodes_are_both_told(cpu_host: Inventory) -> None:
+    old, new = (replace(cpu_host, versions={"torch": version}) for version in ("2.12.0", "2.13.0"))
+    described = validate.described([old, new])
+    assert described["versions"] == {"torch": "2.12.0 or 2.13.0"}
+    assert [node["versions"] for node in described["nodes"]] == [{"torch": "2.12.0"}, {"torch": "2.13.0"}]

@@ -1,17 +1,17 @@
-"""What does isolation cost? Starts a process for a cell in several ways, in turn, and watches what waiting takes.
+"""What does the harness add to a cell? Runs one that sleeps, in several ways in turn, and takes off its own work.
 
-For each way, the medians: milliseconds from the request until the process's first line and until torch is there, and
-what share of a core the supervising side uses while the process sleeps. Beside sweep's two ways stand alma's own
-multiprocessing, which forks the caller as it is, with all it has run, and optimum-benchmark's process launcher, if
-that is installed.
+For each way, medians: milliseconds that a cell takes in all beyond its own work (sweep: beyond the phases of its row;
+the others: beyond its sleep), how often that is sweep's forked cell, milliseconds until the process's first line, and
+what share of a core the supervising side uses meanwhile. Beside sweep's two ways stand alma's own, as `benchmark_model`
+starts a process for each mode with multiprocessing=True: spawned (what it does for CUDA) and forked (for a CPU, from a
+caller as it is); and optimum-benchmark's process launcher, if that is installed.
 
-    .venv/bin/python scripts/bench/isolation.py [REPEATS]
+    .venv/bin/python scripts/bench/overhead.py [REPEATS]
 """
 
 import importlib.util
 import io
 import logging
-import os
 import resource
 import statistics
 import sys
@@ -25,40 +25,52 @@ from typing import Any
 
 from sweep import inventory, isolate, plan, validate
 from sweep.cell import Cell, Model, Status
+from sweep.child import compat
 from sweep.compose import compose
 from sweep.isolate import process
-from sweep.isolate.zygote import _KEPT
 
-SLEEP = 3.0
+compat.before_import()  # here, so that a process that alma spawns, which reads this file first, can import it too
+
+SLEEP = 1.0
 MODEL = """
 import time, torch
 class Sleepy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        time.sleep(1)
     def forward(self, x):
-        time.sleep(0.05)
         return x * 2
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Milliseconds from the request, and the share of a core."""
+    """Milliseconds beyond the cell's own work and until its first line, and the share of a core while it slept."""
 
+    overhead: float
     first_line: float
-    torch: float
     waiting: float
 
 
 def main(repeats: int) -> None:
-    print(f"medians of {repeats}, after one to warm up")
-    print(f"{'way':<36} {'first line ms':>14} {'torch ms':>10} {'waiting':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, start in _ways(Path(folder)):
-            _, *starts = [start() for _ in range(repeats + 1)]
-            first = statistics.median(start.first_line for start in starts)
-            torch = statistics.median(start.torch for start in starts)
-            waiting = statistics.median(start.waiting for start in starts)
-            print(f"{name:<36} {first:>14.1f} {torch:>10.1f} {waiting:>9.2%}", flush=True)
+        ways = list(_ways(Path(folder)))
+        for _, start in ways:
+            start()  # to warm up
+        found: dict[str, list[Start]] = {name: [] for name, _ in ways}
+        for _ in range(repeats):  # in turn, so that a change of the machine meets all alike
+            for name, start in ways:
+                found[name].append(start())
     isolate.close()
+    print(f"medians of {repeats}")
+    print(f"{'way':<36} {'overhead ms':>12} {'ratio':>7} {'first line ms':>14} {'waiting':>9}")
+    least = statistics.median(start.overhead for start in found[ways[0][0]])
+    for name, starts in found.items():
+        overhead, first, waiting = (
+            statistics.median(getattr(start, figure) for start in starts)
+            for figure in ("overhead", "first_line", "waiting")
+        )
+        print(f"{name:<36} {overhead:>12.1f} {overhead / least:>7.1f} {first:>14.1f} {waiting:>9.2%}")
 
 
 def _ways(folder: Path) -> Iterator[tuple[str, Callable[[], Start]]]:
@@ -66,7 +78,8 @@ def _ways(folder: Path) -> Iterator[tuple[str, Callable[[], Start]]]:
     cell = _cell(folder)
     yield "sweep, isolate.start=fork", lambda: _by_sweep(replace(cell, start="fork"))
     yield "sweep, isolate.start=spawn", lambda: _by_sweep(replace(cell, start="spawn"))
-    yield "alma, multiprocessing=True", lambda: _by_alma(folder)
+    yield "alma, multiprocessing=True, spawned", lambda: _by_alma("cuda", folder)
+    yield "alma, multiprocessing=True, forked", lambda: _by_alma("cpu", folder)
     if importlib.util.find_spec("optimum_benchmark"):
         yield "optimum-benchmark, launcher=process", lambda: _by_optimum_benchmark(folder)
     else:
@@ -77,9 +90,10 @@ def _cell(folder: Path) -> Cell:
     composed = compose(["+model=mlp", "conversion=EAGER", "measure=quick", f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
     here = inventory.local()
-    (cell,), _ = validate.split(plan.expand(composed[0], here.modes), here)
+    (cell,), _ = validate.split(plan.expand(composed[0], here.modes), [here])
     model = Model(name="sleepy", config={"_target_": "sleepy.Sleepy", "input": {"shape": [8]}})
-    return replace(cell, model=model, python_path=(str(folder),))
+    measure = replace(cell.measure, min_seconds=0.0, max_seconds=0.1)
+    return replace(cell, model=model, python_path=(str(folder),), measure=measure)
 
 
 def _by_sweep(cell: Cell) -> Start:
@@ -93,32 +107,26 @@ def _by_sweep(cell: Cell) -> Start:
     process.Report.add = noted  # type: ignore[method-assign]
     began, used = time.monotonic(), _used()
     row = isolate.run(cell).result
-    share = (_used() - used) / (time.monotonic() - began)
+    seconds, used = time.monotonic() - began, _used() - used
     process.Report.add = add  # type: ignore[method-assign]
     assert row.status is Status.OK, row.message
-    return Start(first_line=(came[0] - began) * 1e3, torch=(came[1] - began) * 1e3, waiting=share)
+    work = sum(row.seconds[phase] or 0.0 for phase in row.seconds if phase not in {"total", "waited"})
+    return Start(overhead=(seconds - work) * 1e3, first_line=(came[0] - began) * 1e3, waiting=used / seconds)
 
 
 def _used() -> float:
-    """CPU seconds of this process and of its zygote, without what they started."""
+    """CPU seconds of this process; its zygote's come with what ends, so they are not among them."""
     own = resource.getrusage(resource.RUSAGE_SELF)
-    total = own.ru_utime + own.ru_stime
-    for kept in _KEPT:
-        user, system = Path(f"/proc/{kept._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        total += (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    return total
+    return own.ru_utime + own.ru_stime
 
 
-def _by_alma(folder: Path) -> Start:
+def _by_alma(device: str, folder: Path) -> Start:
     import torch
-
-    from sweep.child import compat
-
-    compat.before_import()
     from alma.utils.multiprocessing.multiprocessing import benchmark_process_wrapper
 
     began, used = time.monotonic(), _used()
-    benchmark_process_wrapper(True, _note_and_sleep, torch.device("cpu"), str(folder / "alma"))
+    result = benchmark_process_wrapper(True, _note_and_sleep, torch.device(device), str(folder / "alma"))
+    assert result["status"] == "success", result
     return _noted(folder / "alma", began, used)
 
 
@@ -142,18 +150,19 @@ def _report_of_optimum_benchmark(file: str) -> Any:
 
 
 def _note_and_sleep(_device: Any, file: str) -> dict[str, str]:
+    """What stands for a cell's work: it imports what alma's conversions are in, as a mode does, and sleeps."""
     first = time.monotonic()
-    import torch  # noqa: F401
+    import alma.conversions.select  # noqa: F401
 
-    Path(file).write_text(f"{first} {time.monotonic()}")
+    Path(file).write_text(str(first))
     time.sleep(SLEEP)
     return {"status": "success"}
 
 
 def _noted(file: Path, began: float, used: float) -> Start:
-    first, torch = (float(moment) for moment in file.read_text().split())
-    share = (_used() - used) / (time.monotonic() - began)
-    return Start(first_line=(first - began) * 1e3, torch=(torch - began) * 1e3, waiting=share)
+    seconds, used = time.monotonic() - began, _used() - used
+    first = float(file.read_text())
+    return Start(overhead=(seconds - SLEEP) * 1e3, first_line=(first - began) * 1e3, waiting=used / seconds)
 
 
 if __name__ == "__main__":
