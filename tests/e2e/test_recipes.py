@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -79,7 +80,7 @@ def test_a_job_of_slurm(environment: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_a_job_of_kuberay_plans_what_it_says(tmp_path: Path) -> None:
-    job = OmegaConf.load(ROOT / "recipes" / "kuberay.yaml")
+    job: Any = OmegaConf.load(ROOT / "recipes" / "kuberay.yaml")
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     cluster = job["spec"]["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -55,17 +56,23 @@ def stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+def until(pids: list[int], *, stand_still: bool) -> None:
+    """A signal is heard when the kernel gets to it: wait for that, or for ever."""
+    while any(stopped(pid) is not stand_still for pid in pids):
+        time.sleep(0.001)
+
+
 class Table:
     """Seats on a floor, each with a pipe on which it hears that the floor is its own."""
 
     def __init__(self, cpus: int = 2) -> None:
         self.floor = Floor(cpus)
         self.ears: dict[int, tuple[int, int]] = {}
+        self.there = ExitStack()
 
     def seat(self, exclusive: Exclusive = "device", gpu: int | None = None) -> Seat:
         seat = Seat(exclusive=exclusive, gpu=gpu)
-        entered = self.floor.entered(seat, nothing)
-        entered.__enter__()
+        self.there.enter_context(self.floor.entered(seat, nothing))
         self.ears[id(seat)] = os.pipe()
         os.set_blocking(self.ears[id(seat)][0], False)
         return seat
@@ -89,10 +96,10 @@ def test_the_others_stand_still_with_all_they_started_and_then_go_on(family: sub
     below = descendants(family.pid)
     assert len(below) == 2
     assert table.ask(measuring)
-    assert all(map(stopped, below))
+    until(below, stand_still=True)
     assert not stopped(family.pid)  # it would not hear that its cell ended
     table.floor.leave(measuring)
-    assert not any(map(stopped, below))
+    until(below, stand_still=False)
 
 
 def test_a_process_that_begins_during_a_measurement_stands_still(family: subprocess.Popen[str]) -> None:
@@ -101,9 +108,9 @@ def test_a_process_that_begins_during_a_measurement_stands_still(family: subproc
     assert table.ask(measuring)
     other.zygote = family.pid
     table.floor.began(other)
-    assert all(map(stopped, descendants(family.pid)))
+    until(descendants(family.pid), stand_still=True)
     table.floor.withdraw(other)
-    assert not any(map(stopped, descendants(family.pid)))
+    until(descendants(family.pid), stand_still=False)
 
 
 def test_the_floor_is_granted_in_the_order_of_asking_and_comes_back_from_the_dead() -> None:

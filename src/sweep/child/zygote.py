@@ -11,10 +11,6 @@ descriptors, for the report, for the floor and for the log, then any number of `
 `{"pid": …}` and, when the process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
 """
 
-import atexit
-import ctypes
-import gc
-import importlib
 import json
 import os
 import random
@@ -24,14 +20,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sweep import reading, reaper
-from sweep.cell import Cell
+from sweep import reaper
+from sweep.child import preload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,61 +98,6 @@ class Link:
         except ConnectionResetError:
             return None, []
         return (json.loads(data) if data else None), descriptors
-
-
-MADV_COLLAPSE = 25
-"""madvise(2), since Linux 6.1."""
-
-NEUTRAL = (
-    *("torch._dynamo", "torch._inductor.compile_fx", "torch.profiler", "optimum.quanto", "onnx"),
-    *("onnxruntime", "alma.conversions.select"),
-    *(f"sweep.child.{name}" for name in ("__main__", "attest", "convert", "engines", "threads")),
-)
-"""Imported beforehand: nearly all that a cell would.
-
-Not openvino.torch, which changes a setting of dynamo's; and no code of the user's. ONNX Runtime starts a thread when it
-is imported, for telemetry, unless the environment forbids it, as the supervisor sees to.
-"""
-
-
-def preload() -> None:
-    """Import what is the same for every cell, as far as it may be forked from."""
-    from sweep.child import compat, survey
-
-    compat.before_import()
-    for name in NEUTRAL:
-        with suppress(ImportError):  # then a cell that needs it says so
-            importlib.import_module(name)
-    survey.versions(), survey.cpu_model(), reading.of(Cell)  # they remember their answers
-    atexit._clear()  # what libraries do at exit is for this process; a cell's own comes after, as in multiprocessing
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # so are torch.library's, which would take each cell 15 to 100 ms
-    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
-    if not os.fork():  # OpenBLAS, which numpy starts threads with, ends them before a fork until they are needed again
-        os._exit(0)
-    os.wait()
-    gc.collect()
-    gc.freeze()  # forked cells need not copy what they never change
-    use_huge_pages()
-
-
-def use_huge_pages() -> None:
-    """Put memory on huge pages where that can be done: forking takes a third of the time then, ending a fork half.
-
-    For 290 MB on Linux 6.18 that was from 9 to 2.5 ms and from 12 to 6.5 ms. An older kernel leaves all as it is.
-    """
-    madvise = ctypes.CDLL(None).madvise
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        span, rights, *_, name = f"{line} -".split(maxsplit=5)
-        begin, end = (int(address, 16) for address in span.split("-"))
-        if "w" in rights and end - begin >= 4 << 20 and name.strip("- ") in {"", "[heap]"}:
-            madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_COLLAPSE)
-
-
-def pristine() -> bool:
-    """Whether a process forked from this one is like a new one: one thread, and no context on a GPU."""
-    torch = sys.modules.get("torch")
-    return len(list(Path("/proc/self/task").iterdir())) == 1 and not (torch and torch.cuda.is_initialized())
 
 
 def raise_zygotes(nursery: Link) -> Link | None:
@@ -244,8 +184,8 @@ def main(descriptor: int, start: str) -> int:
     reaper.end_with_parent(signal.SIGKILL)
     nursery = Link(descriptor)
     if start == "fork":
-        preload()
-        if not pristine():
+        preload.everything()
+        if not preload.left_no_trace():
             start = "spawn"  # some library of the cells' environment starts threads when it is imported
     reaper.end_with_parent(None)  # from now on it notices by the socket
     nursery.tell(ready=start)

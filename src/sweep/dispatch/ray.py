@@ -4,10 +4,11 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sweep import inventory, validate
 from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome, Reason, one_line
 from sweep.dispatch import station
+from sweep.dispatch.post import Post, cells_at_a_time, declared, runtime_environment
 from sweep.errors import BadEnvironment
 from sweep.isolate.guard import Guard
 from sweep.settings import Dispatch
@@ -33,41 +35,11 @@ LOOK_SECONDS = 2
 MOST_FAILURES = 3
 """How often in a row a station may fail to come up on a node before the node is given up."""
 
+KNOCK_SECONDS = 20
+"""How long a cluster may take to answer at all."""
+
 PROBE_SECONDS = 600
 """How long a node may take to say what it has; the first time it imports torch and alma."""
-
-CELL_MB = 2000
-"""Memory to reckon with for a cell that converts; resnet18's take up to 1.5 GB with a compiler's processes."""
-
-
-@dataclass(eq=False, kw_only=True, slots=True)
-class Post:
-    """A node as the driver sees it: what it has, its station once it has been asked for, and what runs there."""
-
-    id: str
-    has: Inventory
-    cells: int
-    station: Any = None
-    ready: Any = None  # a reference, until the node was free and the station came up
-    running: dict[Any, Cell] = field(default_factory=dict)
-    alone: bool = False
-    doubted: float = -DOUBT_SECONDS
-    failures: int = 0
-    answers: dict[tuple[str, int], bool] = field(default_factory=dict)
-
-    def fits(self, cell: Cell) -> bool:
-        key = (cell.conversion, id(cell.device))
-        if key not in self.answers:
-            self.answers[key] = validate.obstacle(cell, self.has) is None
-        return self.answers[key]
-
-    @property
-    def open(self) -> bool:
-        return self.station is not None and self.ready is None
-
-    @property
-    def room(self) -> int:
-        return 0 if self.alone else self.cells - len(self.running)
 
 
 class RayDispatcher:
@@ -105,18 +77,20 @@ class RayDispatcher:
         if self._options.address is None:
             self._guard = Guard("SWEEP_RAY")  # Ray's own agents outlive a driver that is killed, by minutes
             # a token for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             quiet |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
             # Ray would end a worker for what its cell holds, and have what it measures yield to all else on the machine
             quiet["_system_config"] = {"memory_monitor_refresh_ms": 0, "worker_niceness": 0}
         else:
             quiet |= {"address": self._options.address}
-        if environment := _runtime_environment(self._options):
+        if environment := runtime_environment(self._options):
             quiet["runtime_env"] = environment
         terminated = signal.getsignal(signal.SIGTERM)
         try:
+            _knock(self._options.address)
             ray.init(**quiet)
         except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
+            self.close()
             address = self._options.address
             where = f"the cluster at {address}" if address else "a local Ray"
             said = one_line(str(error)) or type(error).__name__
@@ -160,30 +134,30 @@ class RayDispatcher:
         for id_, node in alive.items():
             if id_ not in self._seen:
                 self._seen.add(id_)
-                declared = _declared(node)
+                said = declared(node)
                 if self._options.address is None:
-                    self._add(declared, station.look(declared))
+                    self._add(said, station.look(said))
                 else:
-                    self._probes[_look.options(scheduling_strategy=_on(id_)).remote(declared)] = declared
+                    self._probes[_look.options(scheduling_strategy=_on(id_)).remote(said)] = said
         for id_, post in list(self._posts.items()):
             if id_ not in alive and not post.running:
                 del self._posts[id_]
 
     def _take_probes(self, done: Iterable[Any]) -> None:
         for reference in [one for one in done if one in self._probes]:
-            declared = self._probes.pop(reference)
+            said = self._probes.pop(reference)
             try:
                 has: Inventory = ray.get(reference)
             except (RayError, BadEnvironment) as error:
-                self._problems.append(f"{declared.node} cannot be used: {_last_line(error)}")
+                self._problems.append(f"{said.node} cannot be used: {_last_line(error)}")
                 continue
             remedy = f"none of those at {self._options.address} offers one to Ray: add one that does"
-            self._add(declared, replace(has, no_node=remedy))
+            self._add(said, replace(has, no_node=remedy))
 
-    def _add(self, declared: Inventory, has: Inventory) -> None:
+    def _add(self, said: Inventory, has: Inventory) -> None:
         self._known = [*self._known, has]
-        id_ = declared.facts["id"]
-        self._posts[id_] = Post(id=id_, has=has, cells=self._options.cells_per_node or _cells_at_a_time(has))
+        id_ = said.facts["id"]
+        self._posts[id_] = Post(id=id_, has=has, cells=self._options.cells_per_node or cells_at_a_time(has))
 
     def _believed(self) -> list[Post]:
         """Nodes but for those that lost a cell just now, unless there is no other; the emptiest first."""
@@ -290,50 +264,19 @@ class RayDispatcher:
             self._guard = None
 
 
+def _knock(address: str | None) -> None:
+    """Raise OSError if nobody listens at an address: Ray would find that out only after minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS).close()
+
+
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(declared: Inventory) -> Inventory:
     return station.look(declared)
 
 
 _Station: Any = ray.remote(max_restarts=0, max_task_retries=0)(station.Station)
-
-
-def _declared(node: dict[str, Any]) -> Inventory:
-    """A node as Ray knows it."""
-    resources = node["Resources"]
-    return Inventory(
-        modes={},
-        found=frozenset(),
-        devices=frozenset(),
-        versions={},
-        node=node["NodeManagerHostname"],
-        hardware="",
-        facts={"id": node["NodeID"]},
-        cpus=resources["CPU"],
-        gpus=resources.get("GPU", 0),
-        labels=node.get("Labels") or {},
-        resources=resources,
-    )
-
-
-def _cells_at_a_time(has: Inventory) -> int:
-    """As many as CPUs and memory allow, and two for each GPU if there is one."""
-    return max(1, int(min(has.cpus, has.memory // CELL_MB)))
-
-
-def _runtime_environment(options: Dispatch) -> dict[str, Any]:
-    """What every worker is given: the user's code, and this very sweep on the nodes of a cluster."""
-    environment = dict(options.runtime_env)
-    if options.working_dir:
-        environment["working_dir"] = options.working_dir
-    modules = list(options.py_modules)
-    if options.address is not None:
-        modules.append(str(Path(validate.__file__).parent))
-        variables = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **environment.get("env_vars", {})}
-        environment["env_vars"] = variables  # without it a worker that was given no GPU could not see if there is one
-    if modules:
-        environment["py_modules"] = modules
-    return environment
 
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:

@@ -140,7 +140,7 @@ class Watch:
         """
         job = {"module": module, "arguments": list(arguments), **_folders(folders, environment)}
         seat = self._place.seat
-        seat.zygote = self._zygote.pid
+        seat.zygote, came = self._zygote.pid, time.monotonic()
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
             ends = []
             stack.enter_context(self._place.floor.entered(seat, self._place.check))
@@ -170,7 +170,7 @@ class Watch:
             code=code,
             phase=self._ended_in or self.report.phase,
             seconds=ended - started - seat.paused(started, ended),
-            waited=seat.paused(started, ended),
+            waited=seat.paused(came, ended),
             timeout=self._timeout,
             memory=self._memory,
             report_too_long=self.report.too_long,
