@@ -293,6 +293,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "half a report": _half_a_report,
     "report garbage": lambda model: _report(
         b'{"evidence": 3}\n[]\nnot json\n{"phase": "nowhere"}\n{"evidence": {"seconds": 1}}\n'
+        b'{"phase": "eager", "at": []}\n{"phase": "eager", "at": "noon"}\n{"floor": {}}\n'
     ),
     "report nonsense": lambda model: _report(b'{"evidence": {"engine": "eager", "eager": {"samples": "many"}}}\n'),
     "report without end": _flood_the_report,

@@ -51,8 +51,9 @@ def run(cell: Cell, echo: Echo | None = None, site: Site | None = None) -> Outco
             if cell.cache == "warm":
                 room.trial("prime")
             while len(trials) < cell.measure.processes:
-                trials.append(room.trial())
                 shared = site.shared
+                trials.append(room.trial())
+                shared = shared or site.shared
                 if verdict.problem(cell, trials[-1]):
                     break
     except ZygoteLost:

@@ -115,7 +115,7 @@ class Report:
             self.messages.append(message)
             if "floor" in message:
                 self.floor.append(message["floor"])
-            with suppress(ValueError):
+            with suppress(ValueError, TypeError):  # whatever it is that was sent
                 self.phase = Phase(str(message.get("phase")))
                 self.began[self.phase] = float(message.get("at", math.nan))
 
