@@ -40,8 +40,10 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
         assert row["latency_ms"]["p50_low"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["p50_high"]
         assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
         assert row["speedup"]["value"] == pytest.approx(row["eager"]["p50_ms"] / row["latency_ms"]["p50"])
-        assert all(seconds > 0 for seconds in row["seconds"].values()), row["seconds"]
-        assert sum(row["seconds"].values()) - row["seconds"]["total"] <= row["seconds"]["total"]
+        *phases, total, waited = row["seconds"].values()
+        assert all(seconds > 0 for seconds in phases), row["seconds"]
+        assert sum(phases) <= total
+        assert waited >= 0
         assert row["memory_mb"]["rss_peak"] > 10
         assert row["fidelity"]["inputs"] == 8
         assert row["versions"]["torch"]
