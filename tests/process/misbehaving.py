@@ -152,7 +152,9 @@ def _leave_a_daemon(model: Misbehaving) -> None:
     if not os.fork():
         os.setsid()
         if daemon := os.fork():
-            Path(model.marker).write_text(str(daemon))
+            aside = Path(f"{model.marker}.aside")
+            aside.write_text(str(daemon))
+            aside.rename(model.marker)  # whoever sees it can read it
             os._exit(0)
         for descriptor in (*_descriptors(), 0, 1, 2):
             os.close(descriptor)
