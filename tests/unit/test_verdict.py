@@ -63,6 +63,7 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
         "build": 0.1,
         "eager": 1.0,
         "total": 5.0,
+        "waited": 0.0,
     }
 
 
