@@ -63,7 +63,7 @@ def declared(node: dict[str, Any]) -> Inventory:
 
 
 def cells_at_a_time(has: Inventory) -> int:
-    """As many as CPUs and memory allow, and two for each GPU if there is one."""
+    """How many cells may convert at a time: as many as CPUs and memory allow."""
     return max(1, int(min(has.cpus, has.memory // CELL_MB)))
 
 
