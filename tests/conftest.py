@@ -104,6 +104,12 @@ def marked_processes(*, of_ray: bool = False) -> dict[int, str]:
 
 
 @pytest.fixture(autouse=True)
+def nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What earlier sweeps took decides which cells go first, and must not depend on who ran what here before."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
 def no_process_survives() -> Iterator[None]:
     """Fails a test after which a process that a cell started is still there."""
     yield

@@ -1,6 +1,7 @@
-"""The cells still to be run, longest first: what is lost comes back, what cannot come out otherwise is not tried."""
+"""The cells still to be run, eager and the longest first: what is lost comes back, what cannot succeed is not tried."""
 
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -22,7 +23,7 @@ class Backlog:
         self._retries = retries
         self._attempts: dict[str, tuple[str, ...]] = {}
         self._queues: dict[tuple[object, ...], deque[tuple[float, int, Cell]]] = {}
-        ranked = sorted((-expected_seconds(cell, seconds or {}), number, cell) for number, cell in enumerate(cells))
+        ranked = sorted((_urgency(cell, seconds or {}), number, cell) for number, cell in enumerate(cells))
         for entry in ranked:
             self._queues.setdefault(_needs(entry[2]), deque()).append(entry)
         self._setting = _Settings()
@@ -100,6 +101,11 @@ def expected_seconds(cell: Cell, seconds: Mapping[str, float]) -> float:
     """How long a cell will take: as long as before, or what its engine took with resnet18."""
     key = history_key(cell.model.name, cell.conversion, cell.device.name, cell.batch_size)
     return seconds.get(key) or registry.typical_seconds(cell.mode)
+
+
+def _urgency(cell: Cell, seconds: Mapping[str, float]) -> float:
+    """The least goes first: a model unconverted, which shows what would fail in every cell of it, then the longest."""
+    return -math.inf if cell.conversion == "EAGER" else -expected_seconds(cell, seconds)
 
 
 def _needs(cell: Cell) -> tuple[object, ...]:

@@ -58,12 +58,12 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         message="; ".join(filter(None, (message, *_remarks(cell, cell.mode, evidence), *_doubts(cell, measured)))),
         phase=ending.phase,
         seconds={key: trials[0].evidence.seconds.get(key) for key in SECONDS}
-        | {"total": sum(t.ending.seconds for t in trials), "waited": sum(t.ending.waited for t in trials)},
+        | {"total": math.fsum(t.ending.seconds for t in trials), "waited": math.fsum(t.ending.waited for t in trials)},
         latency_ms=latency,
         throughput_per_s=cell.batch_size / latency.mean * 1e3 if latency else None,
         eager=Eager(p50_ms=eager.p50, n=eager.n) if eager else None,
         speedup=speedup(measured, trials[0].evidence.seconds) if measured else None,
-        fidelity=_fidelity(cell.mode, evidence.comparison, evidence.engine),
+        fidelity=_fidelity(cell, cell.mode, evidence.comparison, evidence.engine),
         engine=evidence.engine,
         crash=crash.described(trials[number]) if reason and reason.status is Status.CRASHED else None,
         load=_worst(s.load for pair in measured for s in pair) if measured else None,
@@ -129,7 +129,7 @@ def _mismatch(cell: Cell, mode: Mode, evidence: Evidence) -> tuple[Reason, str] 
         return Reason.OUTPUT, comparison.problem
     if not _precision_is_the_labels(mode, engine):
         return Reason.ENGINE, f"computes in {engine.precision}, its label says {mode.precision}"
-    name = tolerance_class(mode, engine)
+    name = tolerance_class(cell, mode, engine)
     return _beyond(comparison, name, cell.tolerance.get(name))
 
 
@@ -143,11 +143,20 @@ def _precision_is_the_labels(mode: Mode, engine: Engine) -> bool:
     return mode.precision in engine.precision.split("+")
 
 
-def tolerance_class(mode: Mode, engine: Engine | None) -> str:
-    """The class of what was computed in where the engine was free to choose, else of what the label says."""
-    if engine is not None and engine.precision and engine.actual in FREE_TO_CHOOSE:
-        return engine.precision
-    return mode.precision
+def tolerance_class(cell: Cell, mode: Mode, engine: Engine | None) -> str:
+    """The label's class, or that of what was computed in where the engine was free to choose one that allows more.
+
+    A model that was made half precision stays rounded, however exactly it is computed.
+    """
+    if engine is None or not engine.precision or engine.actual not in FREE_TO_CHOOSE:
+        return mode.precision
+    return max(mode.precision, engine.precision, key=lambda name: _allows(cell.tolerance.get(name)))
+
+
+def _allows(tolerance: Tolerance | None) -> float:
+    if tolerance is None:
+        return -1.0
+    return math.inf if tolerance.rel_l2 is None else tolerance.rel_l2
 
 
 def _beyond(comparison: Comparison, name: str, tolerance: Tolerance | None) -> tuple[Reason, str] | None:
@@ -188,9 +197,10 @@ def _remarks(cell: Cell, mode: Mode, evidence: Evidence) -> Iterator[str]:
     share = engine.evidence.get("share_of_layers")
     if isinstance(share, float) and share < 1:
         yield f"{share:.0%} of its layers converted"
-    tolerance = cell.tolerance.get(tolerance_class(mode, engine))
+    name = tolerance_class(cell, mode, engine)
+    tolerance = cell.tolerance.get(name)
     if tolerance is not None and tolerance.rel_l2 is None and not comparison.problem:
-        yield f"output judged on form only (class {tolerance_class(mode, engine)})"
+        yield f"output judged on form only (class {name})"
     if comparison.noise > 0:
         yield f"eager disagrees with itself by {comparison.noise:.1g}"
 
@@ -244,7 +254,7 @@ def _share(count: int, of: Sequence[object]) -> str:
     return "" if count == len(of) else f" in {count} of {len(of)} processes"
 
 
-def _fidelity(mode: Mode, comparison: Comparison | None, engine: Engine | None) -> Fidelity | None:
+def _fidelity(cell: Cell, mode: Mode, comparison: Comparison | None, engine: Engine | None) -> Fidelity | None:
     if comparison is None:
         return None
     return Fidelity(
@@ -253,5 +263,5 @@ def _fidelity(mode: Mode, comparison: Comparison | None, engine: Engine | None) 
         max_abs=comparison.max_abs,
         top1_agreement=comparison.top1_agreement,
         inputs=comparison.inputs,
-        tolerance_class=tolerance_class(mode, engine),
+        tolerance_class=tolerance_class(cell, mode, engine),
     )

@@ -87,12 +87,12 @@ def test_what_had_too_little_memory_beside_others_is_tried_alone(make_cell: Make
     assert told.result.attempts == ("beside others", "alone")
 
 
-def test_the_longest_go_first_as_long_as_before_or_as_their_engine_tells(make_cell: MakeCell) -> None:
-    names = ("EAGER", "COMPILE_INDUCTOR_DEFAULT", "JIT_TRACE", "EXPORT+AI8WI8_STATIC_QUANTIZED")
+def test_eager_and_then_the_longest_go_first_as_long_as_before_or_as_their_engine_tells(make_cell: MakeCell) -> None:
+    names = ("COMPILE_INDUCTOR_DEFAULT", "JIT_TRACE", "EAGER", "EXPORT+AI8WI8_STATIC_QUANTIZED")
     cells = [make_cell(id=name, conversion=name) for name in names]
     backlog = Backlog(cells, 0, {history_key("linear", "JIT_TRACE", "cpu", 2): 1000.0})
     order = [cell.conversion for cell in iter(backlog.take, None)]
-    assert order == ["JIT_TRACE", "COMPILE_INDUCTOR_DEFAULT", "EXPORT+AI8WI8_STATIC_QUANTIZED", "EAGER"]
+    assert order == ["EAGER", "JIT_TRACE", "COMPILE_INDUCTOR_DEFAULT", "EXPORT+AI8WI8_STATIC_QUANTIZED"]
 
 
 def test_whether_a_node_fits_is_asked_once_for_cells_with_the_same_needs(make_cell: MakeCell) -> None:

@@ -20,6 +20,7 @@ from sweep.cell import (
     Phase,
     Result,
     Sampled,
+    Tolerance,
     Trial,
 )
 
@@ -161,6 +162,22 @@ def test_what_computes_in_bf16_is_judged_as_bf16_and_says_so(make_cell: Callable
     assert row.fidelity is not None
     assert row.fidelity.tolerance_class == "bf16"
     assert "computes in bf16, its label says fp32" in row.message
+
+
+def test_a_model_made_half_precision_stays_rounded_however_exactly_it_is_computed(
+    make_cell: Callable[..., Cell],
+) -> None:
+    engine = Engine(requested="openvino", actual="openvino", precision="fp32")
+    comparison = Comparison(rel_l2=7e-4, cosine=1.0, max_abs=4e-4, inputs=8)
+    tolerance = {"fp32": Tolerance(rel_l2=1e-4), "fp16": Tolerance(rel_l2=1e-2)}
+    cell = make_cell(conversion="FP16+COMPILE_OPENVINO", tolerance=tolerance)
+    row = judged(cell, None, {"engine": engine, "comparison": comparison})
+    assert row.status == "ok", row.message
+    assert row.fidelity is not None
+    assert row.fidelity.tolerance_class == "fp16"
+    assert "computes in fp32, its label says fp16" in row.message
+    row = judged(make_cell(tolerance=tolerance), None, {"comparison": comparison})
+    assert (row.status, row.reason) == ("mismatch", "output")  # a label of fp32 is not allowed that
 
 
 def test_another_precision_than_the_labels_is_no_proof(make_cell: Callable[..., Cell]) -> None:

@@ -6,6 +6,7 @@ All of a node's cells have one supervisor, so that a lock in its memory will do:
 cells, and nothing is left stopped. A cell that dies gives the floor back, and one that never does has a deadline.
 """
 
+import math
 import os
 import threading
 import time
@@ -48,7 +49,7 @@ class Seat:
     def paused(self, since: float, until: float) -> float:
         """Seconds it waited for the floor, or was stopped, between two moments of the monotonic clock."""
         last = [] if self.paused_since is None else [(self.paused_since, until)]
-        return sum(max(0.0, min(end, until) - max(begin, since)) for begin, end in [*self.pauses, *last])
+        return math.fsum(max(0.0, min(end, until) - max(begin, since)) for begin, end in [*self.pauses, *last])
 
 
 class Floor:
