@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
-from sweep import dispatch, history, plan, validate
+from sweep import dispatch, history, plan, registry, rules, validate
 from sweep.backlog import Backlog
-from sweep.cell import Cell, Outcome, Reason, Request, Result, Status
+from sweep.cell import Cell, Mode, Outcome, Reason, Request, Result, Status
 from sweep.errors import BadRequest, ExitCode
 from sweep.record import RunFolder
 from sweep.report import files, matrix
 from sweep.report.terminal import Board
 from sweep.settings import Settings
+from sweep.validate import Inventory
 
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
@@ -25,10 +26,12 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder) -> ExitCode:
     dispatcher = dispatch.create(settings.dispatch)
     nodes = dispatcher.nodes()
-    cells = plan.expand(requests, validate.all_modes(nodes))
+    modes = _modes(nodes, settings)
+    rules.refuse_unknown(settings.grid, requests, modes)
+    cells = plan.expand(requests, modes, settings.grid)
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
-    ready, refused = validate.split(cells, nodes)
+    ready, refused = validate.split(cells, nodes, modes)
     if settings.dry_run:
         board.show_plan(cells, refused)
         return ExitCode.COMPLETE
@@ -43,7 +46,8 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
 
     took = history.seconds()
     backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
-    board.planned(len(cells), len(done), len(backlog))
+    asked = ((request, plan.conversions(request, modes)) for request in requests)
+    board.planned(len(cells), len(done), len(backlog), rules.unmet(settings.grid, asked, modes))
     outcomes = dispatcher.run(backlog, board.started)
     interrupted = False
     try:
@@ -64,6 +68,15 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         board.show_how_to_resume(folder.path)
         return ExitCode.INTERRUPTED
     return ExitCode.FAILED_ON if any(row.status in settings.fail_on for row in rows) else ExitCode.COMPLETE
+
+
+def _modes(nodes: Sequence[Inventory], settings: Settings) -> dict[str, Mode]:
+    """What nodes have and the configuration registers. Raises BadRequest where that takes the name of another."""
+    known = validate.all_modes(nodes)
+    try:
+        return known | registry.own(settings.register, known, "configuration")
+    except ValueError as error:
+        raise BadRequest(*f"register.{error}".split("; ")) from error
 
 
 def _carry_out(

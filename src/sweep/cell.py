@@ -120,6 +120,8 @@ class Mode:
     `runs_on` holds the device kinds it can run on (`cpu`, `cuda`, `xla`); `needs` the names of
     requirements in `registry.REQUIREMENTS`; `dtype` what its input is cast to; `precision` what its
     label says it computes in, which also names its tolerance class; `engine` what its label says runs it.
+    One that is not alma's has a `target`, a dotted path to what is called with the model and an input to convert,
+    and returns the forward call; `source` says who named it.
     """
 
     name: str
@@ -129,6 +131,8 @@ class Mode:
     precision: str
     engine: str
     implemented: bool
+    target: str | None = None
+    source: Literal["alma", "configuration", "entry point"] = "alma"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -275,7 +279,8 @@ class Request:
 class Cell:
     """One question: this model, converted this way, on this device. All that its process needs to know.
 
-    `mode` is None where the registry has no such conversion; `duplicate_of` names the cell that asks the same.
+    `mode` is None where the registry has no such conversion; `duplicate_of` names the cell that asks the same, and
+    `excluded_by` the rule that leaves it out.
     """
 
     id: str
@@ -295,6 +300,7 @@ class Cell:
     tolerance: Mapping[str, Tolerance]
     overrides: Mapping[str, str]
     duplicate_of: str | None = None
+    excluded_by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

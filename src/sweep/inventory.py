@@ -7,11 +7,17 @@ import json
 import os
 import platform
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from sweep import history, isolate, reaper, registry
+from pydantic import ValidationError
+
+from sweep import history, isolate, reading, reaper, registry
+from sweep.cell import Mode
+from sweep.errors import BadEnvironment
 from sweep.record import write_atomically
+from sweep.registry import Registered
 from sweep.validate import Inventory, fingerprint
 
 
@@ -27,7 +33,7 @@ def local() -> Inventory:
         _write(remembered, found)
     devices = {"cpu"} | ({"cuda"} if found["gpus"] else set())
     return Inventory(
-        modes=registry.modes(found["modes"]),
+        modes=_modes(found),
         found=frozenset(name for name, here in found["found"].items() if here),
         devices=frozenset(devices),
         versions=found["versions"],
@@ -41,7 +47,20 @@ def local() -> Inventory:
     )
 
 
-_KEYS = {"modes", "found", "gpus", "hardware", "facts", "versions"}
+def _modes(found: dict[str, Any]) -> dict[str, Mode]:
+    """alma's modes and those of installed packages. Raises BadEnvironment for one that is not what it should be."""
+    theirs = registry.modes(found["modes"])
+    try:
+        registered = {name: reading.of(Registered).validate_python(node) for name, node in found["own"].items()}
+        return theirs | registry.own(registered, theirs, "entry point")
+    except ValidationError as error:
+        said = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+        raise BadEnvironment(f"an installed package registers a conversion that is none: {said}") from error
+    except ValueError as error:
+        raise BadEnvironment(f"an installed package registers a conversion that is none: {error}") from error
+
+
+_KEYS = {"own", "modes", "found", "gpus", "hardware", "facts", "versions"}
 
 
 def _fingerprint() -> str:
@@ -52,9 +71,10 @@ def _fingerprint() -> str:
         sys.version,
         sys.prefix,
         platform.node(),
-        _source_of_alma(),
+        _source_of("alma.conversions.select"),
         *installed,
         *(f"{name}: {need.probe}" for name, need in registry.REQUIREMENTS.items()),
+        *(f"{point} {_source_of(point.module)}" for point in entry_points(group="sweep.conversions")),
         Path(__file__).with_name("child").joinpath("survey.py").read_text(encoding="utf-8"),
         *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*")),
         driver.read_text(encoding="utf-8") if driver.exists() else "",
@@ -64,13 +84,14 @@ def _fingerprint() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _source_of_alma() -> str:
-    """Its dispatcher's text: a mended alma is another alma, whatever its version says."""
-    spec = importlib.util.find_spec("alma")
+def _source_of(module: str) -> str:
+    """A module's text, found without importing it: what is mended is another, whatever its version says."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
         return ""
-    dispatcher = Path(spec.origin).parent / "conversions" / "select.py"
-    return dispatcher.read_text(encoding="utf-8") if dispatcher.exists() else ""
+    file = Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else Path(spec.origin)
+    return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:

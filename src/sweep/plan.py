@@ -7,26 +7,65 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 
-from sweep import registry
+from sweep import registry, rules
 from sweep.cell import Cell, Device, Measure, Mode, Request, Rule
+from sweep.rules import EVERY_CELL, Grid
 
 
-def expand(requests: Iterable[Request], modes: Mapping[str, Mode]) -> list[Cell]:
-    """Every cell that the requests ask for, in their order; no two have the same id."""
+def expand(requests: Iterable[Request], modes: Mapping[str, Mode], grid: Grid = EVERY_CELL) -> list[Cell]:
+    """Every cell that the requests ask for, in their order; no two have the same id.
+
+    What the rules of the grid leave out is marked. Raises BadRequest where they set an option to what it cannot be.
+    """
     cells: list[Cell] = []
     times: dict[str, int] = {}
     for request in requests:
-        for cell in _cells_of(request, modes):
+        for cell in _cells_of(request, modes, grid):
             times[cell.id] = times.get(cell.id, 0) + 1
             again = times[cell.id] > 1
             cells.append(replace(cell, id=f"{cell.id}~{times[cell.id]}", duplicate_of=cell.id) if again else cell)
     return cells
 
 
-def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
+def conversions(request: Request, modes: Mapping[str, Mode]) -> tuple[str, ...]:
+    """The names that a request asks for."""
     names = request.conversions
-    if isinstance(names, Rule):
-        names = registry.select(names, modes)
+    return registry.select(names, modes) if isinstance(names, Rule) else names
+
+
+def _cells_of(request: Request, modes: Mapping[str, Mode], grid: Grid) -> Iterable[Cell]:
+    judged = rules.Judged(grid, request) if grid else None
+    meanings = {id(request): _meaning(request)}
+    excluded = None
+    for name in conversions(request, modes):
+        asked, mode = request, modes.get(name)
+        if judged:
+            asked, excluded = judged.cell(name, mode)
+            if id(asked) not in meanings:
+                meanings[id(asked)] = _meaning(asked)
+        yield Cell(
+            id=cell_id(asked, name, meanings[id(asked)], mode),
+            model=asked.model,
+            conversion=name,
+            mode=mode,
+            device=asked.device,
+            batch_size=asked.batch_size,
+            threads=asked.threads,
+            seed=asked.seed,
+            cache=asked.cache,
+            start=asked.start,
+            env=asked.env,
+            python_path=asked.python_path,
+            measure=asked.measure,
+            limits=asked.limits,
+            tolerance=asked.tolerance,
+            overrides=asked.overrides,
+            excluded_by=excluded,
+        )
+
+
+def _meaning(request: Request) -> str:
+    """All of a request that changes what its cells mean, as JSON."""
     meaning = {
         "model": request.model.config,
         "device": _device(request.device),
@@ -37,26 +76,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode]) -> Iterable[Cell]:
         "measure": _measure(request.measure),
         "tolerance": {name: asdict(tolerance) for name, tolerance in request.tolerance.items()},
     }
-    canonical = json.dumps(meaning, sort_keys=True, default=str)
-    for name in names:
-        yield Cell(
-            id=cell_id(request, name, canonical),
-            model=request.model,
-            conversion=name,
-            mode=modes.get(name),
-            device=request.device,
-            batch_size=request.batch_size,
-            threads=request.threads,
-            seed=request.seed,
-            cache=request.cache,
-            start=request.start,
-            env=request.env,
-            python_path=request.python_path,
-            measure=request.measure,
-            limits=request.limits,
-            tolerance=request.tolerance,
-            overrides=request.overrides,
-        )
+    return json.dumps(meaning, sort_keys=True, default=str)
 
 
 def _measure(measure: Measure) -> dict[str, object]:
@@ -73,12 +93,14 @@ def _device(device: Device) -> list[object]:
     return [device.name, device.kind, device.gpus, *({name: need} for name, need in needs.items() if need)]
 
 
-def cell_id(request: Request, conversion: str, meaning: str) -> str:
+def cell_id(request: Request, conversion: str, meaning: str, mode: Mode | None = None) -> str:
     """A folder name a person can read, and 40 bits of SHA-256 over all that changes the cell's meaning, as JSON.
 
-    Deadlines are not part of it: a cell tried again with more time is the same cell.
+    Deadlines are not part of it: a cell tried again with more time is the same cell. Of a conversion that is not
+    alma's, what its label says is.
     """
-    canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}]"
+    label = f", {json.dumps(asdict(mode))}" if mode and mode.target else ""
+    canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}{label}]"
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
     words = (request.model.name, conversion, request.device.name, f"b{request.batch_size}")
     return "-".join([*(_slug(word) for word in words), digest])

@@ -210,7 +210,7 @@ class _Alike:
 
 
 def _runs_again(row: Result, retry: Sequence[str], planned: set[str]) -> bool:
-    if row.id not in planned or row.reason is Reason.INTERRUPTED:
+    if row.id not in planned or row.reason in {Reason.INTERRUPTED, Reason.EXCLUDED}:  # rules are of the request
         return True
     # what was not tried because another cell crashed depends on that cell
     return row.status in retry or row.reason in retry or (row.reason is Reason.EAGER_FAILS and Status.CRASHED in retry)

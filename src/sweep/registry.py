@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sweep.cell import Mode, Rule
 
@@ -94,6 +94,10 @@ _ENGINE_BY_TOKEN = {
 }
 """In order: the first token a mode's name has tells what its label says runs it."""
 
+OWN = "own"
+ENGINES = (*dict.fromkeys(_ENGINE_BY_TOKEN.values()), OWN)
+"""What can be said to run a conversion; all but the last are attested."""
+
 _SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-inductor": 30, "pt2e-quantized": 12}
 """What a cell takes, by its engine, where that is more than a few: resnet18 on two CPUs, compilers' caches cold."""
 
@@ -117,6 +121,62 @@ def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
             implemented=entry["implemented"],
         )
         for entry in surveyed
+    }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """A conversion that is not alma's, as it is registered: `target` is called with the model and an input to convert.
+
+    The rest is its label: what runs it (`own` is nothing that can be attested), what it computes in (None: as `dtype`),
+    the dtype its input is cast to, the device kinds it can run on, and names of REQUIREMENTS. Raises ValueError.
+    """
+
+    target: str
+    engine: str = OWN
+    precision: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    runs_on: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = []
+        if "." not in self.target.strip("."):
+            problems.append(f"target must be a dotted path such as mypackage.my_conversion, not {self.target!r}")
+        if self.engine not in ENGINES:
+            problems.append(f"unknown engine {self.engine!r}{did_you_mean(near(self.engine, ENGINES))}")
+        problems += [
+            f"unknown requirement {need!r}{did_you_mean(near(need, list(REQUIREMENTS)))}"
+            for need in self.needs
+            if need not in REQUIREMENTS
+        ]
+        if not self.runs_on:
+            problems.append("runs_on must name cpu, cuda or both")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+def own(
+    registered: Mapping[str, Registered], known: Mapping[str, Mode], source: Literal["configuration", "entry point"]
+) -> dict[str, Mode]:
+    """Modes of conversions that are not alma's. Raises ValueError for names that are taken, or no names."""
+    problems = [f"{name}: there is a conversion of that name already" for name in registered if name in known]
+    problems += [f"{name!r} is no name for a conversion" for name in registered if not re.fullmatch(r"[\w+.-]+", name)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return {
+        name: Mode(
+            name=name,
+            runs_on=one.runs_on,
+            needs=one.needs,
+            dtype=one.dtype,
+            precision=one.precision or _PRECISIONS[one.dtype],
+            engine=one.engine,
+            implemented=True,
+            target=one.target,
+            source=source,
+        )
+        for name, one in registered.items()
     }
 
 

@@ -11,16 +11,31 @@ from pydantic import ValidationError
 from sweep import reading, registry
 from sweep.cell import Device, Limits, Measure, Request, Rule, Tolerance
 from sweep.errors import BadRequest
+from sweep.registry import Registered
+from sweep.rules import Change
 from sweep.settings import Dispatch, Settings
 
 _COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
 WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resume", "resume_anyway", "retry"}
+WHOLE_SWEEP |= {"include", "exclude", "rules", "register", "record", "report"}
 """Options that hold for all cells of a sweep."""
 _NOT_THE_MEANING = WHOLE_SWEEP | {"limits", "hydra"}
 _OPTIONS = _COLUMNS | WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
 SPREAD = {"batch_size", "threads", "seed", "cache"}
 """Plain options, which Hydra need not compose anew for each of their values."""
-GROUPS = {"model", "conversions", "device", "dispatch", "limits", "measure", "tolerance", "isolate"}
+GROUPS = {
+    "register",
+    "record",
+    "report",
+    "model",
+    "conversions",
+    "device",
+    "dispatch",
+    "limits",
+    "measure",
+    "tolerance",
+    "isolate",
+}
 """Options that hold options of their own."""
 
 
@@ -51,6 +66,10 @@ def read(
         "dispatch": plain["dispatch"],
         "command": tuple(arguments),
         "resume": plain["resume"] is not None,
+        "register": plain["register"],
+        "mlflow": plain["record"]["mlflow"],
+        "junit": plain["report"]["junit"],
+        "grid": {"include": _listed(plain["include"]), "exclude": _listed(plain["exclude"]), "changes": plain["rules"]},
         **{key: [plain[key]] if isinstance(plain[key], str) else plain[key] for key in ("fail_on", "retry")},
         **{key: plain[key] for key in ("on_invalid", "dry_run", "resume_anyway")},
     }
@@ -101,16 +120,32 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
         *_unknown_keys(plain["limits"], _names(Limits), "limits."),
         *_unknown_keys(plain["dispatch"], _names(Dispatch), "dispatch."),
         *_unknown_keys(plain["isolate"], {"env", "start"}, "isolate."),
+        *_unknown_keys(plain["record"], {"mlflow"}, "record."),
+        *_unknown_keys(plain["report"], {"junit"}, "report."),
         *_unknown_keys(device, _names(Device) - {"name", "known", "near"}, "device."),
         *_unknown_keys(given if isinstance(given, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
         *_unknown_keys({} if rule is None else rule, _names(Rule), "conversions.rule."),
         *(
             problem
+            for number, node in enumerate(plain["rules"] if isinstance(plain["rules"], list) else [])
+            for problem in _unknown_keys(node, _names(Change), f"rules[{number}].")
+        ),
+        *(
+            problem
+            for name, node in plain["register"].items()
+            for problem in _unknown_keys(node, _names(Registered), f"register.{name}.")
+        ),
+        *(
+            problem
             for name, node in plain["tolerance"].items()
             for problem in _unknown_keys(node, _names(Tolerance), f"tolerance.{name}.")
         ),
     ]
+
+
+def _listed(rules: Any) -> Any:
+    return [rules] if isinstance(rules, dict) else rules
 
 
 def _names(noun: type) -> set[str]:
@@ -130,7 +165,13 @@ def _unknown_keys(node: Any, known: set[str], prefix: str) -> list[str]:
 def _explained(error: ValidationError) -> list[str]:
     return [
         ": ".join(
-            filter(None, (".".join(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")))
+            filter(
+                None,
+                (
+                    ".".join(str(part) for part in problem["loc"] if part != "grid"),
+                    problem["msg"].removeprefix("Value error, "),
+                ),
+            )
         )
         for problem in error.errors()
     ]

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweep.cell import Reason, Status
+from sweep.registry import Registered
+from sweep.rules import EVERY_CELL, Grid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +47,10 @@ class Settings:
     resume_anyway: bool = False
     retry: tuple[Status | Reason, ...] = ()
     command: tuple[str, ...] = ()
+    mlflow: str | None = None
+    junit: bool = False
+    grid: Grid = EVERY_CELL
+    register: Mapping[str, Registered] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.retry and not self.resume:

@@ -84,9 +84,10 @@ def described(nodes: Sequence[Inventory]) -> dict[str, Any]:
 class Judge:
     """Which cells which of the nodes can run. Remembers its answers: cells of a grid have few distinct needs."""
 
-    def __init__(self, nodes: Sequence[Inventory]) -> None:
+    def __init__(self, nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None) -> None:
+        """`modes` is every mode there is, if not just those of the nodes."""
         self._nodes = nodes
-        self._modes = all_modes(nodes)
+        self._modes = all_modes(nodes) if modes is None else modes
         self._kinds = {_kind(node): node for node in reversed(nodes)}
         self._answers: dict[tuple[object, ...], tuple[Reason, str] | None] = {}
         self._kept: list[Cell] = []  # so that no other object gets the id of one that an answer goes by
@@ -98,6 +99,8 @@ class Judge:
             self._kept.append(cell)
             self._answers[key] = self._refusal(cell)
         answer = self._answers[key]
+        if cell.excluded_by and (answer is None or answer[0].status is not Status.INVALID):
+            return Reason.EXCLUDED, cell.excluded_by
         if cell.duplicate_of and (answer is None or answer[0].status is not Status.INVALID):
             return Reason.DUPLICATE, f"asks the same as {cell.duplicate_of}, which has the answer"
         return answer
@@ -125,9 +128,11 @@ def _kind(node: Inventory) -> str:
     return json.dumps([*parts, dict(node.labels), dict(node.resources), bool(node.no_gpu)], sort_keys=True)
 
 
-def split(cells: Iterable[Cell], nodes: Sequence[Inventory]) -> tuple[list[Cell], list[Result]]:
-    """The cells that some node can run, and a row for each of the others."""
-    judge = Judge(nodes)
+def split(
+    cells: Iterable[Cell], nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None
+) -> tuple[list[Cell], list[Result]]:
+    """The cells that some node can run, and a row for each of the others; `modes` as in Judge."""
+    judge = Judge(nodes, modes)
     ready: list[Cell] = []
     refused: list[Result] = []
     for cell in cells:
@@ -193,8 +198,9 @@ def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
         return Reason.NO_NODE, f"no node has a {kind} device: {node.no_gpu or node.no_node}"
     if lacks := _lacks(cell.device, node):
         return Reason.NO_NODE, f"no node has what device={cell.device.name} asks for: {node.node} {lacks}"
-    if mode.name not in node.modes:
-        return Reason.NEEDS_PACKAGE, f"the alma-torch on {node.node} has no {mode.name}: install the same on every node"
+    if mode.source != "configuration" and mode.name not in node.modes:
+        package = "alma-torch" if mode.source == "alma" else "package that registers it"
+        return Reason.NEEDS_PACKAGE, f"the {package} on {node.node} has no {mode.name}: install the same on every node"
     if missing:
         return Reason.NEEDS_PACKAGE, remedies
     return None

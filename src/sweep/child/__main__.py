@@ -115,7 +115,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
     witness = engines.Witness(cell.mode, model)
     data = convert.cast(example, dtype)
     with channel.during(Phase.CONVERT):
-        forward = convert.convert(model, cell.mode.name, data, device)
+        forward = convert.convert(model, cell.mode, data, device)
         timer.wait()
     channel.tell(compat=compat.used())
     converted = measure.Subject(forward, data, timer, cell.measure)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sweep.cell import Cell
+from sweep.cell import Cell, Mode
 from sweep.child import compat, threads
 
 RESERVED = {"input", "checkpoint"}
@@ -67,10 +67,10 @@ def _locate(path: str) -> Any:
             continue
         for part in parts[split:]:
             if not hasattr(found, part):
-                raise ImportError(f"_target_ {path!r}: {found.__name__} has no {part!r}")
+                raise ImportError(f"target {path!r}: {found.__name__} has no {part!r}")
             found = getattr(found, part)
         return found
-    raise ImportError(f"_target_ {path!r}: there is no module {parts[0]!r}")
+    raise ImportError(f"target {path!r}: there is no module {parts[0]!r}")
 
 
 def _state_dict(path: Path) -> Mapping[str, Any]:
@@ -120,8 +120,16 @@ def prepare(thread_count: int | None) -> None:
     compat.before_conversion()
 
 
-def convert(model: torch.nn.Module, mode: str, data: torch.Tensor, device: torch.device) -> Forward:
-    """alma's forward call for `mode`. Many modes change `model` in place. Raises what the conversion raises."""
-    from alma.conversions.select import select_forward_call_function
+def convert(model: torch.nn.Module, mode: Mode, data: torch.Tensor, device: torch.device) -> Forward:
+    """alma's forward call for `mode`, or what the mode's own target returns for the model and an input.
 
-    return compat.callable_from(select_forward_call_function(model, mode, data, device), model)
+    Many modes change `model` in place. Raises what the conversion raises; TypeError if it returned nothing to call.
+    """
+    if mode.target is None:
+        from alma.conversions.select import select_forward_call_function
+
+        return compat.callable_from(select_forward_call_function(model, mode.name, data, device), model)
+    forward: Forward = _locate(mode.target)(model, data)
+    if not callable(forward):
+        raise TypeError(f"{mode.target} returned {type(forward).__name__}, which cannot be called")
+    return forward

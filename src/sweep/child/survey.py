@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import textwrap
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,10 @@ PACKAGES = (
     *("onnxruntime", "onnxruntime-gpu", "torch-tensorrt", "torch-xla", "apache-tvm"),
 )
 """Distributions whose version can change what a cell does."""
+
+
+GROUP = "sweep.conversions"
+"""The entry points by which a package adds conversions."""
 
 
 def main(descriptor: int, floor: int, probes: dict[str, str]) -> None:
@@ -49,7 +54,22 @@ def main(descriptor: int, floor: int, probes: dict[str, str]) -> None:
         hardware=hardware(len(os.sched_getaffinity(0))),
         facts=facts(),
         versions=versions(),
+        own=entry_points(),
     )
+
+
+def entry_points() -> dict[str, dict[str, object]]:
+    """What installed packages register as conversions: target and, where it can be imported, what it says of itself.
+
+    What cannot be imported here fails in its own cell, and says why there.
+    """
+    found: dict[str, dict[str, object]] = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        said: object = {}
+        with suppress(Exception):
+            said = getattr(point.load(), "sweep", {})
+        found[point.name] = {**(said if isinstance(said, dict) else {}), "target": point.value.replace(":", ".")}
+    return found
 
 
 def dispatched(source: str) -> set[str]:

@@ -41,8 +41,11 @@ class Board:
         self._began = time.monotonic()
         self._live: Live | None = None
 
-    def planned(self, total: int, done: int, to_run: int) -> None:
+    def planned(self, total: int, done: int, to_run: int, doubts: Sequence[str] = ()) -> None:
+        """`doubts` is what should be said before anything runs."""
         self._total, self._ended, self._to_run = total, done, to_run
+        for doubt in doubts:
+            self._say(Text(doubt, "yellow"))
 
     def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
         """Every cell with what would become of it."""
