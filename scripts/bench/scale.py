@@ -10,6 +10,7 @@ local Ray, and come out at so many a second from the first to the last.
 
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -131,7 +132,7 @@ def real(count: int) -> str:
         )
         assert sweep.stdout is not None
         began = time.monotonic()
-        times = [time.monotonic() for line in sweep.stdout if "/" in line.partition(" ")[0]]
+        times = [time.monotonic() for line in sweep.stdout if re.match(r" *\d+/\d+ ", line)]
         whole = time.monotonic() - began
         sweep.wait()
         rows = [json.loads(line) for line in (Path(folder) / "run" / "results.jsonl").read_text().splitlines()]

@@ -1,14 +1,17 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from sweep import dispatch, history, plan, registry, rules, validate
 from sweep.backlog import Backlog
 from sweep.cell import Cell, Mode, Outcome, Reason, Request, Result, Status
 from sweep.errors import BadRequest, ExitCode
 from sweep.record import RunFolder
-from sweep.report import files, matrix
+from sweep.report import files, junit, matrix, page, parquet
+from sweep.report.live import Live
+from sweep.report.page import Page
 from sweep.report.terminal import Board
+from sweep.report.tracking import Tracker
 from sweep.settings import Settings
 from sweep.validate import Inventory
 
@@ -24,6 +27,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 
 
 def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder) -> ExitCode:
+    tracker = Tracker(settings.mlflow) if settings.mlflow and not settings.dry_run else None
     dispatcher = dispatch.create(settings.dispatch)
     nodes = dispatcher.nodes()
     modes = _modes(nodes, settings)
@@ -38,20 +42,26 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
     about = {"command": settings.command, **validate.described(nodes)}
+    watched = Page({}, str(folder.path))
     if settings.resume:
-        done = {row.id for row in folder.resume(cells, about, settings.retry, anyway=settings.resume_anyway)}
+        kept = folder.resume(cells, about, settings.retry, anyway=settings.resume_anyway)
+        for row in kept:
+            watched.add(row)
     else:
         folder.start(cells, about)
-        done = set()
+        kept = []
+    watched.about, done = folder.about(), {row.id for row in kept}
 
     took = history.seconds()
     backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
     asked = ((request, plan.conversions(request, modes)) for request in requests)
     board.planned(len(cells), len(done), len(backlog), rules.unmet(settings.grid, asked, modes))
     outcomes = dispatcher.run(backlog, board.started)
+    told = [board.ended, Live(watched, folder.write).ended, *([tracker.log] if tracker else [])]
     interrupted = False
     try:
-        _carry_out([row for row in refused if row.id not in done], backlog, outcomes, folder, board)
+        with board:
+            _carry_out([row for row in refused if row.id not in done], backlog, outcomes, folder, told)
     except KeyboardInterrupt:
         interrupted = True
         outcomes.close()
@@ -61,9 +71,8 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         folder.note(validate.described(joined))
     rows = matrix.tabulate(cells, folder.load())
     history.remember(rows, took)
-    for name, text in files.made_from(rows).items():
-        folder.write(name, text)
-    board.show_matrix(rows, folder.path)
+    _write_reports(rows, folder, settings)
+    board.show_matrix(rows, folder.path, tracker.problems if tracker else ())
     if interrupted:
         board.show_how_to_resume(folder.path)
         return ExitCode.INTERRUPTED
@@ -80,14 +89,34 @@ def _modes(nodes: Sequence[Inventory], settings: Settings) -> dict[str, Mode]:
 
 
 def _carry_out(
-    refused: Sequence[Result], backlog: Backlog, outcomes: Iterable[Outcome], folder: RunFolder, board: Board
+    refused: Sequence[Result],
+    backlog: Backlog,
+    outcomes: Iterable[Outcome],
+    folder: RunFolder,
+    told: Sequence[Callable[[Result], None]],
 ) -> None:
-    with board:
-        for row in refused:
-            board.ended(folder.append(Outcome(result=row)))
-        for outcome in outcomes:
-            for told in backlog.ended(outcome):
-                board.ended(folder.append(told))
+    """Record what was refused, then what becomes of each cell; all in `told` hear of every row that is written."""
+
+    def record(outcome: Outcome) -> None:
+        row = folder.append(outcome)
+        for listener in told:
+            listener(row)
+
+    for row in refused:
+        record(Outcome(result=row))
+    for outcome in outcomes:
+        for ended in backlog.ended(outcome):
+            record(ended)
+
+
+def _write_reports(rows: Sequence[Result], folder: RunFolder, settings: Settings) -> None:
+    made = files.made_from(rows)
+    made["report.html"] = page.from_rows(rows, folder.about(), str(folder.path))
+    if settings.junit:
+        made["junit.xml"] = junit.as_xml(rows)
+    for name, text in made.items():
+        folder.write(name, text)
+    folder.write_with(parquet.write, "results.parquet", rows)
 
 
 def _refuse_invalid(refused: Sequence[Result]) -> None:

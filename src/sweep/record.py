@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -80,8 +80,9 @@ class RunFolder:
             raise RunFolderBroken(f"there is no sweep in {self.path}: it has no sweep.json") from error
         except ValueError as error:
             raise RunFolderBroken(f"{self.request} is not what sweep wrote: {error}") from error
-        if not isinstance(said, dict) or not isinstance(said.get("plan"), list) or said.get("schema") != SCHEMA:
-            raise RunFolderBroken(f"{self.request} is not what this version of sweep writes")
+        if not isinstance(said, dict) or not isinstance(said.get("plan"), list):
+            raise RunFolderBroken(f"{self.request} is not what sweep wrote")
+        _refuse_newer(said.get("schema"), str(self.request))
         return said
 
     def discard_unused(self) -> None:
@@ -125,6 +126,13 @@ class RunFolder:
         except OSError as error:
             raise self._full(error) from error
 
+    def write_with(self, writer: Callable[[Path, Sequence[Result]], None], name: str, rows: Sequence[Result]) -> None:
+        """Have a file made from the rows by what writes it itself. Raises RunFolderFull."""
+        try:
+            writer(self.path / name, rows)
+        except OSError as error:
+            raise self._full(error) from error
+
     def _full(self, error: OSError) -> RunFolderFull:
         return RunFolderFull(
             f"cannot write to {self.path}: {error.strerror}. All rows so far are kept; make room, and go on with "
@@ -149,7 +157,8 @@ class RunFolder:
     def load(self) -> list[Result]:
         """Every row written, in the order they came. What a killed sweep wrote of a last row is left out.
 
-        Raises RunFolderBroken for anything else that is no row.
+        Rows of earlier versions lack what was not known then. Raises RunFolderBroken for anything that is no row, or
+        one of a later version.
         """
         rows: list[Result] = []
         if not self.journal.exists():
@@ -169,6 +178,7 @@ class RunFolder:
             row: Result = reading.of(Result).validate_json(line)
         except ValidationError as error:
             raise RunFolderBroken(f"line {number} of {self.journal} is no row: {error.errors()[0]['msg']}") from error
+        _refuse_newer(row.schema, f"line {number} of {self.journal}")
         return row
 
     def _take(self) -> None:
@@ -189,6 +199,14 @@ class RunFolder:
     def _write_request(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}
         write_atomically(self.request, json.dumps(plan, indent=1))
+
+
+def _refuse_newer(schema: Any, what: str) -> None:
+    """Raises RunFolderBroken for a schema that this version cannot know."""
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise RunFolderBroken(
+            f"{what} has schema {schema}, and this sweep knows none above {SCHEMA}: use a newer sweep"
+        )
 
 
 class _Alike:

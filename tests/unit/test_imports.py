@@ -10,7 +10,9 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 LAYERS = [
     {"cell", "errors"},
-    {"registry", "settings", "stats", "reaper", "crash", "interrupts", "reading"},
+    {"registry", "stats", "reaper", "crash", "interrupts", "reading"},
+    {"rules"},
+    {"settings"},
     {"validate", "plan", "verdict", "record"},
     {
         *("backlog", "report.matrix", "isolate"),
@@ -36,6 +38,7 @@ PURE = {
     "cell",
     "errors",
     "registry",
+    "rules",
     "plan",
     "backlog",
     "crash",

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from sweep import validate
 from sweep.cell import Cell, Outcome, Reason, Result
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderTaken
 from sweep.record import RunFolder
+from sweep.report import files, page
 
 
 def lost(cell: Cell) -> Outcome:
@@ -194,6 +196,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from sweep.record import RunFolder
+from sweep.report import files, page
 from sweep.cell import Outcome
 from sweep.errors import RunFolderFull
 folder = RunFolder(Path(sys.argv[1]))
@@ -232,3 +235,25 @@ def test_an_interrupt_takes_nothing_of_what_has_ended(
     assert len(synced) == 3
     assert [row.id for row in RunFolder(half_done).load()] == ["a", "b", "c", "d"]
     assert (half_done / "cells" / "d" / "samples.json").read_text() == "{}"
+
+
+def test_a_run_of_the_first_version_loads_and_can_be_shown() -> None:
+    folder = RunFolder(Path(__file__).parent / "run_of_the_first_version")
+    rows = folder.load()
+    assert [row.id for row in rows] == folder.about()["plan"]
+    assert [row.status for row in rows] == ["ok", "ok", "invalid"]
+    assert rows[1].speedup is not None
+    assert (rows[1].speedup.value, rows[1].fingerprint, rows[1].load) == (1.515, None, None)
+    made = {name: "".join(text) for name, text in files.made_from(rows).items()}
+    assert "| JIT_TRACE | ok |" in made["matrix.md"]
+    assert "JIT_TRACE" in "".join(page.from_rows(rows, folder.about()))
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "results.jsonl"])
+def test_a_run_of_a_later_version_is_not_guessed_at(tmp_path: Path, name: str) -> None:
+    shutil.copytree(Path(__file__).parent / "run_of_the_first_version", tmp_path / "run")
+    file = tmp_path / "run" / name
+    file.write_text(file.read_text().replace('"schema": 1', '"schema": 2'))
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(RunFolderBroken, match="has schema 2, and this sweep knows none above 1: use a newer sweep"):
+        folder.about(), folder.load()

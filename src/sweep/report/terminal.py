@@ -116,8 +116,8 @@ class Board:
         left = (self._to_run - self._ran) * (now - self._began) / self._ran
         return f", about {text.duration(left)} left"
 
-    def show_matrix(self, rows: Sequence[Result], folder: Path) -> None:
-        """The matrix, a table for each model and device, and what to know about it.
+    def show_matrix(self, rows: Sequence[Result], folder: Path, problems: Sequence[str] = ()) -> None:
+        """The matrix, a table for each model and device, and what to know about it; then what went wrong beside it.
 
         On a terminal a cell keeps to one line, and what there is to say of it stands below the table. Of more than
         MOST_ROWS rows only the fastest of each table are shown.
@@ -140,7 +140,11 @@ class Board:
         self._console.print(Text(text.summary(rows), "bold"))
         for line in (*text.unlike(rows), text.floor(rows)):
             self._console.print(Text(line))
-        self._console.print(Text(f"Files: {folder}/ (matrix.md, matrix.csv, matrix.json, cells/<id>/cell.log)"))
+        for problem in problems:
+            self._console.print(Text(problem, "yellow"))
+        self._console.print(Text(f"Page: {folder}/report.html"))
+        kinds = "matrix.md, matrix.csv, matrix.json, results.parquet, cells/<id>/cell.log"
+        self._console.print(Text(f"Files: {folder}/ ({kinds})"))
 
         failed = [row for row in rows if row.log and row.status is not Status.OK]
         for row in failed[: MOST_ROWS // 100 if most else None]:

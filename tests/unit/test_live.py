@@ -1,0 +1,44 @@
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+from tests.conftest import MakeCell
+
+from sweep import validate
+from sweep.cell import Reason
+from sweep.errors import RunFolderFull
+from sweep.report.live import Live
+from sweep.report.page import Page
+
+
+def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: MakeCell) -> None:
+    now, took = 0.0, 0.0
+    written: list[tuple[float, str]] = []
+
+    def write(name: str, text: Iterable[str]) -> None:
+        nonlocal now
+        assert name == "report.html"
+        written.append((now, "".join(text)))
+        now += took
+
+    live = Live(Page({"plan": ["a"] * 100}), write, lambda: now)
+    row = validate.row(make_cell(), Reason.NO_NODE, "no node")
+    for number in range(100):
+        live.ended(replace(row, id=f"row-{number}"))
+        now += 1
+    assert [at for at, _ in written] == list(range(0, 100, 5))
+    assert "row-5" in written[1][1]
+    assert "row-6" not in written[1][1]
+    took, before = 2.0, len(written)  # two seconds a page: no more than a fiftieth of the time goes into it
+    for number in range(100, 400):
+        live.ended(replace(row, id=f"row-{number}"))
+        now += 1
+    starts = [at for at, _ in written[before:]]
+    assert [b - a for a, b in pairwise(starts)] == [102, 102]
+
+
+def test_a_page_that_finds_no_room_ends_nothing(make_cell: MakeCell) -> None:
+    def full(name: str, text: Iterable[str]) -> None:
+        raise RunFolderFull("no room")
+
+    Live(Page({}), full).ended(validate.row(make_cell(), Reason.NO_NODE, "no node"))
