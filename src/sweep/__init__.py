@@ -1,1 +1,21 @@
 """Which conversion of a PyTorch model is fastest on this hardware, and can the number be believed."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__all__ = ["Run", "load", "run"]
+
+if TYPE_CHECKING:
+    from sweep.api import run
+    from sweep.runs import Run, load
+else:
+    _HOMES = {"run": "sweep.api", "load": "sweep.runs", "Run": "sweep.runs"}
+
+    def __getattr__(name: str) -> object:
+        """The public names when they are used: a cell's process imports this too, and must stay light."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

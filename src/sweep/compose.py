@@ -40,6 +40,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
     requests: list[Request] = []
     settings: list[Settings] = []
     problems: list[str] = []
+    folders: set[Path] = set()
     arguments = _taken_up([argument.encode(errors="replace").decode() for argument in arguments])
 
     def collect(config: DictConfig) -> None:
@@ -47,6 +48,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
             asked, how = _read(config, arguments, spread)
         except BadRequest as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
+            folders.add(Path(HydraConfig.get().runtime.output_dir))
         else:
             requests.extend(asked)
             settings.append(how)
@@ -62,6 +64,8 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
             requests.clear()
             settings.clear()
     if problems:
+        for made in folders:
+            RunFolder(made).discard_unused()
         raise BadRequest(*problems)
     if not requests:
         return None

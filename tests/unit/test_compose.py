@@ -166,6 +166,8 @@ def test_a_bad_request_says_all_that_is_wrong(arguments: list[str], said: list[s
 def test_nothing_is_left_behind_by_a_bad_request(weird_path: Path) -> None:
     refused("+model=resnt")
     refused("+model=resnt,resnot", "-m")
+    refused("+model=mlp", "batch_size=0")
+    refused("+model=mlp", "batch_size=0,-1", "threads=0", "-m")
     assert not list(weird_path.iterdir())
 
 

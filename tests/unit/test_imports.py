@@ -10,7 +10,7 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 LAYERS = [
     {"cell", "errors"},
-    {"registry", "stats", "reaper", "crash", "interrupts", "reading"},
+    {"arguments", "registry", "stats", "reaper", "crash", "interrupts", "reading"},
     {"rules"},
     {"settings"},
     {"validate", "plan", "verdict", "record"},
@@ -18,7 +18,7 @@ LAYERS = [
         *("backlog", "report.matrix", "isolate"),
         *(f"isolate.{name}" for name in ("floor", "guard", "process", "site", "zygote")),
     },
-    {"history", "report.text"},
+    {"history", "report.text", "report.columns"},
     {"inventory"},
     {
         "dispatch",
@@ -26,13 +26,14 @@ LAYERS = [
         "dispatch.station",
         "dispatch.post",
         "dispatch.ray",
-        "report.files",
-        "report.terminal",
         "report",
+        *(f"report.{name}" for name in ("choice", "compared", "comparison", "difference", "files", "junit", "live")),
+        *(f"report.{name}" for name in ("matching", "notebook", "page", "parquet", "script", "terminal", "tracking")),
+        *(f"report.page.{name}" for name in ("answers", "compact", "totals")),
     },
-    {"request"},
-    {"app", "compose", "modes", "rerun"},
-    {"__main__"},
+    {"request", "runs"},
+    {"app", "compose", "modes", "rerun", "compare", "pick"},
+    {"api", "__main__"},
 ]
 PURE = {
     "cell",
@@ -45,7 +46,14 @@ PURE = {
     "stats",
     "validate",
     "verdict",
+    "report.choice",
+    "report.columns",
+    "report.comparison",
+    "report.difference",
+    "report.junit",
+    "report.matching",
     "report.matrix",
+    "report.script",
     "report.text",
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}

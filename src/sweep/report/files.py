@@ -4,22 +4,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict
 
-from sweep.cell import SCHEMA, Load, Result
+from sweep.cell import SCHEMA, Result
 from sweep.report import matrix, text
-
-_COLUMNS: dict[str, tuple[str, ...]] = {
-    "seconds": ("build", "eager", "convert", "first_call", "warmup", "measure", "verify", "total", "waited"),
-    "latency_ms": ("p50", "p90", "p99", "mean", "std", "min", "max", "n", "p50_low", "p50_high", "processes"),
-    "eager": ("p50_ms", "n"),
-    "speedup": ("value", "low", "high", "break_even_calls"),
-    "fidelity": ("rel_l2", "cosine", "max_abs", "top1_agreement", "inputs", "tolerance_class"),
-    "engine": ("requested", "actual", "precision"),
-    "memory_mb": ("rss_peak", "cuda_peak"),
-    "load": tuple(field.name for field in fields(Load)),
-}
+from sweep.report.columns import COLUMNS
 
 
 def made_from(rows: Sequence[Result]) -> dict[str, Iterator[str]]:
@@ -28,27 +17,16 @@ def made_from(rows: Sequence[Result]) -> dict[str, Iterator[str]]:
 
 
 def as_csv(rows: Sequence[Result]) -> Iterator[str]:
-    """One line a row; nested fields as `parent.field`, anything deeper as JSON, what is missing as nothing."""
-    if not rows:
-        return
+    """One line a row, under the names of COLUMNS; what is missing as nothing."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(_flat(asdict(rows[0]))), lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.name for column in COLUMNS])
     for row in rows:
-        writer.writerow(_flat(asdict(row)))
+        writer.writerow([column.value(row) for column in COLUMNS])
         yield out.getvalue()
         out.seek(0)
         out.truncate()
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        if key in _COLUMNS:
-            flat |= {f"{key}.{name}": (value or {}).get(name) for name in _COLUMNS[key]}
-        else:
-            flat[key] = json.dumps(value) if isinstance(value, dict | list | tuple) else value
-    return flat
+    yield out.getvalue()
 
 
 def as_json(rows: Sequence[Result]) -> Iterator[str]:

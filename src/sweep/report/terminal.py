@@ -181,7 +181,7 @@ def plain_unless_terminal(console: Console) -> Console:
     """`console` itself, or one without control codes and without a width to wrap at."""
     if console.is_terminal:
         return console
-    return Plain(file=console.file, highlight=False, no_color=True, width=10_000)
+    return Plain(file=console.file, highlight=False, no_color=True, width=10_000, force_jupyter=False)
 
 
 class Plain(Console):

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Sequence
 
+from sweep import arguments
 from sweep.cell import Result, Status, one_line
 from sweep.report import matrix
 
@@ -80,10 +81,8 @@ def duration(seconds: float) -> str:
 
 def resume_command(folder: str) -> str:
     """What to type in a shell to go on with the sweep in a run folder."""
-    name = folder
-    if not re.fullmatch(r"[\w/.+-]+", name):  # Hydra's own grammar wants other names in quotes
-        escaped = re.sub(r"(\\*)'", r"\1\1\\'", name)
-        name = f"'{escaped}'"
+    # Hydra's own grammar wants most names in quotes
+    name = folder if re.fullmatch(r"[\w/.+-]+", folder) else arguments.literal(folder)
     return f"python -m sweep {shlex.quote(f'resume={name}')}"
 
 

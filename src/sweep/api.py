@@ -1,0 +1,123 @@
+"""A sweep asked for from Python: the same way as the command line's, with a Run for its answer."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sweep import app, arguments
+from sweep.arguments import Names
+from sweep.compose import compose
+from sweep.errors import BadRequest, RunFolderTaken
+from sweep.record import RunFolder
+from sweep.report.terminal import Board
+from sweep.runs import Run, load
+
+
+def run(  # noqa: PLR0913 - all but two go by name
+    models: Names | Mapping[str, Mapping[str, Any]] | None = None,
+    conversions: Names | None = None,
+    *,
+    preset: str | None = None,
+    devices: Names | None = None,
+    folder: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    quiet: bool = False,
+    options: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Run:
+    """Do what `python -m sweep` does, and return the run; one that was interrupted has rows that say so.
+
+    `models` are names of configs, or configs by name; `conversions` names, or `preset` the name of a preset. Any other
+    option goes by its name, as `measure="quick"`, dotted ones into `options`: `{"limits.memory": 8000}`. Where an
+    option takes one value, a list asks for each: `batch_size=[1, 8]`. `folder` is the run folder (default:
+    multirun/<date>/<time>), `config_dir` a folder with configs of your own; `quiet` prints nothing. With
+    `resume=FOLDER` models may be left out: then it asks what was asked there.
+
+    Raises SweepError where the command line would end with its message: BadRequest holds every problem.
+    """
+    options = {**(options or {}), **more}
+    resumed = options.get("resume") is not None
+    _refuse(models, folder, options, resumed=resumed)
+    named, configs = (list(models), models) if isinstance(models, Mapping) else (models, {})
+    asked = arguments.of(named, conversions, preset, devices, options)
+    where = Path(folder) if folder is not None else _new_folder()
+    if not resumed:
+        asked.append(f"hydra.sweep.dir={arguments.literal(where)}")
+    with _model_configs(where, configs) as theirs, _board(quiet=quiet) as board:
+        folders = [str(path) for path in (config_dir, theirs) if path is not None]
+        asked += [f"--config-dir={path}" for path in folders[:1]]
+        asked += [f"hydra.searchpath={arguments.literal([f'file://{path}'])}" for path in folders[1:]]
+        composed = compose(asked)
+        assert composed is not None, "only flags make it so"
+        app.run(*composed, board)
+    return load(composed[1].run_dir)
+
+
+def _refuse(models: Any, folder: Any, options: Mapping[str, Any], *, resumed: bool) -> None:
+    problems = []
+    if models is None and not resumed:
+        problems.append("which models? Name some, or give their configs by name")
+    if resumed and isinstance(models, Mapping):
+        problems.append("resume has the configs of its models in its folder: leave models out")
+    if resumed and folder is not None:
+        problems.append("resume names the run folder, so folder cannot name another")
+    if options.get("dry_run"):
+        problems.append("dry_run has no rows to return: the command line shows what would run")
+    if problems:
+        raise BadRequest(*problems)
+
+
+def _new_folder() -> Path:
+    """As the command line names it; sweeps that begin in the same second are numbered."""
+    first = Path(f"{datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
+    path, number = first, 1
+    while path.exists():
+        number += 1
+        path = first.with_name(f"{first.name}-{number}")
+    return path
+
+
+@contextmanager
+def _model_configs(where: Path, models: Mapping[str, Mapping[str, Any]]) -> Iterator[Path | None]:
+    """A folder for Hydra with a config of each model; in the run folder, so that what was asked can be asked again.
+
+    All is taken away where no sweep came of it. Raises BadRequest, RunFolderTaken.
+    """
+    files = arguments.model_files(models)
+    run_folder, conf = RunFolder(where.absolute()), where.absolute() / "conf"
+    if files:
+        _write(files, conf / "model")
+    try:
+        yield conf if files else None
+    finally:
+        if not run_folder.request.exists():
+            if files:
+                shutil.rmtree(conf, ignore_errors=True)
+            run_folder.discard_unused()
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    except FileExistsError as error:
+        raise RunFolderTaken(f"{folder} is there already: folder=… names another run folder") from error
+    except OSError as error:
+        raise RunFolderTaken(f"cannot write to {folder}: {error.strerror}") from error
+
+
+@contextmanager
+def _board(*, quiet: bool) -> Iterator[Board]:
+    """What tells how a sweep goes: in lines, where it is a notebook."""
+    if not quiet:
+        yield Board(Console(highlight=False, force_jupyter=False))
+        return
+    with open(os.devnull, "w") as nowhere:
+        yield Board(Console(file=nowhere))

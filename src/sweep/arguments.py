@@ -1,0 +1,126 @@
+"""From what is asked in Python to the arguments of the command line, in Hydra's grammar."""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import PurePath
+from typing import Any
+
+from sweep.errors import BadRequest
+
+Names = str | Sequence[str]
+
+_RUN_EACH = {"device", "batch_size", "threads", "seed", "cache", "measure", "limits", "tolerance"}
+"""Options that take one value, so that a list of them, or of one below them, asks for a run of each."""
+
+_KEY = re.compile(r"[+]{0,2}[A-Za-z_][\w.+-]*")
+_BARE = re.compile(r"[A-Za-z_][\w+./-]*")
+_NOT_TEXT = {"true", "false", "null", "nan", "inf"}
+
+
+def of(
+    models: Names | None,
+    conversions: Names | None,
+    preset: str | None,
+    devices: Names | None,
+    options: Mapping[str, Any],
+) -> list[str]:
+    """One argument for each thing asked. Raises BadRequest with all that cannot be said on a command line."""
+    asked = {"+model": models, "conversion": conversions, "conversions": preset, "device": devices}
+    arguments, problems = [], []
+    for key, value in [*((key, value) for key, value in asked.items() if value is not None), *options.items()]:
+        try:
+            arguments.append(f"{key}={_value(key, value)}")
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    if conversions is not None and preset is not None:
+        problems.append("conversions and preset: give one of them")
+    if problems:
+        raise BadRequest(*problems)
+    return arguments
+
+
+def _value(key: str, value: Any) -> str:
+    if not _KEY.fullmatch(key):
+        raise ValueError("is no name of an option")
+    each = key == "+model" or key.partition(".")[0] in _RUN_EACH
+    if not each or not _is_list(value):
+        return literal([value] if key == "conversion" and not _is_list(value) else value)
+    if not value:
+        raise ValueError("an empty list asks for nothing")
+    return ",".join(map(literal, value))
+
+
+def literal(value: Any) -> str:
+    """A value in Hydra's grammar, which reads it back as it was. Raises ValueError for what that cannot say."""
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case Integral():
+            return str(int(value))
+        case Real():
+            return repr(float(value))
+        case str() | PurePath():
+            return _text(str(value))
+        case Mapping():
+            return f"{{{','.join(f'{_key(key)}:{literal(item)}' for key, item in value.items())}}}"
+        case _ if _is_list(value):
+            return f"[{','.join(map(literal, value))}]"
+    raise ValueError(f"cannot write {type(value).__name__} {value!r} as an option")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _text(text: str) -> str:
+    """Bare where it reads as text so, else in quotes; those within, and backslashes before any, are escaped."""
+    if _BARE.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text)
+    return f"'{escaped}'"
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str) or not _BARE.fullmatch(key):
+        raise ValueError(f"cannot write the key {key!r} in an option")
+    return key
+
+
+def model_files(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The text of a config file for each model, by its name. Raises BadRequest for what no such file can hold.
+
+    It is JSON, which is YAML where characters that YAML would fold or refuse are escaped.
+    """
+    files, problems = {}, []
+    for name, config in models.items():
+        if not re.fullmatch(r"[^/.~\s][^/\n]*", name) or not name.isprintable():
+            problems.append(f"{name!r} cannot name a model")
+        try:
+            text = json.dumps(_plain(config), ensure_ascii=False, allow_nan=False, indent=1)
+        except ValueError as error:
+            problems.append(f"model {name!r}: {error}")
+        else:
+            files[name] = re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda c: f"\\u{ord(c[0]):04x}", text)
+    if problems:
+        raise BadRequest(*problems)
+    return files
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | bool() | str():
+            return value
+        case Integral():
+            return int(value)
+        case Real() if math.isfinite(value):
+            return float(value)
+        case PurePath():
+            return str(value)
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case _ if _is_list(value):
+            return [_plain(item) for item in value]
+    raise ValueError(f"a config cannot hold {type(value).__name__} {value!r}")

@@ -1,0 +1,156 @@
+"""The columns of a row where rows are tables: their names, types, units and meaning, and how they are read."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, Literal
+
+from sweep.cell import Result
+
+Type = Literal["string", "int64", "double", "bool"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column; its name is the path to its value in a row. A unit of `JSON` is text that holds something deeper."""
+
+    name: str
+    type: Type
+    unit: str
+    meaning: str
+
+    def value(self, row: Result) -> Any:
+        """What a row has there, of the column's type; None where it has nothing."""
+        parent, _, field = self.name.partition(".")
+        found = getattr(row, parent)
+        if field:
+            found = found.get(field) if isinstance(found, Mapping) else getattr(found, field, None)
+        if found is None:
+            return None
+        match self.type:
+            case "string" if self.unit == "JSON":
+                return json.dumps(asdict(found) if is_dataclass(found) and not isinstance(found, type) else found)
+            case "string":
+                return str(found)
+            case "double":
+                return float(found)
+            case "int64":
+                return found if -(2**63) <= found < 2**63 else None  # break_even_calls that nobody would wait for
+            case "bool":
+                return bool(found)
+
+
+def _table(*lines: tuple[str, Type, str, str]) -> Iterator[Column]:
+    for name, type_, unit, meaning in lines:
+        yield Column(name=name, type=type_, unit=unit, meaning=meaning)
+
+
+COLUMNS = (
+    *_table(
+        ("schema", "int64", "", "version of the row's format"),
+        ("id", "string", "", "the cell's id: the same question has the same in every run"),
+        ("model", "string", "", "name of the model"),
+        ("conversion", "string", "", "name of the conversion"),
+        ("device", "string", "", "name of the device asked for"),
+        ("batch_size", "int64", "samples", "samples a call"),
+        (
+            "threads",
+            "int64",
+            "threads",
+            "CPU threads of the engine; empty where it never ran and none were set",
+        ),
+        ("overrides", "string", "JSON", "options that were set and have no column, by name"),
+        ("status", "string", "", "ok, mismatch, invalid, skipped or crashed"),
+        ("reason", "string", "", "why it is not ok"),
+        ("message", "string", "", "what to do about it; of an ok row, what to know besides"),
+        ("phase", "string", "", "the phase it ended in"),
+    ),
+    *_table(
+        (
+            "seconds.build",
+            "double",
+            "s",
+            "imports, the model, its inputs; in the first process, as are those below",
+        ),
+        ("seconds.eager", "double", "s", "the unconverted model: reference output and baseline"),
+        ("seconds.convert", "double", "s", "converting"),
+        ("seconds.first_call", "double", "s", "the first call"),
+        ("seconds.warmup", "double", "s", "warming up"),
+        ("seconds.measure", "double", "s", "taking samples"),
+        ("seconds.verify", "double", "s", "comparing outputs and finding out what ran"),
+        ("seconds.total", "double", "s", "all processes from start to end, without waiting"),
+        ("seconds.waited", "double", "s", "waiting for the floor, or stopped while others measured"),
+    ),
+    *_table(
+        ("latency_ms.p50", "double", "ms", "median of a call: the median of the processes' own, as are those below"),
+        ("latency_ms.p90", "double", "ms", "90th percentile of a call"),
+        ("latency_ms.p99", "double", "ms", "99th percentile of a call"),
+        ("latency_ms.mean", "double", "ms", "mean of a call"),
+        ("latency_ms.std", "double", "ms", "sample standard deviation of a call"),
+        ("latency_ms.min", "double", "ms", "the fastest call of all processes"),
+        ("latency_ms.max", "double", "ms", "the slowest call of all processes"),
+        ("latency_ms.n", "int64", "calls", "samples of all processes"),
+        ("latency_ms.p50_low", "double", "ms", "lower end of p50's 95 % interval, measure.drift included"),
+        ("latency_ms.p50_high", "double", "ms", "upper end of p50's 95 % interval, measure.drift included"),
+        ("latency_ms.processes", "int64", "processes", "fresh processes that samples come from"),
+        ("throughput_per_s", "double", "samples/s", "batch_size over the mean latency"),
+        ("eager.p50_ms", "double", "ms", "median of a call of the unconverted model, in the same processes"),
+        ("eager.n", "int64", "calls", "samples of the unconverted model"),
+        ("speedup.value", "double", "ratio", "eager's median over the conversion's"),
+        ("speedup.low", "double", "ratio", "lower end of its 95 % interval"),
+        ("speedup.high", "double", "ratio", "upper end of its 95 % interval"),
+        ("speedup.break_even_calls", "int64", "calls", "calls after which converting pays off; empty where never"),
+    ),
+    *_table(
+        ("fidelity.rel_l2", "double", "ratio", "relative L2 error against eager's output, the worst input"),
+        ("fidelity.cosine", "double", "ratio", "cosine with eager's output, the worst input"),
+        ("fidelity.max_abs", "double", "output", "largest absolute error, in what the model's output is in"),
+        ("fidelity.top1_agreement", "double", "share", "rows whose largest element is where eager's is"),
+        ("fidelity.inputs", "int64", "inputs", "distinct inputs that were compared"),
+        ("fidelity.tolerance_class", "string", "", "the class of tolerance it was judged by"),
+        ("engine.requested", "string", "", "what the conversion's label says runs it"),
+        ("engine.actual", "string", "", "what was seen to run it; empty where that cannot be told"),
+        ("engine.precision", "string", "", "what it computed in, where that is known"),
+        ("memory_mb.rss_peak", "double", "MB", "peak of resident memory, above that before the model was built"),
+        ("memory_mb.cuda_peak", "double", "MB", "peak of what CUDA's allocator held"),
+    ),
+    *_table(
+        ("load.cpu_by_others", "double", "share", "of all CPUs, used by other processes meanwhile; the worst of all"),
+        ("load.cpu_pressure", "double", "share", "of the time, that some process waited for a CPU"),
+        ("load.quota_throttled", "double", "share", "of the time, that the CPU quota of the control group was used up"),
+        ("load.heat_throttled", "bool", "", "whether heat slowed a core down"),
+        ("load.gpu_processes", "int64", "processes", "other processes that computed on the GPU"),
+        ("load.gpu_throttled", "bool", "", "whether the GPU ran slower, for heat or want of power"),
+        ("crash", "string", "JSON", "of a crash: signal, exception, Python stack, the last lines printed"),
+        ("node", "string", "", "the machine it ran on"),
+        ("hardware", "string", "", "that machine's hardware, in words"),
+        ("fingerprint", "string", "", "that hardware and its driver, as a hash: times of unlike ones do not compare"),
+        ("versions", "string", "JSON", "versions of Python and packages, by name"),
+        ("compat", "string", "JSON", "fixes for alma or torch that it went through"),
+        ("attempts", "string", "JSON", "how each attempt ended, and where"),
+        ("log", "string", "", "its log, within the run folder"),
+        ("samples", "string", "", "its samples, within the run folder"),
+        ("engine.evidence", "string", "JSON", "what was seen of the engine that ran it"),
+    ),
+)
+"""In the order they have in files. Names and order stay; what is new comes at the end."""
+
+
+def as_markdown() -> str:
+    """docs/columns.md."""
+    lines = [f"| `{c.name}` | {c.type} | {c.unit or '–'} | {c.meaning} |" for c in COLUMNS]
+    return "\n".join([_LEAD, "| column | type | unit | what it is |", "| --- | --- | --- | --- |", *lines, ""])
+
+
+_LEAD = """\
+# The columns of a row
+
+`matrix.csv`, `results.parquet` and the frame of `sweep.load(FOLDER).frame()` have these columns, in this order. Names,
+types and units stay as they are; new columns come at the end. What a row does not have is empty (null), never 0. MB are
+10^6 bytes, a share is from 0 to 1, and `JSON` is text that holds something deeper. Figures of an `ok` row are proved;
+those of a `mismatch` are what was measured, and are not its label's.
+
+`results.jsonl` has the same, nested: `latency_ms.p50` is `row["latency_ms"]["p50"]` there.
+
+<!-- Made by scripts/columns from src/sweep/report/columns.py. -->
+"""

@@ -1,0 +1,61 @@
+"""results.parquet: the rows with the types and the documentation of their columns."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sweep.cell import SCHEMA, Result
+from sweep.report.columns import COLUMNS
+
+ROWS_A_GROUP = 10_000
+"""Rows that are turned into columns at a time: what more there are waits."""
+
+
+def write(path: Path, rows: Iterable[Result]) -> None:
+    """Write aside and synced, then rename, as `record.write_atomically` does. Raises OSError."""
+    import pyarrow  # noqa: PLC0415 - it takes a while, and only this needs it
+    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
+
+    schema = _schema(pyarrow)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            with ParquetWriter(file, schema, compression="zstd") as writer:
+                for some in _groups(rows):
+                    writer.write_batch(_batch(pyarrow, some, schema), row_group_size=ROWS_A_GROUP)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _schema(pyarrow: Any) -> Any:
+    return pyarrow.schema(
+        [
+            pyarrow.field(
+                column.name,
+                pyarrow.type_for_alias(column.type),
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in COLUMNS
+        ],
+        metadata={"sweep.schema": str(SCHEMA)},
+    )
+
+
+def _groups(rows: Iterable[Result]) -> Iterator[list[Result]]:
+    left = iter(rows)
+    while some := list(islice(left, ROWS_A_GROUP)):
+        yield some
+
+
+def _batch(pyarrow: Any, rows: list[Result], schema: Any) -> Any:
+    arrays = [
+        pyarrow.array([column.value(row) for row in rows], field.type)
+        for column, field in zip(COLUMNS, schema, strict=True)
+    ]
+    return pyarrow.record_batch(arrays, schema=schema)

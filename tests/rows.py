@@ -1,0 +1,90 @@
+"""Rows to start from: one with every field filled by hand, and ones that are not ok."""
+
+from typing import Any
+
+from sweep.cell import (
+    Crash,
+    Eager,
+    Engine,
+    Fidelity,
+    Latency,
+    Load,
+    Memory,
+    Phase,
+    Reason,
+    Result,
+    Speedup,
+    Status,
+)
+
+
+def ok(**changes: Any) -> Result:
+    """An ok row twice as fast as eager; keywords replace its fields."""
+    values: dict[str, Any] = {
+        "id": "mlp-onnx_cpu-cpu-b4-0123456789",
+        "model": "mlp",
+        "conversion": "ONNX_CPU",
+        "device": "cpu",
+        "batch_size": 4,
+        "threads": 2,
+        "overrides": {"measure": "quick"},
+        "status": Status.OK,
+        "phase": Phase.VERIFY,
+        "seconds": {
+            "build": 0.5,
+            "eager": 1.5,
+            "convert": 2.5,
+            "first_call": 0.25,
+            "warmup": 0.75,
+            "measure": 3.5,
+            "verify": 0.125,
+            "total": 9.5,
+            "waited": 1.25,
+        },
+        "latency_ms": Latency(
+            p50=2.0, p90=2.5, p99=3.0, mean=2.25, std=0.5, min=1.75, max=4.0, n=900, p50_low=1.9, p50_high=2.1
+        ),
+        "throughput_per_s": 1777.5,
+        "eager": Eager(p50_ms=4.0, n=600),
+        "speedup": Speedup(value=2.0, low=1.8, high=2.2, break_even_calls=1375),
+        "fidelity": Fidelity(
+            rel_l2=1e-6, cosine=1.0, max_abs=1e-5, top1_agreement=1.0, inputs=8, tolerance_class="fp32"
+        ),
+        "engine": Engine(requested="onnxruntime", actual="onnxruntime", precision="fp32", evidence={"nodes": 3}),
+        "memory_mb": Memory(rss_peak=123.5),
+        "load": Load(cpu_by_others=0.01, cpu_pressure=0.02, heat_throttled=False),
+        "node": "node-1",
+        "hardware": "a CPU x2",
+        "fingerprint": "abcd1234",
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "compat": ("fix-a", "fix-b"),
+        "attempts": ("ok on node-1",),
+        "log": "cells/a/cell.log",
+        "samples": "cells/a/samples.json",
+    }
+    return Result(**values | changes)
+
+
+def not_ok(reason: Reason, message: str = "what to do", /, **changes: Any) -> Result:
+    """A row of a cell of `mlp` that did not get to measure anything; keywords replace its fields."""
+    values: dict[str, Any] = {
+        "id": f"mlp-{reason}",
+        "model": "mlp",
+        "conversion": "EAGER",
+        "device": "cpu",
+        "batch_size": 4,
+        "threads": None,
+        "overrides": {"measure": "quick"},
+        "status": reason.status,
+        "reason": reason,
+        "message": message,
+    }
+    return Result(**values | changes)
+
+
+def crashed(**changes: Any) -> Result:
+    crash = Crash(
+        signal="SIGSEGV", exception=None, stack=("model.py:3 in forward",), last_lines=("about to <fall>", "\x1b[1mbye")
+    )
+    values = {"conversion": "JIT_TRACE", "crash": crash, "seconds": {"total": 3.25}, "log": "cells/x/cell.log"}
+    return not_ok(Reason.SIGNAL, "ended by SIGSEGV", **values | changes)
