@@ -26,16 +26,14 @@ def main() -> None:
         name = "ray" if group == "dispatch" else "default"
         print(f"\n## {group}\n\n{about}\n")
         _table(f"{group}.", (CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    print(
-        "\n## tolerance\n\nHow far an output may be from eager's, by what a mode computes in: `tolerance.fp32.rel_l2=1e-5`.\n"
-    )
+    print("\n## tolerance\n")
+    print("How far an output may be from eager's, by what a mode computes in: `tolerance.fp32.rel_l2=1e-5`.\n")
     _tolerances((CONF / "tolerance" / "default.yaml").read_text(encoding="utf-8"))
     print("\n## Choices\n")
     for group in ("model", "conversions", "device"):
         names = ", ".join(f"`{path.stem}`" for path in sorted((CONF / group).glob("*.yaml")))
-        print(
-            f"- `{'+' * (group == 'model')}{group}=`: {names}; a file of yours in `{group}/` below `--config-dir` adds one."
-        )
+        option = f"{'+' * (group == 'model')}{group}="
+        print(f"- `{option}`: {names}; a file of yours in `{group}/` below `--config-dir` adds one.")
 
 
 def _table(prefix: str, text: str) -> None:

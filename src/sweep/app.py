@@ -1,6 +1,7 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 from sweep import dispatch, history, plan, registry, rules, validate
 from sweep.backlog import Backlog
@@ -41,16 +42,17 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         return ExitCode.COMPLETE
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
-    about = {"command": settings.command, **validate.described(nodes)}
-    watched = Page({}, str(folder.path))
+    began = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    about = {"command": settings.command, "began": began, **validate.described(nodes)}
+    kept: list[Result] = []
     if settings.resume:
         kept = folder.resume(cells, about, settings.retry, anyway=settings.resume_anyway)
-        for row in kept:
-            watched.add(row)
     else:
         folder.start(cells, about)
-        kept = []
-    watched.about, done = folder.about(), {row.id for row in kept}
+    done = {row.id for row in kept}
+    watched = Page(folder.about(), str(folder.path))
+    for row in kept:
+        watched.add(row)
 
     took = history.seconds()
     backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
@@ -71,7 +73,7 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
         folder.note(validate.described(joined))
     rows = matrix.tabulate(cells, folder.load())
     history.remember(rows, took)
-    _write_reports(rows, folder, settings)
+    _write_reports(rows, folder, junit_too=settings.junit)
     board.show_matrix(rows, folder.path, tracker.problems if tracker else ())
     if interrupted:
         board.show_how_to_resume(folder.path)
@@ -109,10 +111,10 @@ def _carry_out(
             record(ended)
 
 
-def _write_reports(rows: Sequence[Result], folder: RunFolder, settings: Settings) -> None:
+def _write_reports(rows: Sequence[Result], folder: RunFolder, *, junit_too: bool) -> None:
     made = files.made_from(rows)
     made["report.html"] = page.from_rows(rows, folder.about(), str(folder.path))
-    if settings.junit:
+    if junit_too:
         made["junit.xml"] = junit.as_xml(rows)
     for name, text in made.items():
         folder.write(name, text)

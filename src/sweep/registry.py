@@ -117,7 +117,7 @@ def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
             needs=_needs(entry["name"]),
             dtype=entry["dtype"],
             precision=_precision(entry["name"], entry["dtype"]),
-            engine=_engine(entry["name"]),
+            engine=engine(entry["name"]),
             implemented=entry["implemented"],
         )
         for entry in surveyed
@@ -180,11 +180,11 @@ def own(
     }
 
 
-def _engine(name: str) -> str:
+def engine(name: str) -> str:
     """What the label says runs it; `A or B` where the label itself allows a fall-back."""
     found = tokens(name)
-    engine = next((engine for token, engine in _ENGINE_BY_TOKEN.items() if token in found), "unknown")
-    return f"{engine} or eager" if "FALLBACK" in found else engine
+    said = next((engine for token, engine in _ENGINE_BY_TOKEN.items() if token in found), "unknown")
+    return f"{said} or eager" if "FALLBACK" in found else said
 
 
 def typical_seconds(mode: Mode | None) -> float:

@@ -1,0 +1,220 @@
+"""report.html: one page that needs nothing but itself, made again and again while a sweep runs."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from sys import intern
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from sweep.cell import SECONDS, Result, Status, one_line
+from sweep.report import matrix, text
+from sweep.report.page import answers, compact, totals
+
+MOST_ROWS = 20_000
+"""More rows than that make a page that nobody can use; then it keeps the most telling ones."""
+
+MOST_ANSWERS, FIRST_ANSWERS = 300, 24
+"""How many groups have their answer on the page, and how many of them are open to see."""
+
+SCRIPTS = ("data", "state", "parts", "filters", "matrix", "table", "detail", "charts", "sections", "main")
+LIBRARIES = {
+    "d3.min.js": ("d3 7.9.2", "LICENSE.d3"),
+    "plot.umd.min.js": ("Observable Plot 0.6.17", "LICENSE.plot"),
+    "htm-preact.umd.js": ("htm 3.1.1, https://www.apache.org/licenses/LICENSE-2.0, and Preact", "LICENSE.preact"),
+}
+
+GLYPHS = {
+    Status.OK: "✓",
+    Status.MISMATCH: "≠",
+    Status.INVALID: "⊘",
+    Status.SKIPPED: "–",
+    Status.CRASHED: "✕",
+}
+"""So that no status is told by colour alone."""
+
+Kept = tuple[Result, str]
+"""What ranks a row, and its JSON."""
+
+
+class Page:
+    """The report page of a run, piece by piece: rows are turned into compact JSON once, as they come.
+
+    `about` is what `sweep.json` says, and may be replaced as it grows; `folder` is the run folder as a person
+    would type it.
+    """
+
+    def __init__(self, about: Mapping[str, Any], folder: str = ".") -> None:
+        self.about = about
+        self._folder = folder
+        self._compact = compact.Compact()
+        self._totals = totals.Totals()
+        self._eager: list[Result] = []
+        self._kept: list[Kept] = []
+        self._added = 0
+
+    def add(self, row: Result) -> None:
+        self._added += 1
+        cause = self._totals.add(row, compact.family(row))
+        bare = _bare(row)
+        if row.conversion == answers.BASELINE and row.status is Status.OK:
+            self._eager.append(bare)
+        self._kept.append((bare, self._compact.row(row, cause)))
+        if len(self._kept) > MOST_ROWS * 5 // 4:
+            self._kept = most_telling(self._kept, MOST_ROWS)
+
+    def html(self, *, running: bool) -> Iterator[str]:
+        """The text of the file, piece by piece; it asks to be read again soon while the sweep is `running`."""
+        self._kept = most_telling(self._kept, MOST_ROWS)
+        rows = [row for row, _ in self._kept]
+        groups = matrix.groups(rows)
+        pieces = (
+            _environment()
+            .get_template("page.html.j2")
+            .generate(
+                about=self.about,
+                answers=list(answers.answers(groups[:MOST_ANSWERS])),
+                first=FIRST_ANSWERS,
+                command=_command(self.about),
+                counts={status: self._totals.statuses[status] for status in Status},
+                css=_inlined("page.css"),
+                data=self._data(groups, running=running),
+                floor=text.floor(self._eager),
+                folder=self._folder,
+                glyphs=GLYPHS,
+                groups=len(groups),
+                kept=len(rows),
+                planned=max(len(self.about.get("plan", ())), self._added),
+                running=running,
+                scripts=_scripts(),
+                split=text.unlike(rows),
+                subject=_subject(rows),
+                text=text,
+                total=self._added,
+            )
+        )
+        for piece in pieces:
+            yield piece.encode("utf-8", "replace").decode()  # a name that is no text must not keep the file from being
+
+    def _data(self, groups: Sequence[tuple[str, Sequence[Result]]], *, running: bool) -> Iterator[str]:
+        """What the scripts read, as one JSON object."""
+        numbers = {row.id: number for number, (row, _) in enumerate(self._kept)}
+        about = {
+            "running": running,
+            "folder": self._folder,
+            "glyphs": GLYPHS,
+            "statuses": list(Status),
+            "phases": SECONDS,
+            "fields": compact.FIELDS,
+            "shares": sorted(compact.SHARED),
+            "parts": compact.PARTS,
+            "groups": [
+                [one_line(name), _rest(name, rows[0]), [numbers[row.id] for row in rows]] for name, rows in groups
+            ],
+            **self._totals.said(),
+        }
+        yield compact.escaped(about)[:-1]
+        for name, entries in (("shared", self._compact.shared()), ("rows", (said for _, said in self._kept))):
+            yield f',"{name}":[\n'
+            for number, entry in enumerate(entries):
+                yield ",\n" * bool(number) + entry
+            yield "]"
+        yield "}"
+
+
+def from_rows(rows: Iterable[Result], about: Mapping[str, Any], folder: str = ".") -> Iterator[str]:
+    """The page of a sweep that is over."""
+    page = Page(about, folder)
+    for row in rows:
+        page.add(row)
+    return page.html(running=False)
+
+
+def most_telling(kept: list[Kept], most: int) -> list[Kept]:
+    """At most `most` of the rows, in their order: of each group the fastest, and as many of those that are not ok.
+
+    A row that is left out would be left out of more rows too, so it may be applied again as rows come.
+    """
+    if len(kept) <= most:
+        return kept
+    places: dict[str, int] = {}
+    for _, group in matrix.groups([row for row, _ in kept]):
+        ok = [row for row in group if row.status is Status.OK]
+        others = sorted((row for row in group if row.status is not Status.OK), key=_tells_little)
+        places |= {row.id: place for rows in (ok, others) for place, row in enumerate(rows)}
+    first = sorted(range(len(kept)), key=lambda number: places[kept[number][0].id])[:most]
+    return [kept[number] for number in sorted(first)]
+
+
+def _tells_little(row: Result) -> bool:
+    return row.status in {Status.SKIPPED, Status.INVALID}
+
+
+def _bare(row: Result) -> Result:
+    """A row without what only its JSON needs, so that thousands of them take little room."""
+    return replace(
+        row,
+        model=intern(row.model),
+        conversion=intern(row.conversion),
+        device=intern(row.device),
+        message=intern(row.message),
+        seconds={"convert": row.seconds.get("convert")},
+        engine=replace(row.engine, evidence={}) if row.engine else None,
+        throughput_per_s=None,
+        load=None,
+        crash=None,
+        node=None,
+        versions={},
+        compat=(),
+        attempts=(),
+        log=None,
+        samples=None,
+    )
+
+
+def _rest(title: str, row: Result) -> str:
+    """What a group's title says besides its model and device."""
+    return one_line(title.removeprefix(f"{row.model} · {row.device} · "))
+
+
+def _command(about: Mapping[str, Any]) -> str:
+    return f"python -m sweep {shlex.join(map(str, about.get('command', ())))}".rstrip()
+
+
+def _subject(rows: Sequence[Result]) -> str:
+    """What the sweep is of, in a line."""
+    models, devices = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("model", "device"))
+    return f"{_listed(models)} on {_listed(devices)}" if rows else "A sweep"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """`a, b and c`; of many the first few."""
+    said = [*map(one_line, names[:most]), *([f"{len(names) - most} more"] if len(names) > most else [])]
+    return " and ".join(filter(None, (", ".join(said[:-1]), said[-1])))
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader(__name__, "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _inlined(name: str) -> str:
+    """A file of this package, ours or vendored, as it stands."""
+    return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _scripts() -> Iterator[str]:
+    """What the page runs: the libraries with their notices, and ours in a scope of its own."""
+    for name, (what, licence) in LIBRARIES.items():
+        yield f"/* {what}\n{_inlined(f'vendor/{licence}')}*/\n{_inlined(f'vendor/{name}')}\n"
+    ours = "".join(_inlined(f"js/{name}.js") for name in SCRIPTS)
+    yield f"(() => {{\n'use strict';\n{ours}}})();\n"

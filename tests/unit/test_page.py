@@ -1,0 +1,236 @@
+import hashlib
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.page.synthetic import about, synthetic
+
+import sweep.report.page
+from sweep.cell import Engine, Fidelity, Reason, Result, Speedup, Status
+from sweep.report import matrix, page
+from sweep.report.page import answers, totals
+
+PACKAGE = Path(sweep.report.page.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Result]:
+    return list(synthetic(432))
+
+
+def written(rows: list[Result], said: dict[str, Any] | None = None, *, running: bool = False) -> str:
+    made = page.Page(said or {})
+    for row in rows:
+        made.add(row)
+    return "".join(made.html(running=running))
+
+
+def data(text: str) -> dict[str, Any]:
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    assert found
+    loaded: dict[str, Any] = json.loads(found[1])
+    return loaded
+
+
+def shown(text: str) -> list[dict[str, Any]]:
+    """The rows as a reader of the page's JSON takes them apart."""
+    said = data(text)
+    rows = [dict(zip(said["fields"], row, strict=True)) for row in said["rows"]]
+    for row in rows:
+        row |= {name: said["shared"][row[name]] for name in said["shares"]}
+        row |= {name: dict(zip(parts, row[name], strict=True)) for name, parts in said["parts"].items() if row[name]}
+    return rows
+
+
+def faster(id_: str, value: float, low: float, high: float, **changes: Any) -> Result:
+    """A row of one group with a speed-up of `value` in [low, high]."""
+    (row,) = [row for row in synthetic(3) if row.conversion == "EAGER"]
+    changes = {"conversion": id_.upper(), "message": "", **changes}
+    return replace(row, id=id_, speedup=Speedup(value=value, low=low, high=high), **changes)
+
+
+def wrong(id_: str, value: float) -> Result:
+    return faster(id_, value, value, value, status=Status.MISMATCH, reason=Reason.OUTPUT, message="it is off")
+
+
+def answered(*rows: Result) -> answers.Answer:
+    (answer,) = answers.answers(matrix.groups(rows))
+    return answer
+
+
+def test_vendored_files_are_those_that_were_vendored() -> None:
+    table = (PACKAGE / "vendor" / "VENDORED.md").read_text()
+    files = sorted((PACKAGE / "vendor").glob("*.js"))
+    assert [file.name for file in files] == sorted(page.LIBRARIES)
+    for file in files:
+        assert f"`{hashlib.sha256(file.read_bytes()).hexdigest()}`" in table
+        assert "</script" not in file.read_text()
+        assert "<!--" not in file.read_text()
+
+
+def test_every_row_is_on_the_page_with_its_figures(rows: list[Result]) -> None:
+    found = {row["id"]: row for row in shown(written(rows))}
+    assert list(found) == [row.id for row in rows]
+    for row in rows:
+        said = found[row.id]
+        assert (said["status"], said["reason"], said["message"]) == (row.status, row.reason, row.message)
+        assert (said["model"], said["conversion"], said["device"]) == (row.model, row.conversion, row.device)
+        assert said["versions"] == row.versions
+        assert said["attempts"] == list(row.attempts)
+        if row.latency_ms and row.speedup and row.engine:
+            assert said["latency_ms"]["p99"] == pytest.approx(row.latency_ms.p99, rel=1e-7)
+            assert said["latency_ms"]["n"] == row.latency_ms.n
+            assert said["speedup"]["low"] == pytest.approx(row.speedup.low, rel=1e-7)
+            assert said["seconds"]["waited"] == pytest.approx(row.seconds["waited"], rel=1e-7)
+            assert said["engine"]["requested"] == row.engine.requested
+        else:
+            assert said["latency_ms"] is None
+
+
+def test_groups_are_those_of_the_matrix(rows: list[Result]) -> None:
+    said = data(written(rows))
+    ids = [row[0] for row in said["rows"]]
+    assert [(title, [ids[number] for number in members]) for title, _, members in said["groups"]] == [
+        (title, [row.id for row in group]) for title, group in matrix.groups(rows)
+    ]
+    assert ["mlp · cuda · batch 1", "batch 1"] in [group[:2] for group in said["groups"]]
+
+
+HOSTILE = "</script><script>alert(1)</script><!-- &amp; \u2028'\"{{ 7*7 }}"
+
+
+def test_hostile_text_stays_text() -> None:
+    row = faster("ok", 2, 1.9, 2.1, model=HOSTILE, conversion=HOSTILE, message=HOSTILE, node="\ud800")
+    text = written([row], {"command": [HOSTILE], "nodes": [{"name": HOSTILE, "problem": "\ud800"}]}, running=True)
+    text.encode()
+    assert len(re.findall("<script", text)) == 2
+    assert len(re.findall("</script", text)) == 2
+    assert "<!--" not in text
+    assert "\u2028" not in text.partition('<script id="data"')[2]
+    assert shown(text)[0]["message"] == HOSTILE
+
+
+def test_a_figure_that_is_no_number_does_not_break_the_page() -> None:
+    fidelity = Fidelity(
+        rel_l2=float("nan"), cosine=float("inf"), max_abs=1.0, top1_agreement=None, inputs=8, tolerance_class="int2"
+    )
+    engine = Engine(requested="eager", actual="eager", precision=None, evidence={"share": float("nan")})
+    (row,) = shown(written([faster("odd", 2, 1.9, 2.1, fidelity=fidelity, engine=engine)]))
+    assert row["fidelity"]["rel_l2"] is None
+    assert row["engine"]["evidence"] == {"share": None}
+
+
+def test_a_page_of_nothing_is_one() -> None:
+    text = written([], {"plan": ["a", "b"]}, running=True)
+    assert "running, 0 of 2 cells done" in text
+    assert "content=\"default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;" in text
+    assert "No cell is done yet" in text
+    assert data(text)["rows"] == []
+
+
+def test_a_page_grows_with_its_sweep(rows: list[Result]) -> None:
+    made = page.Page(about(rows))
+    for number, row in enumerate(rows[:40], 1):
+        made.add(row)
+        if number in {1, 39}:
+            assert f"running, {number} of 432 cells done" in "".join(made.html(running=True))
+    assert "stopped, 40 of 432 cells done" in "".join(made.html(running=False))
+    assert "finished, 432 cells" in "".join(page.from_rows(rows, about(rows)))
+
+
+def test_the_best_is_the_fastest_whose_interval_lies_above_eager() -> None:
+    sure, unsure = faster("sure", 1.3, 1.2, 1.4), faster("unsure", 1.5, 0.9, 2.1)
+    eager = faster("eager", 1.6, 1.5, 1.7)  # against itself: it may be anything, and is never the answer
+    answer = answered(unsure, sure, faster("slow", 0.5, 0.4, 0.6), eager)
+    assert answer.best is not None
+    assert answer.best.id == "sure"
+    assert answer.doubts == (
+        "UNSURE came out at 1.50x, but its interval holds 1",
+        "EAGER against itself came out 60.0% from 1.00x here: this is no more than that",
+    )
+
+
+def test_where_nothing_is_faster_beyond_noise_it_says_so() -> None:
+    answer = answered(faster("eager", 1.0, 0.9, 1.1), faster("b", 1.2, 0.9, 1.5), faster("c", 0.8, 0.7, 0.9))
+    assert answer.best is None
+    assert answer.verdict == "Nothing is faster than eager beyond noise, of 2 conversions that are proved."
+    assert "Nothing is faster than eager beyond noise" in written([faster("c", 0.8, 0.7, 0.9)])
+
+
+def test_what_was_faster_and_is_not_proved_is_named() -> None:
+    answer = answered(faster("a", 1.5, 1.4, 1.6), wrong("b", 1.4), wrong("c", 3.0), wrong("d", 2.0))
+    assert answer.unproved is not None
+    assert (answer.unproved.id, answer.more_unproved) == ("c", 1)
+    nothing = answered(wrong("b", 2.0))
+    assert nothing.verdict == "No conversion is proved here: 1 mismatch."
+
+
+def test_notes_on_the_best_are_told() -> None:
+    answer = answered(faster("a", 2.0, 1.9, 2.1, message="computes in bf16; noisy: others used 9%"))
+    assert answer.doubts == ("computes in bf16", "noisy: others used 9%")
+
+
+def test_failures_alike_are_one_cause(rows: list[Result]) -> None:
+    counted = totals.Totals()
+    for number, said in enumerate(
+        [
+            "MODE_A in phase convert: cannot fuse node 12 at 0x7f00 in /tmp/a/x.py",
+            "MODE_B in phase convert: cannot fuse node 7 at 0x7fab in /tmp/b/y.py; noisy: others used 40% of the CPUs",
+            "MODE_B in phase convert: int8 is not fp16",
+        ]
+    ):
+        row = replace(wrong(f"row-{number}", 2), message=said, conversion=said[:6])
+        assert counted.add(row, "eager") == [0, 0, 1][number]
+    assert [(cause.count, cause.text) for cause in counted.causes] == [
+        (2, "… in phase convert: cannot fuse node … at … in …"),
+        (1, "… in phase convert: int8 is not fp16"),
+    ]
+
+
+def test_seconds_are_added_up_by_family() -> None:
+    asked = {"a": "onnxruntime", "b": "onnxruntime", "c": "inductor or eager"}
+    engines = {id_: Engine(requested=engine, actual=None, precision=None) for id_, engine in asked.items()}
+    seconds = {"convert": 1.5, "total": 2.0}
+    rows = [faster(id_, 2, 1, 3, engine=engine, seconds=seconds) for id_, engine in engines.items()]
+    said = data(written(rows))
+    place = said["phases"].index("convert")
+    assert {name: sums[place] for name, sums in said["seconds"].items()} == {"onnxruntime": 3.0, "inductor": 1.5}
+
+
+def test_a_row_that_never_ran_has_the_family_its_name_tells(rows: list[Result]) -> None:
+    families = {row["conversion"]: row["family"] for row in shown(written(rows)) if row["status"] == "skipped"}
+    assert families["COMPILE_TVM"] == "tvm"
+    assert families["EXPORT+COMPILE_TENSORRT"] == "tensorrt"
+
+
+def test_of_too_many_rows_the_fastest_and_the_failed_are_kept(
+    rows: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "MOST_ROWS", 60)
+    text = written(rows, about(rows))
+    kept = {row["id"] for row in shown(text)}
+    assert len(kept) == 60
+    for _, group in matrix.groups(rows):
+        ok = [row.id for row in group if row.status is Status.OK]
+        assert kept.issuperset(ok[:3])
+        assert kept.intersection(row.id for row in group if row.status is not Status.OK)
+    assert "keeps 60 of 432 rows" in text
+    assert "finished, 432 cells" in text
+    counts = Counter(row.status for row in rows)
+    assert all(re.search(rf"<b>{number}</b> {status}", text) for status, number in counts.items())
+    assert sum(cause[3] for cause in data(text)["causes"]) == 432 - counts[Status.OK]
+
+
+def test_stacks_of_very_many_crashes_do_not_make_the_page_too_large(
+    rows: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashed = [row for row in rows if row.crash and row.crash.stack]
+    monkeypatch.setattr(page.compact, "CRASH_ROOM", 200)
+    said = [row["crash"] for row in shown(written(crashed))]
+    assert said[0]["stack"]
+    assert not said[-1]["stack"]
+    assert said[-1]["exception"] == (crashed[-1].crash and crashed[-1].crash.exception)
