@@ -27,7 +27,10 @@ LAYERS = [
         "dispatch.post",
         "dispatch.ray",
         "report",
-        *(f"report.{name}" for name in ("choice", "compared", "comparison", "difference", "files", "junit", "live")),
+        *(
+            f"report.{name}"
+            for name in ("choice", "compared", "compared_json", "comparison", "difference", "files", "junit", "live")
+        ),
         *(f"report.{name}" for name in ("matching", "notebook", "page", "parquet", "script", "terminal", "tracking")),
         *(f"report.page.{name}" for name in ("answers", "compact", "totals")),
     },

@@ -43,15 +43,15 @@ def as_markdown(rows: Sequence[Result]) -> Iterator[str]:
     """A table for each model and device."""
     yield f"# Results\n\n{text.summary(rows)}\n\n"
     for title, group in matrix.groups(rows):
-        yield f"## {_markdown(title)}\n\n| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
+        yield f"## {markdown(title)}\n\n| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
         for row in group:
-            yield f"| {' | '.join(_markdown(cell) for cell in text.columns(row))} |\n"
+            yield f"| {' | '.join(markdown(cell) for cell in text.columns(row))} |\n"
         yield "\n"
     for line in (*text.unlike(rows), text.floor(rows)):
-        yield f"{_markdown(line)}\n"
+        yield f"{markdown(line)}\n"
 
 
-def _markdown(cell: str) -> str:
+def markdown(cell: str) -> str:
     """Text that stays text: no column, tag, link or emphasis of its own."""
     for mark in "\\`*[]<>|":
         cell = cell.replace(mark, "\\" + mark if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
