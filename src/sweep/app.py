@@ -8,7 +8,7 @@ from sweep.backlog import Backlog
 from sweep.cell import Cell, Mode, Outcome, Reason, Request, Result, Status
 from sweep.errors import BadRequest, ExitCode
 from sweep.record import RunFolder
-from sweep.report import files, junit, matrix, page, parquet
+from sweep.report import files, matrix
 from sweep.report.live import Live
 from sweep.report.page import Page
 from sweep.report.terminal import Board
@@ -50,16 +50,16 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
     else:
         folder.start(cells, about)
     done = {row.id for row in kept}
-    watched = Page(folder.about(), str(folder.path))
+    live = Live(Page(folder.about(), str(folder.path)), folder.write)
     for row in kept:
-        watched.add(row)
+        live.add(row)
 
     took = history.seconds()
     backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
     asked = ((request, plan.conversions(request, modes)) for request in requests)
     board.planned(len(cells), len(done), len(backlog), rules.unmet(settings.grid, asked, modes))
     outcomes = dispatcher.run(backlog, board.started)
-    told = [board.ended, Live(watched, folder.write).ended, *([tracker.log] if tracker else [])]
+    told = [board.ended, live.ended, *([tracker.log] if tracker else [])]
     interrupted = False
     try:
         with board:
@@ -67,13 +67,15 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
     except KeyboardInterrupt:
         interrupted = True
         outcomes.close()
-        _record_interrupted(cells, folder)
+        for row in _record_interrupted(cells, folder):
+            live.add(row)
 
     if (joined := dispatcher.nodes()) is not nodes:
         folder.note(validate.described(joined))
+    live.done(folder.about())
     rows = matrix.tabulate(cells, folder.load())
     history.remember(rows, took)
-    _write_reports(rows, folder, junit_too=settings.junit)
+    files.write(rows, folder, junit_too=settings.junit)
     board.show_matrix(rows, folder.path, tracker.problems if tracker else ())
     if interrupted:
         board.show_how_to_resume(folder.path)
@@ -111,25 +113,15 @@ def _carry_out(
             record(ended)
 
 
-def _write_reports(rows: Sequence[Result], folder: RunFolder, *, junit_too: bool) -> None:
-    made = files.made_from(rows)
-    made["report.html"] = page.from_rows(rows, folder.about(), str(folder.path))
-    if junit_too:
-        made["junit.xml"] = junit.as_xml(rows)
-    for name, text in made.items():
-        folder.write(name, text)
-    folder.write_with(parquet.write, "results.parquet", rows)
-
-
 def _refuse_invalid(refused: Sequence[Result]) -> None:
     invalid = [row for row in refused if row.status is Status.INVALID]
     if invalid:
         raise BadRequest(*dict.fromkeys(row.message for row in invalid))
 
 
-def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> None:
+def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> list[Result]:
+    """Give every cell that has no row one that says so; returns those."""
     written = {row.id for row in folder.load()}
-    for cell in cells:
-        if cell.id not in written:
-            row = validate.row(cell, Reason.INTERRUPTED, "the sweep was interrupted before it was done; resume it")
-            folder.append(Outcome(result=row))
+    why = "the sweep was interrupted before it was done; resume it"
+    rows = [validate.row(cell, Reason.INTERRUPTED, why) for cell in cells if cell.id not in written]
+    return [folder.append(Outcome(result=row)) for row in rows]

@@ -3,11 +3,11 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
@@ -264,14 +264,24 @@ def _lines(rows: Sequence[Result]) -> str:
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write aside and synced, then rename: a reader sees the old file or the new one, also after a power cut."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a text, or its pieces, as `aside` does."""
+    with aside(path) as file:
+        file.writelines(piece.encode() for piece in ([text] if isinstance(text, str) else text))
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, which is synced and then renamed to that.
+
+    So a reader sees the old file or the new one, also after a power cut. Where writing fails the old one stays.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.writelines([text] if isinstance(text, str) else text)
+        with open(beside, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
         raise

@@ -33,6 +33,7 @@ LAYERS = [
         ),
         *(f"report.{name}" for name in ("matching", "notebook", "page", "parquet", "script", "terminal", "tracking")),
         *(f"report.page.{name}" for name in ("answers", "compact", "totals")),
+        "report.__main__",
     },
     {"request", "runs"},
     {"app", "compose", "modes", "rerun", "compare", "pick"},

@@ -37,6 +37,21 @@ def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: M
     assert [b - a for a, b in pairwise(starts)] == [102, 102]
 
 
+def test_in_the_end_the_page_has_every_row_and_runs_no_more(make_cell: MakeCell) -> None:
+    written: list[str] = []
+    live = Live(Page({"plan": ["a", "b", "c"]}), lambda name, text: written.append("".join(text)), lambda: 0.0)
+    row = validate.row(make_cell(), Reason.NO_NODE, "no node")
+    live.add(replace(row, id="row-kept"))
+    live.ended(replace(row, id="row-first"))
+    live.ended(replace(row, id="row-last"))
+    live.done({"plan": ["a", "b", "c"], "command": ["+model=what_was_asked"]})
+    running, done = written
+    assert ('"running":true' in running, '"running":false' in done) == (True, True)
+    assert all(f'"{name}"' in running for name in ("row-kept", "row-first"))
+    assert not any(name in running for name in ('"row-last"', "what_was_asked"))
+    assert all(name in done for name in ('"row-kept"', '"row-first"', '"row-last"', "what_was_asked"))
+
+
 def test_a_page_that_finds_no_room_ends_nothing(make_cell: MakeCell) -> None:
     def full(name: str, text: Iterable[str]) -> None:
         raise RunFolderFull("no room")

@@ -15,6 +15,7 @@ from sweep.cell import Cell, Outcome, Reason, Result
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderTaken
 from sweep.record import RunFolder
 from sweep.report import files, page
+from sweep.report.__main__ import main as make_anew
 
 
 def lost(cell: Cell) -> Outcome:
@@ -247,6 +248,15 @@ def test_a_run_of_the_first_version_loads_and_can_be_shown() -> None:
     made = {name: "".join(text) for name, text in files.made_from(rows).items()}
     assert "| JIT_TRACE | ok |" in made["matrix.md"]
     assert "JIT_TRACE" in "".join(page.from_rows(rows, folder.about()))
+
+
+def test_its_files_can_be_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Path(__file__).parent / "run_of_the_first_version", tmp_path / "run")
+    assert make_anew([str(tmp_path / "run"), "--junit"]) == 0
+    made = {path.name for path in (tmp_path / "run").iterdir()} - {"sweep.json", "results.jsonl"}
+    assert made == {"report.html", "matrix.md", "matrix.csv", "matrix.json", "results.parquet", "junit.xml"}
+    assert make_anew([str(tmp_path)]) == 2
+    assert "there is no sweep in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["sweep.json", "results.jsonl"])

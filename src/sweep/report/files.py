@@ -1,4 +1,4 @@
-"""matrix.csv, matrix.md and matrix.json, made from the rows."""
+"""The files of a run folder that are made from its rows; matrix.csv, matrix.md and matrix.json are put together here"""
 
 import csv
 import io
@@ -7,8 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from sweep.cell import SCHEMA, Result
-from sweep.report import matrix, text
+from sweep.record import RunFolder
+from sweep.report import junit, matrix, parquet, text
 from sweep.report.columns import COLUMNS
+
+
+def write(rows: Sequence[Result], folder: RunFolder, *, junit_too: bool = False) -> None:
+    """Write every file that is made from the rows of a sweep, but its page. Raises RunFolderFull."""
+    made = made_from(rows)
+    if junit_too:
+        made["junit.xml"] = junit.as_xml(rows)
+    for name, pieces in made.items():
+        folder.write(name, pieces)
+    folder.write_with(parquet.write, "results.parquet", rows)
 
 
 def made_from(rows: Sequence[Result]) -> dict[str, Iterator[str]]:

@@ -1,8 +1,9 @@
 """report.html while a sweep runs: written anew now and then, so that it can be watched."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from sweep.cell import Result
 from sweep.errors import RunFolderFull
@@ -27,7 +28,7 @@ class Live:
 
     def ended(self, row: Result) -> None:
         """Add a row; the page is written if it was not just now. Where there is no room for it, it stays as it was."""
-        self._page.add(row)
+        self.add(row)
         began = self._clock()
         if began < self._next:
             return
@@ -35,3 +36,13 @@ class Live:
             self._write("report.html", self._page.html(running=True))
         ended = self._clock()
         self._next = ended + max(EVERY, (ended - began) / SHARE)
+
+    def add(self, row: Result) -> None:
+        """Add a row that is there already."""
+        self._page.add(row)
+
+    def done(self, about: Mapping[str, Any]) -> None:
+        """Write the page for the last time, with what `sweep.json` says in the end, and let go of its rows."""
+        self._page.about = about
+        self._write("report.html", self._page.html(running=False))
+        self._page = Page({})

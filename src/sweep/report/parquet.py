@@ -1,12 +1,12 @@
 """results.parquet: the rows with the types and the documentation of their columns."""
 
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sweep.cell import SCHEMA, Result
+from sweep.record import aside
 from sweep.report.columns import COLUMNS
 
 ROWS_A_GROUP = 10_000
@@ -19,18 +19,9 @@ def write(path: Path, rows: Iterable[Result]) -> None:
     from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
 
     schema = _schema(pyarrow)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            with ParquetWriter(file, schema, compression="zstd") as writer:
-                for some in _groups(rows):
-                    writer.write_batch(_batch(pyarrow, some, schema), row_group_size=ROWS_A_GROUP)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with aside(path) as file, ParquetWriter(file, schema, compression="zstd") as writer:
+        for some in _groups(rows):
+            writer.write_batch(_batch(pyarrow, some, schema), row_group_size=ROWS_A_GROUP)
 
 
 def _schema(pyarrow: Any) -> Any:
