@@ -103,10 +103,19 @@ def marked_processes(*, of_ray: bool = False) -> dict[int, str]:
     return found
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where sweep remembers, for all tests together: what is installed takes seconds to find out."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "sweep"
+
+
 @pytest.fixture(autouse=True)
-def nothing_remembered(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What earlier sweeps took decides which cells go first, and must not depend on who ran what here before."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+def no_times_remembered(cache: Path) -> None:
+    """How long cells of earlier tests took decides which go first."""
+    (cache / "seconds.json").unlink(missing_ok=True)
 
 
 @pytest.fixture(autouse=True)

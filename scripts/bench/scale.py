@@ -75,6 +75,9 @@ class AtOnce:
     def nodes(self) -> list[Inventory]:
         return [self._here]
 
+    def close(self) -> None:
+        pass
+
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         while cell := backlog.take():
             started(cell)

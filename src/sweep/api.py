@@ -43,7 +43,7 @@ def run(  # noqa: PLR0913 - all but two go by name
     """
     options = {**(options or {}), **more}
     resumed = options.get("resume") is not None
-    _refuse(models, folder, options, resumed=resumed)
+    _refuse(models, folder, config_dir, options, resumed=resumed)
     named, configs = (list(models), models) if isinstance(models, Mapping) else (models, {})
     asked = arguments.of(named, conversions, preset, devices, options)
     where = Path(folder) if folder is not None else _new_folder()
@@ -59,8 +59,11 @@ def run(  # noqa: PLR0913 - all but two go by name
     return load(composed[1].run_dir)
 
 
-def _refuse(models: Any, folder: Any, options: Mapping[str, Any], *, resumed: bool) -> None:
+def _refuse(models: Any, folder: Any, config_dir: Any, options: Mapping[str, Any], *, resumed: bool) -> None:
     problems = []
+    if isinstance(models, Mapping) and config_dir is not None:
+        there = {path.stem for path in Path(config_dir).glob("model/*.yaml")}
+        problems += [f"{config_dir} has a model {name!r} too: call one otherwise" for name in sorted(there & {*models})]
     if models is None and not resumed:
         problems.append("which models? Name some, or give their configs by name")
     if resumed and isinstance(models, Mapping):
@@ -91,6 +94,9 @@ def _model_configs(where: Path, models: Mapping[str, Mapping[str, Any]]) -> Iter
     """
     files = arguments.model_files(models)
     run_folder, conf = RunFolder(where.absolute()), where.absolute() / "conf"
+    if files and (conf.exists() or run_folder.request.exists()):
+        taken = conf if conf.exists() else run_folder.request
+        raise RunFolderTaken(f"{taken} is there already: folder=… names another run folder")
     if files:
         _write(files, conf / "model")
     try:
@@ -107,8 +113,6 @@ def _write(files: Mapping[str, str], folder: Path) -> None:
         folder.mkdir(parents=True)
         for name, text in files.items():
             (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    except FileExistsError as error:
-        raise RunFolderTaken(f"{folder} is there already: folder=… names another run folder") from error
     except OSError as error:
         raise RunFolderTaken(f"cannot write to {folder}: {error.strerror}") from error
 

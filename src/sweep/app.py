@@ -1,11 +1,13 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from datetime import datetime
 
 from sweep import dispatch, history, plan, registry, rules, validate
 from sweep.backlog import Backlog
 from sweep.cell import Cell, Mode, Outcome, Reason, Request, Result, Status
+from sweep.dispatch import Dispatcher
 from sweep.errors import BadRequest, ExitCode
 from sweep.record import RunFolder
 from sweep.report import files, matrix
@@ -21,15 +23,17 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
     """Answer every cell that the requests ask for. Raises SweepError if nothing could be run, or not all be written."""
     folder = RunFolder(settings.run_dir)
     try:
-        return _run(requests, settings, board, folder)
+        with closing(dispatch.create(settings.dispatch)) as dispatcher:
+            return _run(requests, settings, board, folder, dispatcher)
     finally:
         folder.discard_unused()
         folder.release()
 
 
-def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder) -> ExitCode:
+def _run(
+    requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder, dispatcher: Dispatcher
+) -> ExitCode:
     tracker = Tracker(settings.mlflow) if settings.mlflow and not settings.dry_run else None
-    dispatcher = dispatch.create(settings.dispatch)
     nodes = dispatcher.nodes()
     modes = _modes(nodes, settings)
     rules.refuse_unknown(settings.grid, requests, modes)
@@ -37,8 +41,9 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
     ready, refused = validate.split(cells, nodes, modes)
+    doubts = rules.unmet(settings.grid, ((asked, plan.conversions(asked, modes)) for asked in requests), modes)
     if settings.dry_run:
-        board.show_plan(cells, refused)
+        board.show_plan(cells, refused, doubts)
         return ExitCode.COMPLETE
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
@@ -56,10 +61,9 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
 
     took = history.seconds()
     backlog = Backlog([cell for cell in ready if cell.id not in done], settings.dispatch.retries, took)
-    asked = ((request, plan.conversions(request, modes)) for request in requests)
-    board.planned(len(cells), len(done), len(backlog), rules.unmet(settings.grid, asked, modes))
+    board.planned(len(cells), len(done), len(backlog), doubts)
     outcomes = dispatcher.run(backlog, board.started)
-    told = [board.ended, live.ended, *([tracker.log] if tracker else [])]
+    told = [board.ended, *([tracker.log] if tracker else []), live.ended]
     interrupted = False
     try:
         with board:
@@ -67,8 +71,11 @@ def _run(requests: Sequence[Request], settings: Settings, board: Board, folder: 
     except KeyboardInterrupt:
         interrupted = True
         outcomes.close()
-        for row in _record_interrupted(cells, folder):
+        left = _record_interrupted(cells, folder)
+        for row in left:
             live.add(row)
+        if tracker:
+            tracker.leave_out(len(left))
 
     if (joined := dispatcher.nodes()) is not nodes:
         folder.note(validate.described(joined))
@@ -89,7 +96,7 @@ def _modes(nodes: Sequence[Inventory], settings: Settings) -> dict[str, Mode]:
     try:
         return known | registry.own(settings.register, known, "configuration")
     except ValueError as error:
-        raise BadRequest(*f"register.{error}".split("; ")) from error
+        raise BadRequest(*(f"register: {problem}" for problem in str(error).split("; "))) from error
 
 
 def _carry_out(

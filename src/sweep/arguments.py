@@ -16,7 +16,7 @@ _RUN_EACH = {"device", "batch_size", "threads", "seed", "cache", "measure", "lim
 """Options that take one value, so that a list of them, or of one below them, asks for a run of each."""
 
 _KEY = re.compile(r"[+]{0,2}[A-Za-z_][\w.+-]*")
-_BARE = re.compile(r"[A-Za-z_][\w+./-]*")
+_BARE = re.compile(r"[A-Za-z_][\w+./-]*", re.ASCII)
 _NOT_TEXT = {"true", "false", "null", "nan", "inf"}
 
 

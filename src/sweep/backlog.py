@@ -120,8 +120,8 @@ class _Settings:
         self._read: dict[int, tuple[object, str]] = {}
 
     def of(self, cell: Cell) -> tuple[object, ...]:
-        named = (self._text(cell.model), self._text(cell.device), tuple(sorted(cell.overrides.items())))
-        return *named, cell.batch_size, cell.threads, cell.seed
+        named = (self._text(cell.model), self._text(cell.device), self._text(cell.limits))
+        return *named, tuple(sorted(cell.overrides.items())), cell.batch_size, cell.threads, cell.seed
 
     def _text(self, noun: object) -> str:
         if id(noun) not in self._read:

@@ -100,7 +100,7 @@ def _run(path: Path) -> Run:
 
 
 def _cannot_be_compared(base: Run, new: Run, *, unlike: bool) -> Iterator[str]:
-    if not base.rows.keys() & new.rows.keys():
+    if not base.rows.keys() & (new.rows.keys() | new.planned):
         yield (
             f"{base.name} and {new.name} have no cell in common: nothing of {new.name} was asked with the same model "
             "config, measure, tolerance and options"

@@ -121,6 +121,14 @@ def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]
     """
     flags = _flags(arguments)
     overrides = _parse(flags.overrides)
+    if flags.config_dir and (shadowed := sorted(_shadowed(Path(flags.config_dir)))):
+        raise BadRequest(
+            *(
+                f"{path}: sweep has a {path.parent.name} {path.stem!r} of its own, which would be taken in "
+                "its place: give yours another name"
+                for path in shadowed
+            )
+        )
     given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
     if twice := sorted({key for key in given if given.count(key) > 1}):
         raise BadRequest(*(f"{key} is given more than once: use {key}=a,b to run each" for key in twice))
@@ -150,6 +158,13 @@ def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]
         argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
     swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
     return [*argv, "--multirun"] if swept and not flags.multirun else argv, spread
+
+
+def _shadowed(folder: Path) -> Iterator[Path]:
+    """Configs of the user's that Hydra would pass over, for it looks at the shipped ones first."""
+    for path in folder.glob("*/*.yaml"):
+        if path.parent.name in request.GROUPS and (conf_dir() / path.relative_to(folder)).exists():
+            yield path
 
 
 def _leaves_its_group(override: Override) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ def local() -> Inventory:
 def _modes(found: dict[str, Any]) -> dict[str, Mode]:
     """alma's modes and those of installed packages. Raises BadEnvironment for one that is not what it should be."""
     theirs = registry.modes(found["modes"])
+    known = {field.name for field in fields(Registered)}
+    for name, node in found["own"].items():
+        if unknown := sorted(node.keys() - known):
+            raise BadEnvironment(f"{node['target']} registers {name} with what is no part of a label: {unknown}")
     try:
         registered = {name: reading.of(Registered).validate_python(node) for name, node in found["own"].items()}
         return theirs | registry.own(registered, theirs, "entry point")
@@ -90,8 +95,9 @@ def _source_of(module: str) -> str:
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
         return ""
-    file = Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else Path(spec.origin)
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    inner = Path(spec.origin).parent.joinpath(*rest)
+    files = (inner.with_suffix(".py"), inner / "__init__.py") if rest else (Path(spec.origin),)
+    return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
 
 
 def _read(path: Path) -> dict[str, Any] | None:

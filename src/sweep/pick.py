@@ -94,7 +94,9 @@ def choices(rows: Sequence[Result], options: argparse.Namespace, constraints: Co
     problems = [
         *_unknown("model", options.model, (row.model for row in rows)),
         *_unknown("device", options.device, (row.device for row in rows)),
-        *_unknown("batch size", options.batch and str(options.batch), (str(row.batch_size) for row in rows)),
+        *_unknown(
+            "batch size", None if options.batch is None else str(options.batch), (str(row.batch_size) for row in rows)
+        ),
     ]
     if problems:
         raise BadRequest(*problems)

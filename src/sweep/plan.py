@@ -19,11 +19,17 @@ def expand(requests: Iterable[Request], modes: Mapping[str, Mode], grid: Grid = 
     """
     cells: list[Cell] = []
     times: dict[str, int] = {}
+    answered: dict[str, str] = {}
     for request in requests:
         for cell in _cells_of(request, modes, grid):
             times[cell.id] = times.get(cell.id, 0) + 1
-            again = times[cell.id] > 1
-            cells.append(replace(cell, id=f"{cell.id}~{times[cell.id]}", duplicate_of=cell.id) if again else cell)
+            if times[cell.id] > 1:
+                id_, by = f"{cell.id}~{times[cell.id]}", answered.get(cell.id)
+                cells.append(replace(cell, id=id_, duplicate_of=by))
+            else:
+                cells.append(cell)
+            if not cell.excluded_by:
+                answered.setdefault(cell.id, cells[-1].id)
     return cells
 
 

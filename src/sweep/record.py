@@ -76,8 +76,10 @@ class RunFolder:
         """What `sweep.json` says. Raises RunFolderBroken."""
         try:
             said = json.loads(self.request.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunFolderBroken(f"there is no sweep in {self.path}: it has no sweep.json") from error
+        except OSError as error:
+            raise RunFolderBroken(f"cannot read {self.request}: {error.strerror}") from error
         except ValueError as error:
             raise RunFolderBroken(f"{self.request} is not what sweep wrote: {error}") from error
         if not isinstance(said, dict) or not isinstance(said.get("plan"), list):
@@ -177,6 +179,8 @@ class RunFolder:
         try:
             row: Result = reading.of(Result).validate_json(line)
         except ValidationError as error:
+            with suppress(ValueError, AttributeError):
+                _refuse_newer(json.loads(line).get("schema"), f"line {number} of {self.journal}")
             raise RunFolderBroken(f"line {number} of {self.journal} is no row: {error.errors()[0]['msg']}") from error
         _refuse_newer(row.schema, f"line {number} of {self.journal}")
         return row

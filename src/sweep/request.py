@@ -69,7 +69,11 @@ def read(
         "register": plain["register"],
         "mlflow": plain["record"]["mlflow"],
         "junit": plain["report"]["junit"],
-        "grid": {"include": _listed(plain["include"]), "exclude": _listed(plain["exclude"]), "changes": plain["rules"]},
+        "grid": {
+            "include": _listed(plain["include"]),
+            "exclude": _listed(plain["exclude"]),
+            "changes": _listed(plain["rules"]),
+        },
         **{key: [plain[key]] if isinstance(plain[key], str) else plain[key] for key in ("fail_on", "retry")},
         **{key: plain[key] for key in ("on_invalid", "dry_run", "resume_anyway")},
     }
@@ -113,6 +117,7 @@ def _missing(plain: dict[str, Any]) -> list[str]:
 def _unknown(plain: dict[str, Any]) -> list[str]:
     """Keys that nothing reads, wherever they stand: what is misspelt must not be dropped without a word."""
     given, rule = plain["model"].get("input"), plain["conversions"].get("rule")
+    changes = _listed(plain["rules"])
     device = {} if "unknown_near" in plain["device"] else plain["device"]
     return [
         *_unknown_keys(plain, _OPTIONS, ""),
@@ -128,7 +133,7 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
         *_unknown_keys({} if rule is None else rule, _names(Rule), "conversions.rule."),
         *(
             problem
-            for number, node in enumerate(plain["rules"] if isinstance(plain["rules"], list) else [])
+            for number, node in enumerate(changes if isinstance(changes, list) else [])
             for problem in _unknown_keys(node, _names(Change), f"rules[{number}].")
         ),
         *(

@@ -15,7 +15,7 @@ from sweep.errors import BadRequest
 _WHOLE = ("model", "conversion", "device", "batch_size", "threads", "seed", "cache", "engine", "precision", "dtype")
 _PARTS: dict[str, type | None] = {"model": None, "device": Device, "measure": Measure, "limits": Limits}
 _MAY_BE_SET: dict[str, type] = {"measure": Measure, "limits": Limits}
-_COMPARED = re.compile(r"(<=|>=|<|>)\s*(-?[0-9.]+(?:e-?[0-9]+)?)", re.IGNORECASE)
+_COMPARED = re.compile(r"(<=|>=|<|>)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
 Condition = Mapping[str, Any]
 """Patterns by field; a cell meets it that meets each."""
@@ -198,25 +198,31 @@ def _unknown_field(where: str, name: str) -> str | None:
 def _may_be_set(name: str) -> bool:
     part, _, inner = name.partition(".")
     if part == "tolerance":
-        return inner.rpartition(".")[2] in {one.name for one in fields(Tolerance)}
+        return inner.count(".") == 1 and inner.partition(".")[2] in {one.name for one in fields(Tolerance)}
     noun = _MAY_BE_SET.get(part)
     return name == "threads" or (noun is not None and inner in {one.name for one in fields(noun)})
 
 
 def _changed(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:
+    """The request with what rules set; that shows in `overrides`, but for limits and what has a column."""
     plain = asdict(request)
-    for changes in by_rule.values():
-        for name, value in changes.items():
-            *path, last = name.split(".")
-            node = plain
-            for part in path:
-                node = node.setdefault(part, {})
-            node[last] = value
+    overrides = dict(request.overrides)
+    where = ", ".join(f"rules[{number}].set" for number in by_rule)
+    for name, value in [item for changes in by_rule.values() for item in changes.items()]:
+        *path, last = name.split(".")
+        if path[:1] == ["tolerance"] and path[1] not in request.tolerance:
+            hint = registry.did_you_mean(registry.near(path[1], list(request.tolerance)))
+            raise BadRequest(f"{where}: there is no tolerance class {path[1]!r}{hint}")
+        node = plain
+        for part in path:
+            node = node[part]
+        node[last] = value
+        if path and path[0] != "limits":
+            overrides[name] = str(value)
+    plain["overrides"] = overrides
     try:
         changed: Request = reading.of(Request).validate_python(plain)
     except ValidationError as error:
-        where = ", ".join(f"rules[{number}].set" for number in by_rule)
-        raise BadRequest(
-            *(f"{where}: {problem['msg'].removeprefix('Value error, ')}" for problem in error.errors())
-        ) from error
+        problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
+        raise BadRequest(*(f"{where}: {problem}" for problem in problems)) from error
     return replace(changed, model=request.model, device=request.device)  # what is the same stays one object

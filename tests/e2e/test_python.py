@@ -94,6 +94,24 @@ def test_configs_of_ones_own_stand_beside_given_ones(weird_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("asked", "error", "said"),
+    [
+        ({"models": {"resnet": LINEAR}}, BadRequest, "sweep has a model 'resnet' of its own"),
+        ({"models": {"theirs": LINEAR}, "config_dir": "conf"}, BadRequest, "has a model 'theirs' too"),
+        ({"models": {"a": LINEAR}, "folder": "."}, RunFolderTaken, "conf is there already"),
+    ],
+)
+def test_no_config_hides_another_and_none_of_ones_own_is_taken_away(
+    weird_path: Path, asked: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    (weird_path / "conf" / "model").mkdir(parents=True)
+    (weird_path / "conf" / "model" / "theirs.yaml").write_text("_target_: mine.Net\n")
+    with pytest.raises(error, match=said):
+        sweep.run(conversions="EAGER", quiet=True, **asked, **QUICKLY)
+    assert [path.name for path in weird_path.rglob("*.yaml")] == ["theirs.yaml"]
+
+
 def test_it_says_nothing_when_asked_to(capfd: pytest.CaptureFixture[str]) -> None:
     sweep.run("mlp", "EGAER", quiet=True, **QUICKLY)
     assert capfd.readouterr() == ("", "")

@@ -9,22 +9,24 @@ from sweep.errors import BadEnvironment
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "sweep"
 
 
-def test_the_installed_alma_registers_what_the_unit_tests_rest_on(cache: Path, surveyed: list[dict[str, Any]]) -> None:
+def test_the_installed_alma_registers_what_the_unit_tests_rest_on(
+    empty_cache: Path, surveyed: list[dict[str, Any]]
+) -> None:
     inventory.local()
-    (file,) = cache.iterdir()
+    (file,) = empty_cache.iterdir()
     assert json.loads(file.read_text())["modes"] == surveyed
 
 
-def test_the_survey_is_remembered_until_something_changes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_survey_is_remembered_until_something_changes(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = inventory.local()
     monkeypatch.setattr(isolate, "survey", lambda _: pytest.fail("asked again"))
     assert inventory.local() == first
-    (file,) = cache.iterdir()
+    (file,) = empty_cache.iterdir()
     file.write_text("torn")
     with pytest.raises(pytest.fail.Exception):
         inventory.local()
@@ -34,7 +36,7 @@ def test_the_survey_is_remembered_until_something_changes(cache: Path, monkeypat
 
 
 def test_an_environment_without_alma_is_said_with_what_to_do(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "broken" / "alma"
     broken.mkdir(parents=True)
@@ -45,7 +47,9 @@ def test_an_environment_without_alma_is_said_with_what_to_do(
     assert "alma is broken" in str(error.value)
 
 
-def test_modes_lists_all_with_what_keeps_them_from_running(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_modes_lists_all_with_what_keeps_them_from_running(
+    empty_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert modes.main(["--json"]) == 0
     listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert len(listed) == 72

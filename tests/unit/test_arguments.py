@@ -14,7 +14,26 @@ from sweep.compose import compose
 from sweep.errors import BadRequest
 
 ODD = [
-    *("a b", "it's", "''", '"q"', "a,b", "a=b", "[x]", "{y}", "(z)", "a:b", "#c", "", " ", "\t", "a\nb", "ü😀", "%s"),
+    *(
+        "a b",
+        "it's",
+        "''",
+        '"q"',
+        "a,b",
+        "a=b",
+        "[x]",
+        "{y}",
+        "(z)",
+        "a:b",
+        "#c",
+        "",
+        " ",
+        "\t",
+        "a\nb",
+        "ü😀",
+        "modèle",
+        "%s",
+    ),
     *("\\", "a\\", "\\'", "\\\\'", "a\\b", "$HOME", "true", "Null", "nan", "inf", "1", "1e5", "-1", "~x", "+y", "*"),
     *("INT8+EAGER", "/an/absolute/path", "../up", "--help", "@", "&", ";", "`ls`", "!", "?", "|", "<>", "^"),
 ]

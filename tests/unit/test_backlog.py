@@ -3,7 +3,7 @@ from dataclasses import replace
 
 from sweep import validate
 from sweep.backlog import Backlog, history_key
-from sweep.cell import Cell, Device, Model, Outcome, Phase, Reason
+from sweep.cell import Cell, Device, Limits, Model, Outcome, Phase, Reason
 
 MakeCell = Callable[..., Cell]
 
@@ -57,6 +57,7 @@ def test_a_model_that_crashes_unconverted_is_not_tried_in_other_conversions(make
         unlike,
         make_cell(id="batch", batch_size=3),
         make_cell(id="one", threads=None),
+        make_cell(id="roomier", conversion="JIT_TRACE", limits=Limits(memory=16000)),
     ]
     backlog = Backlog(cells, 2)
     cell = backlog.take()
@@ -65,7 +66,7 @@ def test_a_model_that_crashes_unconverted_is_not_tried_in_other_conversions(make
     assert first.result.id == "first"
     assert (spared.result.id, spared.result.status, spared.result.reason) == ("alike", "skipped", "eager-fails")
     assert "see first" in spared.result.message
-    assert len(backlog) == 3
+    assert len(backlog) == 4
 
 
 def test_a_conversion_that_crashes_says_nothing_of_others(make_cell: MakeCell) -> None:

@@ -143,6 +143,17 @@ def test_an_interval_that_holds_1_does_not_beat_eager() -> None:
     assert not chosen(row("SLOW", 0.7)).beats_eager
 
 
+def test_eager_does_not_beat_itself() -> None:
+    one = chosen(row("EAGER", 1.04, 1.01, 1.07), row("JIT_TRACE", 0.9))
+    assert one.best is not None
+    assert (one.best.conversion, one.beats_eager, one.surer) == ("EAGER", False, ())
+
+
+def test_a_batch_size_that_is_not_there_is_told_whatever_it_is() -> None:
+    with pytest.raises(BadRequest, match="batch size"):
+        pick.choices([row("EAGER", 1)], asked(batch=0), Constraints())
+
+
 def test_unlike_hardware_is_chosen_for_apart_and_what_never_ran_is_no_hardware() -> None:
     other = row("EAGER", 1.0, id="e2", hardware="Other x8, 8 GiB", fingerprint="bbbb")
     found = choice.choose([EAGER, ONNX, other, refused("TORCHAO", Reason.NEEDS_PACKAGE)], Constraints())

@@ -171,6 +171,13 @@ def test_nothing_is_left_behind_by_a_bad_request(weird_path: Path) -> None:
     assert not list(weird_path.iterdir())
 
 
+def test_a_config_that_a_shipped_one_hides_is_refused(weird_path: Path) -> None:
+    (weird_path / "mine" / "model").mkdir(parents=True)
+    (weird_path / "mine" / "model" / "resnet.yaml").write_text("_target_: mine.Net\n")
+    (problem,) = refused("--config-dir", "mine", "+model=resnet")
+    assert problem.startswith("mine/model/resnet.yaml: sweep has a model 'resnet' of its own")
+
+
 def test_one_status_to_fail_on_needs_no_list_and_a_name_is_text() -> None:
     (request,), settings = composed("+model=mlp", "fail_on=crashed", "conversion=123")
     assert settings.fail_on == ("crashed",)

@@ -255,7 +255,7 @@ def test_its_files_can_be_made_anew(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert make_anew([str(tmp_path / "run"), "--junit"]) == 0
     made = {path.name for path in (tmp_path / "run").iterdir()} - {"sweep.json", "results.jsonl"}
     assert made == {"report.html", "matrix.md", "matrix.csv", "matrix.json", "results.parquet", "junit.xml"}
-    assert make_anew([str(tmp_path)]) == 2
+    assert make_anew([str(tmp_path)]) == make_anew([str(tmp_path / "run" / "results.jsonl")]) == 2
     assert "there is no sweep in" in capsys.readouterr().err
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from sweep import plan, rules, validate
-from sweep.cell import Cell, Device, Measure, Mode, Model, Request
+from sweep.cell import Cell, Device, Measure, Mode, Model, Request, Tolerance
 from sweep.errors import BadRequest
 from sweep.rules import Change, Grid
 from sweep.validate import Inventory
@@ -15,6 +15,7 @@ VIT = Model(name="vit", config={"_target_": "a.Vit", "width": 64, "input": {"sha
 
 def request(**changes: Any) -> Request:
     values: dict[str, Any] = {"model": VIT, "device": Device(name="cpu"), "conversions": CONVERSIONS, "batch_size": 8}
+    values["tolerance"] = {"fp32": Tolerance(rel_l2=1e-4), "int8": Tolerance(rel_l2=0.15)}
     return Request(**values | changes)
 
 
@@ -36,7 +37,8 @@ def left_out(modes: Mapping[str, Mode], grid: Grid, *asked: Request) -> list[str
         ({"batch_size": 8}, list(CONVERSIONS)),
         ({"batch_size": ">8"}, []),
         ({"batch_size": ">= 8"}, list(CONVERSIONS)),
-        ({"batch_size": "<1e2"}, list(CONVERSIONS)),
+        ({"batch_size": "<1e+2"}, list(CONVERSIONS)),
+        ({"batch_size": ">1.2.3"}, []),  # a form, and nothing has it
         ({"threads": ">1"}, []),  # it has no number of them
         ({"threads": None}, list(CONVERSIONS)),
         ({"model.width": "<=64"}, list(CONVERSIONS)),
@@ -92,7 +94,9 @@ def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(
     assert (eager.limits.memory, eager.limits.convert, jit.limits.convert) == (16000, 10, 20)
     assert (eager.measure, jit.measure.processes, eager.threads, jit.threads) == (Measure(), 5, None, 2)
     assert quanto.tolerance["int8"].rel_l2 == 0.3
-    assert "int8" not in eager.tolerance
+    assert eager.tolerance["int8"].rel_l2 == 0.15
+    assert (eager.overrides, quanto.overrides) == ({}, {"tolerance.int8.rel_l2": "0.3"})
+    assert jit.overrides == {"measure.processes": "5"}  # threads have a column
     assert eager.id == plain[0].id  # deadlines are not part of what is asked
     assert jit.id != plain[2].id
     assert quanto.id != plain[1].id
@@ -107,12 +111,29 @@ def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(
         ({"exclude": ({},)}, "exclude[0]: a rule without a field means every cell"),
         ({"changes": (Change(when={"model": "vit"}, set={"seed": 3}),)}, "rules[0].set: seed cannot be set by a rule"),
         ({"changes": (Change(when={"model": "vit"}, set={"limits.memry": 3}),)}, "limits.memry cannot be set"),
+        ({"changes": (Change(when={"model": "vit"}, set={"tolerance.a.b.rel_l2": 3}),)}, "cannot be set by a rule"),
     ],
 )
 def test_a_field_or_an_option_that_does_not_exist_is_refused(grid: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=r"rule|field") as raised:
         Grid(**grid)
     assert said in str(raised.value)
+
+
+def test_a_tolerance_class_that_does_not_exist_is_not_passed_over(modes: dict[str, Mode]) -> None:
+    grid = Grid(changes=(Change(when={"model": "vit"}, set={"tolerance.fp23.rel_l2": 1}),))
+    with pytest.raises(BadRequest, match=r"rules\[0\].set: there is no tolerance class 'fp23'"):
+        plan.expand([request()], modes, grid)
+
+
+def test_what_a_rule_leaves_out_answers_for_no_other_cell(modes: dict[str, Mode]) -> None:
+    grid = Grid(exclude=({"threads": 2},), changes=(Change(when={"model": "vit"}, set={"threads": 1}),))
+    asked = [request(conversions=("EAGER",), threads=threads) for threads in (2, 1, 1)]
+    left, kept, again = plan.expand(asked, modes, grid)
+    assert left.excluded_by
+    assert (kept.excluded_by, kept.duplicate_of) == (None, None)
+    assert again.duplicate_of == kept.id
+    assert len({left.id, kept.id, again.id}) == 3
 
 
 def test_an_option_set_to_what_it_cannot_be_names_its_rule(modes: dict[str, Mode]) -> None:

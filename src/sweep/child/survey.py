@@ -65,10 +65,11 @@ def entry_points() -> dict[str, dict[str, object]]:
     """
     found: dict[str, dict[str, object]] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
-        said: object = {}
+        said: dict[str, object] = {}
         with suppress(Exception):
-            said = getattr(point.load(), "sweep", {})
-        found[point.name] = {**(said if isinstance(said, dict) else {}), "target": point.value.replace(":", ".")}
+            said = dict(getattr(point.load(), "sweep", {}))
+        label = {key: list(one) if isinstance(one, set | tuple) else one for key, one in said.items()}
+        found[point.name] = {**label, "target": f"{point.module}.{point.attr}"}
     return found
 
 

@@ -10,6 +10,8 @@ from sweep.validate import Inventory
 
 
 class Dispatcher(Protocol):
+    """Who carries cells to where they run; to be closed in the end."""
+
     def nodes(self) -> list[Inventory]:
         """What each node has that cells can be sent to. While cells run, nodes that join are added. Never empty.
 
@@ -22,6 +24,9 @@ class Dispatcher(Protocol):
         Never raises for what a cell or its node does. The backlog may change with every outcome. `started` is
         called when a cell goes out. Closing the iterator ends what still runs.
         """
+
+    def close(self) -> None:
+        """Let go of what it keeps to run cells, if it has not yet."""
 
 
 def create(options: Dispatch) -> Dispatcher:

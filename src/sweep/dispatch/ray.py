@@ -46,6 +46,7 @@ class RayDispatcher:
     """Connects when cells are run, or when a cluster must be asked what it has."""
 
     def __init__(self, options: Dispatch) -> None:
+        self._connected = False
         self._options = options
         self._guard: Guard | None = None
         self._posts: dict[str, Post] = {}
@@ -70,8 +71,13 @@ class RayDispatcher:
         return self._known
 
     def _connect(self) -> None:
-        if ray.is_initialized():
+        if self._connected:
             return
+        if ray.is_initialized():
+            raise BadEnvironment(
+                "this process is connected to a Ray already, whose settings sweep cannot change: ray.shutdown() first, "
+                "or dispatch=serial, which needs none"
+            )
         os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._options.address is None:
@@ -88,6 +94,7 @@ class RayDispatcher:
         terminated = signal.getsignal(signal.SIGTERM)
         try:
             _knock(self._options.address)
+            self._connected = True  # in part, if it fails
             ray.init(**quiet)
         except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
             self.close()
@@ -257,7 +264,9 @@ class RayDispatcher:
 
     def close(self) -> None:
         """Leave Ray, and end a local one with all that is left of it."""
-        ray.shutdown()
+        if self._connected:
+            ray.shutdown()
+            self._connected = False
         self._posts, self._seen, self._probes = {}, set(), {}
         if self._guard:
             self._guard.close()

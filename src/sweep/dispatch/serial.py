@@ -19,4 +19,7 @@ class SerialDispatcher:
                 started(cell)
                 yield validate.stamped(isolate.run(cell), cell, here)
         finally:
-            isolate.close()
+            self.close()
+
+    def close(self) -> None:
+        isolate.close()

@@ -117,7 +117,7 @@ def _value(row: Result) -> float:
 
 
 def _surely_faster(row: Result) -> bool:
-    return row.speedup is not None and row.speedup.low > 1
+    return row.conversion != "EAGER" and row.speedup is not None and row.speedup.low > 1  # that one is no other
 
 
 def _overlap(row: Result, best: Result) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from sweep.cell import Result, Status, one_line
 from sweep.report.difference import Timings
 
-ASKED = ("model.config", "device", "batch_size", "threads", "seed", "cache", "measure", "tolerance")
+ASKED = ("model.config", "device", "batch_size", "threads", "seed", "cache", "measure", "tolerance", "mode.")
 """What of a cell its id stands for, besides its names: `plan.expand`."""
 
 

@@ -47,8 +47,8 @@ class Board:
         for doubt in doubts:
             self._say(Text(doubt, "yellow"))
 
-    def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result]) -> None:
-        """Every cell with what would become of it."""
+    def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result], doubts: Sequence[str] = ()) -> None:
+        """Every cell with what would become of it, and what should be said beforehand."""
         why = {row.id: row for row in refused}
         lines = table("cell", "conversion", "model", "device", "batch", "threads", "would be", "note")
         for cell in cells:
@@ -61,6 +61,8 @@ class Board:
         self._console.print(lines)
         would = len(cells) - len(refused)
         self._console.print(f"{len(cells)} cells planned: {would} would run, {len(refused)} would not.")
+        for doubt in doubts:
+            self._say(Text(doubt, "yellow"))
 
     def __enter__(self) -> "Board":
         self._began = time.monotonic()

@@ -82,7 +82,7 @@ def duration(seconds: float) -> str:
 def resume_command(folder: str) -> str:
     """What to type in a shell to go on with the sweep in a run folder."""
     # Hydra's own grammar wants most names in quotes
-    name = folder if re.fullmatch(r"[\w/.+-]+", folder) else arguments.literal(folder)
+    name = folder if re.fullmatch(r"[\w/.+-]+", folder, re.ASCII) else arguments.literal(folder)
     return f"python -m sweep {shlex.quote(f'resume={name}')}"
 
 

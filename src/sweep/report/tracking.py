@@ -70,6 +70,11 @@ class Tracker:
 
     def __init__(self, uri: str, experiment: str = EXPERIMENT) -> None:
         """Raises BadRequest where mlflow is missing, or the store cannot be used or does not want the experiment."""
+        if "@" in uri.partition("://")[2].partition("/")[0]:
+            raise BadRequest(
+                "record.mlflow: what is asked is kept in the run folder, so user and password go into "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
         self._failed = self._left_out = 0
         self._problems: list[str] = []
         try:
@@ -94,6 +99,10 @@ class Tracker:
             return []
         return [*self._problems, f"MLflow lacks {missing} rows; results.jsonl has them"]
 
+    def leave_out(self, rows: int) -> None:
+        """Count rows that are not logged, so that they are told of."""
+        self._left_out += rows
+
     def log(self, row: Result) -> None:
         """Log one row as one run of MLflow's: FINISHED if it is ok, else FAILED. Raises nothing of MLflow's."""
         if self._failed >= MOST_FAILURES:
@@ -114,14 +123,17 @@ class Tracker:
         ms = round(ended * 1000)
         took = (row.seconds.get("total") or 0.0) + (row.seconds.get("waited") or 0.0)
         run = self._client.create_run(self._experiment, start_time=ms - round(took * 1000), run_name=row.id)
-        self._client.log_batch(
-            run.info.run_id,
-            metrics=[Metric(key, value, ms, 0) for key, value in what.metrics.items()],
-            params=[Param(key, value) for key, value in what.params.items()],
-            tags=[RunTag(key, value) for key, value in what.tags.items()],
-        )
-        status = "FINISHED" if row.status is Status.OK else "FAILED"
-        self._client.set_terminated(run.info.run_id, status=status, end_time=ms)
+        status = "FAILED"
+        try:
+            self._client.log_batch(
+                run.info.run_id,
+                metrics=[Metric(key, value, ms, 0) for key, value in what.metrics.items()],
+                params=[Param(key, value) for key, value in what.params.items()],
+                tags=[RunTag(key, value) for key, value in what.tags.items()],
+            )
+            status = "FINISHED" if row.status is Status.OK else "FAILED"
+        finally:  # half a run must not seem to go on for ever
+            self._client.set_terminated(run.info.run_id, status=status, end_time=ms)
 
 
 @contextmanager
