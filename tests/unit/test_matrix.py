@@ -124,10 +124,11 @@ def test_json_holds_the_rows_as_they_are(rows: list[Result]) -> None:
 
 
 def test_markdown_keeps_text_as_text(rows: list[Result]) -> None:
-    hostile = replace(rows[0], conversion="<script>|a|`b`*c*[d](e)")
+    hostile = replace(rows[0], conversion="<script>|a|`b`*c*[d](e)~~f~~@g")
     (line,) = [line for line in "".join(files.as_markdown([hostile])).splitlines() if "script" in line]
     assert "<" not in line.replace("&lt;", "")
     assert line.replace("\\|", "").count("|") == len(text.HEADINGS) + 1
+    assert not {"@", "~~", "`b`"} & {part for part in ("@", "~~", "`b`") if part in line}
 
 
 def shown(rows: list[Result], **console: Any) -> str:

@@ -62,8 +62,9 @@ def as_markdown(rows: Sequence[Result]) -> Iterator[str]:
         yield f"{markdown(line)}\n"
 
 
+_IN_MARKDOWN = {mark: f"\\{mark}" for mark in "\\`*[]|~"} | {"<": "&lt;", ">": "&gt;", "@": "&#64;"}
+
+
 def markdown(cell: str) -> str:
-    """Text that stays text: no column, tag, link or emphasis of its own."""
-    for mark in "\\`*[]<>|":
-        cell = cell.replace(mark, "\\" + mark if mark not in "<>" else {"<": "&lt;", ">": "&gt;"}[mark])
-    return cell
+    """Text that stays text: no column, tag, link or emphasis of its own, and nobody who is called by it."""
+    return "".join(_IN_MARKDOWN.get(letter, letter) for letter in cell)
