@@ -75,7 +75,7 @@ def test_a_conversion_of_ones_own_is_isolated_attested_and_compared_like_almas(s
 @pytest.mark.parametrize(
     ("registered", "said"),
     [
-        ("+register.EAGER={target:mine.f}", "register.EAGER: there is a conversion of that name already"),
+        ("+register.EAGER={target:mine.f}", "register: EAGER: there is a conversion of that name already"),
         ("+register.X={target:mine.f,engine:inductr}", "unknown engine 'inductr': did you mean inductor or"),
         ("+register.X={target:mine}", "target must be a dotted path"),
         ("+register.X={targt:mine.f}", "unknown option register.X.targt: did you mean target?"),
