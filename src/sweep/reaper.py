@@ -16,12 +16,16 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal this process gets when its parent dies."""
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 """prctl(2): orphans among our descendants become our children instead of init's."""
 
 
-def adopt_orphans() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+def adopt_orphans(adopt: bool = True) -> bool:
+    """Take orphans among our descendants for children, or no longer; returns whether that was so before."""
+    before = ctypes.c_int()
+    ctypes.CDLL(None).prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(before))
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(adopt))
+    return bool(before.value)
 
 
 def end_with_parent(number: signal.Signals | None) -> None:

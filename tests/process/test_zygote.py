@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep import isolate
+from sweep import isolate, reaper
 from sweep.cell import Cell, Measure, Model, Result, Tolerance
 from sweep.isolate.zygote import Nursery, Zygotes
 
@@ -161,3 +161,13 @@ def test_a_signal_reaches_a_process_however_soon_it_comes(tmp_path: Path) -> Non
         codes.add(zygote.hear()["ended"])
     zygotes.close()
     assert codes == {-signal.SIGKILL}
+
+
+def test_a_process_without_zygotes_adopts_nobodys_orphans() -> None:
+    """As a notebook that has run a sweep: what it starts later is not the sweep's."""
+    isolate.close()
+    zygotes = Zygotes()
+    zygotes.give_back(zygotes.lend("spawn", {"PATH": "/usr/bin"}))
+    assert reaper.adopt_orphans()
+    zygotes.close()
+    assert not reaper.adopt_orphans(False)

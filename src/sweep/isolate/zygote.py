@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sweep import reaper
 from sweep.errors import BadEnvironment
@@ -56,7 +56,6 @@ class Nursery:
 
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
-        reaper.adopt_orphans()
         self._link = _Link()
         with self._link.theirs as theirs, tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
@@ -180,6 +179,9 @@ class Zygotes:
     """The zygotes of a supervisor, and the nurseries they come from: one for each environment that cells ask for."""
 
     MOST_NURSERIES = 2
+    _open: ClassVar[list["Zygotes"]] = []
+    _adopted: ClassVar[bool] = False
+    """Whether this process took orphans for its children before it had zygotes."""
 
     def __init__(self) -> None:
         self._nurseries: dict[tuple[Start, str], Nursery] = {}
@@ -210,6 +212,10 @@ class Zygotes:
             nursery.close()
             nursery = None
         if nursery is None:
+            if self not in Zygotes._open:
+                was = reaper.adopt_orphans()
+                Zygotes._adopted = Zygotes._adopted if Zygotes._open else was
+                Zygotes._open.append(self)
             nursery = Nursery(key[0], environment)
         self._nurseries[key] = nursery  # the last is the one used last
         for other in list(self._nurseries)[: -self.MOST_NURSERIES]:
@@ -239,3 +245,7 @@ class Zygotes:
         self._idle, self._lent, self._nurseries = [], {}, {}
         for mark in marks:
             reaper.end_all(f"{MARK}={mark}")
+        if self in Zygotes._open:
+            Zygotes._open.remove(self)
+            if not Zygotes._open:  # what else this process starts is not ours to adopt
+                reaper.adopt_orphans(Zygotes._adopted)
