@@ -104,7 +104,7 @@ def marked_processes(*, of_ray: bool = False) -> dict[int, str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where sweep remembers, for all tests together: what is installed takes seconds to find out."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
@@ -113,9 +113,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def no_times_remembered(cache: Path) -> None:
+def no_times_remembered(remembered: Path) -> None:
     """How long cells of earlier tests took decides which go first."""
-    (cache / "seconds.json").unlink(missing_ok=True)
+    (remembered / "seconds.json").unlink(missing_ok=True)
 
 
 @pytest.fixture(autouse=True)

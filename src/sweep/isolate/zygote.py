@@ -56,6 +56,7 @@ class Nursery:
 
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
+        reaper.adopt_orphans()  # its zygotes, which are no children of its
         self._link = _Link()
         with self._link.theirs as theirs, tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
