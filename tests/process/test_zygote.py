@@ -166,6 +166,7 @@ def test_a_signal_reaches_a_process_however_soon_it_comes(tmp_path: Path) -> Non
 def test_a_process_without_zygotes_adopts_nobodys_orphans() -> None:
     """As a notebook that has run a sweep: what it starts later is not the sweep's."""
     isolate.close()
+    reaper.adopt_orphans(False)  # whatever earlier tests left
     zygotes = Zygotes()
     zygotes.give_back(zygotes.lend("spawn", {"PATH": "/usr/bin"}))
     assert reaper.adopt_orphans()
