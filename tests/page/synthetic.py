@@ -125,7 +125,7 @@ def _crashed(node: str, chance: random.Random) -> dict[str, Any]:
     segfault = Crash(
         signal="SIGSEGV",
         exception=None,
-        stack=("/work/run.py:12 in forward", "/work/kernel.py:80 in call"),
+        stack=("/srv/run.py:12 in forward", "/srv/kernel.py:80 in call"),
         last_lines=("Fatal Python error: Segmentation fault", "Current thread 0x00007f (most recent call first):"),
     )
     raised = Crash(

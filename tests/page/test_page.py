@@ -175,7 +175,7 @@ def test_a_crash_is_told_in_full(rows: list[Result], write: Write, visit: Open) 
     path = write(rows, folder=folder)
     tab = visit(path, f"#cell={row.id.replace('+', '%2B')}")
     dialog = tab.get_by_role("dialog")
-    for said in ("SIGSEGV", "/work/kernel.py:80 in call", "Fatal Python error", row.attempts[-1], "AMD EPYC"):
+    for said in ("SIGSEGV", "/srv/kernel.py:80 in call", "Fatal Python error", row.attempts[-1], "AMD EPYC"):
         expect(dialog).to_contain_text(said)
     command = dialog.get_by_label("The command that runs it again").inner_text()
     assert shlex.split(command) == ["python", "-m", "sweep.rerun", f"{folder}/cells/{row.id}"]
