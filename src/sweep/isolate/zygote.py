@@ -52,11 +52,10 @@ class _Link:
 
 
 class Nursery:
-    """A process that forks zygotes. Raises BadEnvironment if it cannot start."""
+    """A process that forks zygotes, which come to whoever adopts orphans. Raises BadEnvironment if it cannot start."""
 
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
-        reaper.adopt_orphans()  # its zygotes, which are no children of its
         self._link = _Link()
         with self._link.theirs as theirs, tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
