@@ -16,25 +16,18 @@ from sweep.rules import Change
 from sweep.settings import Dispatch, Settings
 
 _COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
-WHOLE_SWEEP = {"dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resume", "resume_anyway", "retry"}
-WHOLE_SWEEP |= {"include", "exclude", "rules", "register", "record", "report"}
+WHOLE_SWEEP = {
+    *("dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resume", "resume_anyway", "retry"),
+    *("include", "exclude", "rules", "register", "record", "report"),
+}
 """Options that hold for all cells of a sweep."""
 _NOT_THE_MEANING = WHOLE_SWEEP | {"limits", "hydra"}
 _OPTIONS = _COLUMNS | WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
 SPREAD = {"batch_size", "threads", "seed", "cache"}
 """Plain options, which Hydra need not compose anew for each of their values."""
 GROUPS = {
-    "register",
-    "record",
-    "report",
-    "model",
-    "conversions",
-    "device",
-    "dispatch",
-    "limits",
-    "measure",
-    "tolerance",
-    "isolate",
+    *("model", "conversions", "device", "dispatch", "limits", "measure", "tolerance", "isolate"),
+    *("register", "record", "report"),
 }
 """Options that hold options of their own."""
 
