@@ -288,6 +288,17 @@ def test_p_values_are_corrected_over_all_sweeps_that_are_compared() -> None:
     assert min(one.tested.p for one in twice.against[0].timed if one.tested) == pytest.approx(min(1, 2 * least))
 
 
+def test_what_could_have_been_told_is_just_what_is() -> None:
+    base, spread = (0.0, 0.02, 0.04), 0.02
+    (same,) = difference.tested([Pair(base=base, new=base, unit=Unit.PROCESS)])
+    # by hand: Student's 97.5 % point with 4 degrees of freedom is 2.776, the error spread * sqrt(2 / 3)
+    assert same.least == pytest.approx(2.776445 * spread * math.sqrt(2 / 3), rel=1e-6)
+    for share, told in ((1.001, True), (0.999, False)):
+        moved = tuple(value + share * same.least for value in base)
+        (one,) = difference.tested([Pair(base=base, new=moved, unit=Unit.PROCESS)])
+        assert one.significant is told
+
+
 def test_without_samples_nothing_is_tested() -> None:
     base, new = run("base", {"a": [[0.001] * 40]}), run("new", {"a": [[0.002] * 40]}, timings={})
     found = against(base, new)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 
 import jinja2
 from rich.console import Console
@@ -131,12 +132,21 @@ def method(comparison: Comparison) -> list[str]:
         f"told that is significant and more than {comparison.threshold * 100:.3g}% of base's p50. Intervals are each "
         "cell's own, not corrected; eager is how its p50, timed in the same processes, moved."
     ]
+    steadiest, usual, unsteadiest = comparison.least[0], median(comparison.least), comparison.least[-1]
+    said.append(
+        f"To be told, a cell had to be slower by {_said(usual)} (the median; {_said(steadiest)} where times were steadiest, "
+        f"{_said(unsteadiest)} where least so): smaller changes may be there, unseen."
+    )
     if blocks := comparison.tests.get(Unit.BLOCK, 0):
         said.append(
             f"{blocks} of them had one process a side, and were tested on consecutive blocks of its samples: how "
             "processes differ is unknown there, so a difference may be of these two processes alone."
         )
     return said
+
+
+def _said(share: float) -> str:
+    return f"{share:.0%}" if share < 10 else "ten times and more"
 
 
 def show(comparison: Comparison, console: Console, *, every: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from math import exp
 from typing import Any
 
 from sweep.cell import SCHEMA, Result
@@ -60,6 +61,7 @@ def _figures(one: Timed) -> dict[str, Any]:
         "low": low,
         "high": high,
         "p": one.tested and one.tested.p,
+        "least_ratio": one.tested and exp(min(one.tested.least, 99)),
         "unit": one.tested and one.tested.unit,
         "eager_ratio": one.eager_ratio,
         "eager_too": one.eager_too,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import exp
+from math import exp, expm1
 
 from sweep.cell import Result, Status
 from sweep.report import difference, matching
@@ -90,6 +90,12 @@ class Comparison:
     threshold: float
     against: tuple[Against, ...]
     tests: Mapping[Unit, int]
+
+    @property
+    def least(self) -> list[float]:
+        """The smallest changes of p50 that could have been told, as shares of it: one a cell tested, in order."""
+        cells = (timed for one in self.against for timed in one.timed)
+        return sorted(max(expm1(min(cell.tested.least, 99)), self.threshold) for cell in cells if cell.tested)
 
     @property
     def regressed(self) -> bool:

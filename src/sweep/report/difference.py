@@ -100,13 +100,18 @@ def pair(base: Timings, new: Timings) -> Pair | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tested:
-    """A difference of logarithms, new less base, its 95 % interval, and its p, corrected for all that were tested."""
+    """A difference of logarithms, new less base, its 95 % interval, and its p, corrected for all that were tested.
+
+    `least` is the smallest difference that would have been significant by itself, among as many tests: what lies below
+    that could not have been told.
+    """
 
     difference: float
     low: float
     high: float
     p: float
     unit: Unit
+    least: float
 
     @property
     def significant(self) -> bool:
@@ -128,10 +133,20 @@ def tested(pairs: Sequence[Pair]) -> list[Tested]:
         2 * float(special.stdtr(known[number][1], -abs(one.difference) / error))
         for number, (one, error) in enumerate(zip(pairs, errors, strict=True))
     ]
-    halves = [float(special.stdtrit(known[number][1], 0.975)) * error for number, error in enumerate(errors)]
+
+    def half(number: int, alpha: float) -> float:
+        return float(special.stdtrit(known[number][1], 1 - alpha / 2)) * errors[number]
+
     return [
-        Tested(difference=one.difference, low=one.difference - half, high=one.difference + half, p=p, unit=one.unit)
-        for one, half, p in zip(pairs, halves, holm(single), strict=True)
+        Tested(
+            difference=one.difference,
+            low=one.difference - half(number, 0.05),
+            high=one.difference + half(number, 0.05),
+            p=p,
+            unit=one.unit,
+            least=half(number, SIGNIFICANCE / len(pairs)),  # Holm's first step, which the only change must pass
+        )
+        for number, (one, p) in enumerate(zip(pairs, holm(single), strict=True))
     ]
 
 
