@@ -134,8 +134,8 @@ def method(comparison: Comparison) -> list[str]:
     ]
     steadiest, usual, unsteadiest = comparison.least[0], median(comparison.least), comparison.least[-1]
     said.append(
-        f"To be told, a cell had to be slower by {_said(usual)} (the median; {_said(steadiest)} where times were steadiest, "
-        f"{_said(unsteadiest)} where least so): smaller changes may be there, unseen."
+        f"To be told, a cell had to be slower by {_said(usual)} (the median; {_said(steadiest)} where times were "
+        f"steadiest, {_said(unsteadiest)} where least so): smaller changes may be there, unseen."
     )
     if blocks := comparison.tests.get(Unit.BLOCK, 0):
         said.append(
