@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+QUICKLY = ("measure=quick", "measure.min_seconds=0.1", "measure.max_seconds=0.2", "measure.max_warmup_seconds=0.2")
+"""For sweeps whose times do not matter."""
+
 
 @dataclass(frozen=True)
 class Ran:

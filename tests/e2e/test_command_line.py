@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Sweep
-
-QUICKLY = ("measure=quick", "measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
+from tests.e2e.conftest import QUICKLY, Sweep
 
 
 def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:

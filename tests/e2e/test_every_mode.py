@@ -2,9 +2,7 @@
 
 import pytest
 
-from tests.e2e.conftest import Ran, Sweep
-
-QUICKLY = ("measure=quick", "measure.min_seconds=0.2", "measure.max_seconds=1", "measure.max_warmup_seconds=1")
+from tests.e2e.conftest import QUICKLY, Ran, Sweep
 
 
 @pytest.mark.slow

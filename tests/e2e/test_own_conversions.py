@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Sweep
+from tests.e2e.conftest import QUICKLY, Sweep
 
-QUICKLY = ("measure=quick", "measure.min_seconds=0.1", "measure.max_seconds=0.2", "measure.max_warmup_seconds=0.2")
 CODE = """
 import torch
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import marked_processes
-from tests.e2e.conftest import Sweep
+from tests.e2e.conftest import QUICKLY, Sweep
 
-QUICKLY = ("measure=quick", "measure.min_seconds=0.1", "measure.max_seconds=0.2", "measure.max_warmup_seconds=0.2")
 GRID = ("+model=mlp", "conversion=EAGER,JIT_TRACE", "batch_size=1,2,3", "-m", *QUICKLY)
 HELPERS = Path(__file__).parent.parent / "process" / "misbehaving.py"
 
