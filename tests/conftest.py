@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sweep import registry
 from sweep.cell import Cell, Device, Limits, Measure, Mode, Model, Tolerance
+from sweep.plan import registry
 
 HERE = Path(__file__).parent
 

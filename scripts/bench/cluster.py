@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sweep import plan, validate
-from sweep.backlog import Backlog
 from sweep.cell import Model
-from sweep.compose import compose
+from sweep.dispatch.backlog import Backlog
 from sweep.isolate.guard import Guard
-from sweep.settings import Dispatch
+from sweep.plan import validate
+from sweep.request.compose import compose
+from sweep.request.settings import Dispatch
 
 MODEL = """
 import time, torch
@@ -55,7 +55,7 @@ def one_size(count: int, cells: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dispatcher = RayDispatcher(Dispatch(address=cluster.address))
         nodes = dispatcher.nodes()
-        ready, _ = validate.split(plan.expand(_requests(Path(folder), cells), validate.all_modes(nodes)), nodes)
+        ready, _ = validate.split(cells.expand(_requests(Path(folder), cells), validate.all_modes(nodes)), nodes)
         started: dict[str, float] = {}
         ended: dict[str, float] = {}
         # the first cell of a node waits for its station and imports torch: one each, which are not counted

@@ -11,9 +11,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from sweep import inventory, isolate, plan, validate
+from sweep import isolate
 from sweep.cell import Cell, Result
-from sweep.compose import compose
+from sweep.isolate import survey
+from sweep.plan import validate
+from sweep.plan.cells import expand
+from sweep.request.compose import compose
 
 CELLS = ("+model=mlp,resnet", "conversion=EAGER,ONNX_CPU")
 
@@ -42,8 +45,8 @@ def _cells(asked: Sequence[str]) -> list[Cell]:
     with tempfile.TemporaryDirectory() as folder:
         composed = compose([*asked, f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
-    here = inventory.local()
-    return validate.split(plan.expand(composed[0], here.modes), here)[0]
+    here = survey.local()
+    return validate.split(expand(composed[0], here.modes), here)[0]
 
 
 def _line(cell: Cell, rows: list[Result]) -> str:

@@ -23,11 +23,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweep import inventory, isolate, plan, validate
+from sweep import isolate
 from sweep.cell import Cell, Model, Status
 from sweep.child import compat
-from sweep.compose import compose
-from sweep.isolate import process
+from sweep.isolate import process, survey
+from sweep.plan import validate
+from sweep.plan.cells import expand
+from sweep.request.compose import compose
 
 compat.before_import()  # here, so that a process that alma spawns, which reads this file first, can import it too
 
@@ -89,8 +91,8 @@ def _ways(folder: Path) -> Iterator[tuple[str, Callable[[], Start]]]:
 def _cell(folder: Path) -> Cell:
     composed = compose(["+model=mlp", "conversion=EAGER", "measure=quick", f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
-    here = inventory.local()
-    (cell,), _ = validate.split(plan.expand(composed[0], here.modes), [here])
+    here = survey.local()
+    (cell,), _ = validate.split(expand(composed[0], here.modes), [here])
     model = Model(name="sleepy", config={"_target_": "sleepy.Sleepy", "input": {"shape": [8]}})
     measure = replace(cell.measure, min_seconds=0.0, max_seconds=0.1)
     return replace(cell, model=model, python_path=(str(folder),), measure=measure)

@@ -22,16 +22,19 @@ from unittest.mock import patch
 
 from rich.console import Console
 
-from sweep import app, dispatch, inventory, plan, validate
-from sweep.backlog import Backlog
+from sweep import app, dispatch
 from sweep.cell import Cell, Eager, Engine, Evidence, Fidelity, Latency, Outcome, Result, Speedup, Status
-from sweep.compose import compose
+from sweep.dispatch.backlog import Backlog
+from sweep.isolate import survey
+from sweep.plan import validate
+from sweep.plan.cells import expand
+from sweep.plan.validate import Inventory
 from sweep.report.terminal import Board
-from sweep.validate import Inventory
+from sweep.request.compose import compose
 
 
 def main(for_real: int) -> None:
-    inventory.local()
+    survey.local()
     print("  cells  compose s   plan s  validate s  the rest s  µs a cell     KB")
     for size in (1_000, 10_000, 100_000):
         # each in a process of its own, so that one's memory is not another's
@@ -42,7 +45,7 @@ def main(for_real: int) -> None:
 def planned(size: int) -> None:
     """One line of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        here = inventory.local()
+        here = survey.local()
         batches = math.ceil(size / len(here.modes) / 2)
         before, began = memory(), time.monotonic()
         arguments = ["+model=mlp,resnet", "conversions=all", f"batch_size=range(1,{batches + 1})"]
@@ -50,7 +53,7 @@ def planned(size: int) -> None:
         assert composed is not None
         requests, settings = composed
         composing, began = time.monotonic() - began, time.monotonic()
-        cells = plan.expand(requests, here.modes)
+        cells = expand(requests, here.modes)
         planning, began = time.monotonic() - began, time.monotonic()
         validate.split(cells, [here])
         validating, began = time.monotonic() - began, time.monotonic()

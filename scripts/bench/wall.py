@@ -18,8 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweep import inventory, plan, validate
-from sweep.compose import compose
+from sweep.isolate import survey
+from sweep.plan import validate
+from sweep.plan.cells import expand
+from sweep.request.compose import compose
 
 
 def main(preset: str, samples: int, overrides: list[str]) -> None:
@@ -49,8 +51,8 @@ def ready(arguments: list[str]) -> list[str]:
     """The modes that can run here."""
     composed = compose([*arguments, f"hydra.sweep.dir={tempfile.gettempdir()}/unused"])
     assert composed is not None
-    here = inventory.local()
-    cells, _ = validate.split(plan.expand(composed[0], here.modes), [here])
+    here = survey.local()
+    cells, _ = validate.split(expand(composed[0], here.modes), [here])
     return [cell.conversion for cell in cells]
 
 

@@ -7,7 +7,7 @@ __all__ = ["Run", "load", "run"]
 
 if TYPE_CHECKING:
     from sweep.api import run
-    from sweep.runs import Run, load
+    from sweep.report.run import Run, load
 else:
     _HOMES = {"run": "sweep.api", "load": "sweep.runs", "Run": "sweep.runs"}
 

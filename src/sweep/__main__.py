@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 
 from sweep import interrupts
-from sweep.compose import compose
 from sweep.errors import BadRequest, ExitCode, SweepError
+from sweep.request.compose import compose
 
 
 def main(arguments: Sequence[str]) -> ExitCode:

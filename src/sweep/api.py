@@ -10,13 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from sweep import app, arguments
-from sweep.arguments import Names
-from sweep.compose import compose
+from sweep import app
 from sweep.errors import BadRequest, RunFolderTaken
 from sweep.record import RunFolder
+from sweep.report.run import Run, load
 from sweep.report.terminal import Board
-from sweep.runs import Run, load
+from sweep.request import hydra_grammar
+from sweep.request.compose import compose
+from sweep.request.hydra_grammar import Names
 
 
 def run(  # noqa: PLR0913 - all but two go by name
@@ -45,14 +46,14 @@ def run(  # noqa: PLR0913 - all but two go by name
     resumed = options.get("resume") is not None
     _refuse(models, folder, config_dir, options, resumed=resumed)
     named, configs = (list(models), models) if isinstance(models, Mapping) else (models, {})
-    asked = arguments.of(named, conversions, preset, devices, options)
+    asked = hydra_grammar.of(named, conversions, preset, devices, options)
     where = Path(folder) if folder is not None else _new_folder()
     if not resumed:
-        asked.append(f"hydra.sweep.dir={arguments.literal(where)}")
+        asked.append(f"hydra.sweep.dir={hydra_grammar.literal(where)}")
     with _model_configs(where, configs) as theirs, _board(quiet=quiet) as board:
         folders = [str(path) for path in (config_dir, theirs) if path is not None]
         asked += [f"--config-dir={path}" for path in folders[:1]]
-        asked += [f"hydra.searchpath={arguments.literal([f'file://{path}'])}" for path in folders[1:]]
+        asked += [f"hydra.searchpath={hydra_grammar.literal([f'file://{path}'])}" for path in folders[1:]]
         composed = compose(asked)
         assert composed is not None, "only flags make it so"
         app.run(*composed, board)
@@ -92,7 +93,7 @@ def _model_configs(where: Path, models: Mapping[str, Mapping[str, Any]]) -> Iter
 
     All is taken away where no sweep came of it. Raises BadRequest, RunFolderTaken.
     """
-    files = arguments.model_files(models)
+    files = hydra_grammar.model_files(models)
     run_folder, conf = RunFolder(where.absolute()), where.absolute() / "conf"
     if files and (conf.exists() or run_folder.request.exists()):
         taken = conf if conf.exists() else run_folder.request

@@ -4,19 +4,21 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
 
-from sweep import dispatch, history, plan, registry, rules, validate
-from sweep.backlog import Backlog
+from sweep import dispatch
 from sweep.cell import Cell, Mode, Outcome, Reason, Request, Result, Status
-from sweep.dispatch import Dispatcher
+from sweep.dispatch import Dispatcher, history
+from sweep.dispatch.backlog import Backlog
 from sweep.errors import BadRequest, ExitCode
+from sweep.plan import registry, rules, validate
+from sweep.plan.cells import conversions, expand
+from sweep.plan.validate import Inventory
 from sweep.record import RunFolder
 from sweep.report import files, matrix
 from sweep.report.live import Live
+from sweep.report.mlflow import Tracker
 from sweep.report.page import Page
 from sweep.report.terminal import Board
-from sweep.report.tracking import Tracker
-from sweep.settings import Settings
-from sweep.validate import Inventory
+from sweep.request.settings import Settings
 
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
@@ -37,11 +39,11 @@ def _run(
     nodes = dispatcher.nodes()
     modes = _modes(nodes, settings)
     rules.refuse_unknown(settings.grid, requests, modes)
-    cells = plan.expand(requests, modes, settings.grid)
+    cells = expand(requests, modes, settings.grid)
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
     ready, refused = validate.split(cells, nodes, modes)
-    doubts = rules.unmet(settings.grid, ((asked, plan.conversions(asked, modes)) for asked in requests), modes)
+    doubts = rules.unmet(settings.grid, ((asked, conversions(asked, modes)) for asked in requests), modes)
     if settings.dry_run:
         board.show_plan(cells, refused, doubts)
         return ExitCode.COMPLETE

@@ -104,7 +104,7 @@ class Phase(StrEnum):
 
 
 SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total", "waited")
-"""The keys of a row's `seconds`; what a cell waited, for the floor or stopped, is in none of the others."""
+"""The keys of a row's `seconds`; what a cell waited, for its turn or stopped, is in none of the others."""
 
 
 def one_line(text: str, most: int = 300) -> str:
@@ -309,7 +309,7 @@ class Exit:
 
     `timeout` and `memory` say which limit it was ended for, `oom_killed` whether the kernel killed a process of this
     machine meanwhile for want of memory, `strays` how many processes it left behind, which were ended too. For `waited`
-    seconds it stood still so that others could measure, or for want of the floor; they are not among `seconds`.
+    seconds it stood still so that others could measure, or until it was its turn; they are not among `seconds`.
     """
 
     code: int
@@ -349,7 +349,7 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class OutputCheck:
     """What a cell's process saw when it compared outputs; `problem` says what no tolerance can excuse.
 
     `noise` is the relative L2 between two runs of the eager model on the same inputs.
@@ -406,7 +406,7 @@ class Latency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Load:
+class MachineLoad:
     """What others did to a machine while something was measured there; None where the machine does not tell.
 
     `cpu_by_others` is the share of all CPUs that other processes used, `cpu_pressure` the share of the time that some
@@ -432,7 +432,7 @@ class Sampled:
 
     samples: tuple[float, ...]
     settled: bool
-    load: Load = Load()
+    load: MachineLoad = MachineLoad()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -443,7 +443,7 @@ class Evidence:
     eager: Sampled | None = None
     converted: Sampled | None = None
     timer_overhead: float | None = None
-    comparison: Comparison | None = None
+    comparison: OutputCheck | None = None
     engine: Engine | None = None
     memory: Memory | None = None
     device: str | None = None
@@ -531,7 +531,7 @@ class Result:
     fidelity: Fidelity | None = None
     engine: Engine | None = None
     memory_mb: Memory | None = None
-    load: Load | None = None
+    load: MachineLoad | None = None
     crash: Crash | None = None
     node: str | None = None
     hardware: str | None = None

@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from sweep import inventory, registry
 from sweep.cell import Mode
 from sweep.errors import SweepError
+from sweep.isolate import survey
+from sweep.plan import registry
+from sweep.plan.validate import Inventory
 from sweep.report.terminal import plain_unless_terminal, table
-from sweep.validate import Inventory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +26,7 @@ class Here:
     obstacles: tuple[str, ...]
 
 
-def survey(has: Inventory) -> list[Here]:
+def surveyed(has: Inventory) -> list[Here]:
     return [Here(mode=mode, obstacles=tuple(obstacles(mode, has))) for mode in has.modes.values()]
 
 
@@ -46,11 +47,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="for programs: one JSON array")
     options = parser.parse_args(arguments)
     try:
-        has = inventory.local()
+        has = survey.local()
     except SweepError as error:
         print(f"sweep: {error}", file=sys.stderr)
         return error.exit_code
-    listed = survey(has)
+    listed = surveyed(has)
     if options.json:
         print(json.dumps([_as_json(here) for here in listed], indent=1))
         return 0

@@ -3,16 +3,17 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import ValidationError
 
 from sweep import interrupts, reading
 from sweep.cell import SCHEMA, Cell, Outcome, Reason, Result, Status
+from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
 
 
@@ -265,27 +266,3 @@ def _line(row: Result) -> str:
 
 def _lines(rows: Sequence[Result]) -> str:
     return "".join(map(_line, rows))
-
-
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a text, or its pieces, as `aside` does."""
-    with aside(path) as file:
-        file.writelines(piece.encode() for piece in ([text] if isinstance(text, str) else text))
-
-
-@contextmanager
-def aside(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which is synced and then renamed to that.
-
-    So a reader sees the old file or the new one, also after a power cut. Where writing fails the old one stays.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(beside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

@@ -11,7 +11,7 @@ import pytest
 
 from sweep.cell import Reason
 from sweep.errors import BadRequest
-from sweep.report.tracking import MOST_FAILURES, Tracker
+from sweep.report.mlflow import MOST_FAILURES, Tracker
 from tests import rows
 from tests.e2e.conftest import Sweep
 

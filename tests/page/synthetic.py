@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep import registry
 from sweep.cell import (
     SECONDS,
     Crash,
@@ -15,7 +14,7 @@ from sweep.cell import (
     Engine,
     Fidelity,
     Latency,
-    Load,
+    MachineLoad,
     Memory,
     Mode,
     Phase,
@@ -24,6 +23,7 @@ from sweep.cell import (
     Speedup,
     Status,
 )
+from sweep.plan import registry
 
 MODES = registry.modes(json.loads((Path(__file__).parents[1] / "unit" / "alma_0_3_7.json").read_text()))
 MODELS, DEVICES = ("resnet", "vit", "mlp"), ("cpu", "cuda")
@@ -220,6 +220,6 @@ def _measured(planned: dict[str, Any], mode: Mode, node: str, chance: random.Ran
             evidence={"compute_operators": 0, "outside_compiled": 0, "execution_devices": ["CPU"]},
         ),
         "memory_mb": Memory(rss_peak=chance.uniform(40, 900), cuda_peak=310.5 if node == "gpu-1" else None),
-        "load": Load(cpu_by_others=round(chance.uniform(0, 0.04), 3), cpu_pressure=0.01),
+        "load": MachineLoad(cpu_by_others=round(chance.uniform(0, 0.04), 3), cpu_pressure=0.01),
         "attempts": (f"{said['status']} on {node}",),
     }

@@ -231,7 +231,7 @@ def _wait_for_company(model: Misbehaving) -> None:
         time.sleep(0.01)
 
 
-def _hold_the_floor(model: Misbehaving) -> None:
+def _hold_its_turn(model: Misbehaving) -> None:
     Path(model.marker).touch()
     time.sleep(5)
 
@@ -273,7 +273,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "os._exit": lambda model: os._exit(0),
     "exit 1 after a good report": lambda model: atexit.register(os._exit, 1),
     "hang": _hang,
-    "hold the floor": _hold_the_floor,
+    "hold its turn": _hold_its_turn,
     "take two seconds": lambda model: time.sleep(2),
     "hang when done": lambda model: atexit.register(_hang, model),
     "ignore TERM": _ignore_term,
@@ -295,7 +295,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "half a report": _half_a_report,
     "report garbage": lambda model: _report(
         b'{"evidence": 3}\n[]\nnot json\n{"phase": "nowhere"}\n{"evidence": {"seconds": 1}}\n'
-        b'{"phase": "eager", "at": []}\n{"phase": "eager", "at": "noon"}\n{"floor": {}}\n'
+        b'{"phase": "eager", "at": []}\n{"phase": "eager", "at": "noon"}\n{"turn": {}}\n'
     ),
     "report nonsense": lambda model: _report(b'{"evidence": {"engine": "eager", "eager": {"samples": "many"}}}\n'),
     "report without end": _flood_the_report,

@@ -12,7 +12,7 @@ import numpy
 import pytest
 import torch
 
-from sweep.cell import Comparison, Measure, Mode
+from sweep.cell import Measure, Mode, OutputCheck
 from sweep.child import attest, compat, convert, engines, measure, survey
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def model(x: torch.Tensor) -> torch.Tensor:
     return x.cumsum(-1)
 
 
-def checked(inputs: list[torch.Tensor], lie: Callable[[torch.Tensor], Any]) -> Comparison:
+def checked(inputs: list[torch.Tensor], lie: Callable[[torch.Tensor], Any]) -> OutputCheck:
     return attest.Reference(model, inputs).check(lie, lambda x: x)
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from sweep import plan, validate
-from sweep.backlog import Backlog
 from sweep.cell import Cell, Device, Measure, Model, Request, Result, Tolerance
 from sweep.dispatch import Dispatcher, create
+from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.ray import RayDispatcher
 from sweep.errors import BadEnvironment
-from sweep.settings import Dispatch
+from sweep.plan import validate
+from sweep.plan.cells import expand
+from sweep.request.settings import Dispatch
 
 HELPERS = str(Path(__file__).parent.parent / "process")
 
@@ -44,7 +45,7 @@ def rows(options: Dispatch, requests: list[Request]) -> list[tuple[str, str, str
     """Every row of a sweep, refused and run, as id, status and reason."""
     dispatcher = create(options)
     nodes = dispatcher.nodes()
-    ready, refused = validate.split(plan.expand(requests, validate.all_modes(nodes)), nodes)
+    ready, refused = validate.split(expand(requests, validate.all_modes(nodes)), nodes)
     ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
     return sorted((row.id, row.status, row.reason) for row in [*refused, *ended])
 

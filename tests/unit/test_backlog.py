@@ -1,9 +1,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from sweep import validate
-from sweep.backlog import Backlog, history_key
 from sweep.cell import Cell, Device, Limits, Model, Outcome, Phase, Reason
+from sweep.dispatch.backlog import Backlog, history_key
+from sweep.plan import validate
 
 MakeCell = Callable[..., Cell]
 

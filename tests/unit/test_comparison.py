@@ -10,12 +10,14 @@ import pytest
 from rich.console import Console
 from scipy import stats as distributions
 
-from sweep import compare, stats, verdict
+from sweep import stats
 from sweep.cell import Eager, Engine, Fidelity, Reason, Result, Sampled, Status
-from sweep.report import compared, compared_json, comparison, difference, matching
-from sweep.report.comparison import Against, Verdict
-from sweep.report.difference import Pair, Timings, Unit
-from sweep.report.matching import Run
+from sweep.compare import __main__ as compare
+from sweep.compare import as_json, comparison, matching, significance, words
+from sweep.compare.comparison import Against, Change
+from sweep.compare.matching import ComparedRun
+from sweep.compare.significance import Pair, Timings, Unit
+from sweep.verdict import judge
 
 Processes = Sequence[Sequence[float]]
 
@@ -34,7 +36,7 @@ def ok(id_: str, *processes: Sequence[float], **changes: Any) -> Result:
         "status": Status.OK,
         "latency_ms": stats.latency(*processes),
         "eager": Eager(p50_ms=1.0, n=30),
-        "speedup": verdict.speedup(list(zip(eager, converted, strict=True)), {}),
+        "speedup": judge.speedup(list(zip(eager, converted, strict=True)), {}),
         "fidelity": Fidelity(rel_l2=0, cosine=1, max_abs=0, top1_agreement=1, inputs=8, tolerance_class="fp32"),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "hardware": "CPU x2, 8 GiB",
@@ -54,14 +56,14 @@ def told(*processes: Sequence[float]) -> dict[str, Any]:
     return {"unit": "s", "processes": [{"eager": [0.001], "conversion": list(samples)} for samples in processes]}
 
 
-def run(name: str, cells: dict[str, Processes], *others: Result, **more: Any) -> Run:
+def run(name: str, cells: dict[str, Processes], *others: Result, **more: Any) -> ComparedRun:
     rows = [ok(id_, *processes) for id_, processes in cells.items()]
-    found = {id_: difference.timings(told(*processes)) for id_, processes in cells.items()}
+    found = {id_: significance.timings(told(*processes)) for id_, processes in cells.items()}
     timings = {id_: one for id_, one in found.items() if one}
-    return Run(name=name, rows={row.id: row for row in (*rows, *others)}, **{"timings": timings} | more)
+    return ComparedRun(name=name, rows={row.id: row for row in (*rows, *others)}, **{"timings": timings} | more)
 
 
-def against(base: Run, new: Run, threshold: float = 0.05) -> Against:
+def against(base: ComparedRun, new: ComparedRun, threshold: float = 0.05) -> Against:
     (one,) = comparison.compare(base, [new], threshold).against
     return one
 
@@ -89,7 +91,7 @@ def times(factor: float, processes: Processes) -> Processes:
 def test_few_cells_are_tested_as_student_would() -> None:
     """Beside SciPy's own t-test of two samples with equal variances."""
     base, new = (math.log(0.9), math.log(1.0), math.log(1.15)), (math.log(1.3), math.log(1.2), math.log(1.5))
-    (found,) = difference.tested([Pair(base=base, new=new, unit=Unit.PROCESS)])
+    (found,) = significance.tested([Pair(base=base, new=new, unit=Unit.PROCESS)])
     expected = distributions.ttest_ind(new, base)
     low, high = expected.confidence_interval(0.95)
     assert (found.p, found.low, found.high) == pytest.approx((expected.pvalue, low, high))
@@ -98,15 +100,15 @@ def test_few_cells_are_tested_as_student_would() -> None:
 
 def test_p_values_are_corrected_as_by_hand() -> None:
     """Holm 1979: of 0.01, 0.04, 0.03 the least counts three times, the next twice, the last at least as much."""
-    assert difference.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert difference.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert difference.holm([]) == []
+    assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert significance.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert significance.holm([]) == []
 
 
 @pytest.mark.parametrize(("value", "x"), [(math.pi**2 / 6, 1), (math.pi**2 / 2, 0.5), (math.pi**2 / 6 - 1, 2)])
 def test_trigamma_is_inverted_where_its_value_is_known(value: float, x: float) -> None:
     """Abramowitz and Stegun, 6.4.2, 6.4.4 and 6.4.6: of 1 it is π²/6, of 1/2 π²/2, of 2 π²/6 less 1."""
-    assert difference.trigamma_inverse(value) == pytest.approx(x)
+    assert significance.trigamma_inverse(value) == pytest.approx(x)
 
 
 def test_the_prior_is_fitted_as_by_hand() -> None:
@@ -116,7 +118,7 @@ def test_the_prior_is_fitted_as_by_hand() -> None:
     """
     spread = 3.0
     variances = [math.exp(spread), math.exp(-spread)] * 10
-    degrees, size = difference.fitted(variances, [2] * 20)
+    degrees, size = significance.fitted(variances, [2] * 20)
     left = spread**2 * 20 / 19 - math.pi**2 / 6
     assert _trigamma(degrees / 2) == pytest.approx(left, rel=1e-6)
     assert math.log(size) == pytest.approx(0.5772156649 + _digamma(degrees / 2) - math.log(degrees / 2), rel=1e-6)
@@ -135,15 +137,15 @@ def _digamma(x: float) -> float:
 
 def test_variances_that_spread_by_chance_alone_become_one() -> None:
     """Their prior has infinite degrees, and is exp(log s² - digamma(2) + log 2), with digamma(2) = 1 - γ."""
-    found = difference.moderated([0.01] * 20, [4] * 20)
+    found = significance.moderated([0.01] * 20, [4] * 20)
     assert {degrees for _, degrees in found} == {80}
     assert [better for better, _ in found] == pytest.approx([0.01 * 2 / math.exp(1 - 0.5772156649)] * 20)
 
 
 def test_a_variance_is_drawn_to_the_others_but_never_lowered() -> None:
     variances = [0.0001, 0.0002, 0.0004, 0.0008] * 5 + [0.5]
-    prior_degrees, prior = difference.fitted(variances, [4] * 21)
-    found = difference.moderated(variances, [4] * 21)
+    prior_degrees, prior = significance.fitted(variances, [4] * 21)
+    found = significance.moderated(variances, [4] * 21)
     for (better, degrees), variance in zip(found, variances, strict=True):
         assert degrees == pytest.approx(prior_degrees + 4)
         if variance < prior:
@@ -153,19 +155,19 @@ def test_a_variance_is_drawn_to_the_others_but_never_lowered() -> None:
 
 
 def test_fewer_than_twenty_variances_are_left_as_they_are() -> None:
-    assert difference.moderated([0.01, 0.04], [4, 2]) == [(0.01, 4), (0.04, 2)]
+    assert significance.moderated([0.01, 0.04], [4, 2]) == [(0.01, 4), (0.04, 2)]
 
 
 # What is repeated
 
 
 def test_a_process_is_one_value() -> None:
-    found = difference.timings(told([0.001, 0.002, 0.009], [0.003] * 5))
+    found = significance.timings(told([0.001, 0.002, 0.009], [0.003] * 5))
     assert found == Timings(processes=(math.log(0.002), math.log(0.003)))
 
 
 def test_a_single_process_is_cut_into_twenty_blocks_in_time() -> None:
-    found = difference.timings(told([0.001 * (1 + n // 5) for n in range(100)]))
+    found = significance.timings(told([0.001 * (1 + n // 5) for n in range(100)]))
     assert found is not None
     assert found.blocks == pytest.approx([math.log(0.001 * (1 + n)) for n in range(20)])
 
@@ -173,8 +175,8 @@ def test_a_single_process_is_cut_into_twenty_blocks_in_time() -> None:
 def test_blocks_are_compared_only_where_neither_side_tells_how_processes_differ() -> None:
     one, other = Timings(processes=(1.0,), blocks=(1.0, 1.1)), Timings(processes=(2.0,), blocks=(2.0, 2.1))
     three = Timings(processes=(2.0, 2.1, 2.2))
-    assert difference.pair(one, other) == Pair(base=one.blocks, new=other.blocks, unit=Unit.BLOCK)
-    assert difference.pair(one, three) == Pair(base=(1.0,), new=three.processes, unit=Unit.PROCESS)
+    assert significance.pair(one, other) == Pair(base=one.blocks, new=other.blocks, unit=Unit.BLOCK)
+    assert significance.pair(one, three) == Pair(base=(1.0,), new=three.processes, unit=Unit.PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_blocks_are_compared_only_where_neither_side_tells_how_processes_differ(
     ],
 )
 def test_what_is_no_samples_is_not_guessed_at(samples: object) -> None:
-    assert difference.timings(samples) is None
+    assert significance.timings(samples) is None
 
 
 # What it finds
@@ -205,7 +207,7 @@ def test_a_sweep_does_not_differ_from_itself() -> None:
     found = against(base, base, threshold=0)
     assert [one.ratio for one in found.timed] == [1] * 72
     assert [one.tested and one.tested.p for one in found.timed] == [1] * 72
-    assert len(found.of(Verdict.SAME)) == 72
+    assert len(found.of(Change.SAME)) == 72
     assert found.within == found.lost == 0
 
 
@@ -216,9 +218,9 @@ def test_one_slower_cell_of_72_is_found_and_no_other(seed: int) -> None:
     base, new = (noisy(chance, spreads, processes=3, between=True) for _ in range(2))
     new["m40"] = times(1.10, new["m40"])
     found = against(run("base", base), run("new", new))
-    assert [one.new.id for one in found.of(Verdict.SLOWER)] == ["m40"]
-    assert not found.of(Verdict.FASTER)
-    (slower,) = found.of(Verdict.SLOWER)
+    assert [one.new.id for one in found.of(Change.SLOWER)] == ["m40"]
+    assert not found.of(Change.FASTER)
+    (slower,) = found.of(Change.SLOWER)
     assert slower.interval is not None
     assert slower.interval[0] < 1.10 < slower.interval[1]
 
@@ -226,15 +228,15 @@ def test_one_slower_cell_of_72_is_found_and_no_other(seed: int) -> None:
 def test_a_faster_cell_is_found_too() -> None:
     base = noisy(random.Random(1), [0.002] * 5, processes=3, between=True)
     found = against(run("base", base), run("new", base | {"m2": times(1 / 1.2, base["m2"])}))
-    assert [one.new.id for one in found.of(Verdict.FASTER)] == ["m2"]
+    assert [one.new.id for one in found.of(Change.FASTER)] == ["m2"]
 
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_samples_without_any_noise_are_compared(processes: int) -> None:
     still: dict[str, Processes] = {name: [[0.001] * 40] * processes for name in ("same", "slower")}
     found = against(run("base", still), run("new", still | {"slower": times(1.1, still["slower"])}))
-    assert [one.new.id for one in found.of(Verdict.SLOWER)] == ["slower"]
-    assert [(one.new.id, one.tested and one.tested.p) for one in found.of(Verdict.SAME)] == [("same", 1)]
+    assert [one.new.id for one in found.of(Change.SLOWER)] == ["slower"]
+    assert [(one.new.id, one.tested and one.tested.p) for one in found.of(Change.SAME)] == [("same", 1)]
 
 
 @pytest.mark.parametrize(
@@ -259,13 +261,13 @@ def test_where_nothing_changed_a_difference_is_told_in_five_of_a_hundred_sweeps(
     for _ in range(200):
         base, new = (
             {
-                name: difference.timings(told(*found))
+                name: significance.timings(told(*found))
                 for name, found in noisy(chance, spreads, processes=processes, between=between, samples=samples).items()
             }
             for samples in [3 if between else 40] * 2
         )
-        pairs = [difference.pair(a, b) for a, b in zip(base.values(), new.values(), strict=True) if a and b]
-        alarms += any(one.significant for one in difference.tested([pair for pair in pairs if pair]))
+        pairs = [significance.pair(a, b) for a, b in zip(base.values(), new.values(), strict=True) if a and b]
+        alarms += any(one.significant for one in significance.tested([pair for pair in pairs if pair]))
     assert alarms <= distributions.binom.ppf(0.999, 200, 0.05)
 
 
@@ -273,9 +275,9 @@ def test_what_differs_by_less_than_the_threshold_is_no_difference_and_counted() 
     base = noisy(random.Random(2), [0.001] * 4, processes=3, between=True)
     new = run("new", base | {"m0": times(1.04, base["m0"])})
     found = against(run("base", base), new)
-    assert (len(found.of(Verdict.SAME)), found.within) == (4, 1)
-    assert "1 of them significant, but within the threshold" in compared.summary(found)
-    assert [one.new.id for one in against(run("base", base), new, threshold=0.03).of(Verdict.SLOWER)] == ["m0"]
+    assert (len(found.of(Change.SAME)), found.within) == (4, 1)
+    assert "1 of them significant, but within the threshold" in words.summary(found)
+    assert [one.new.id for one in against(run("base", base), new, threshold=0.03).of(Change.SLOWER)] == ["m0"]
 
 
 def test_p_values_are_corrected_over_all_sweeps_that_are_compared() -> None:
@@ -290,21 +292,21 @@ def test_p_values_are_corrected_over_all_sweeps_that_are_compared() -> None:
 
 def test_what_could_have_been_told_is_just_what_is() -> None:
     base, spread = (0.0, 0.02, 0.04), 0.02
-    (same,) = difference.tested([Pair(base=base, new=base, unit=Unit.PROCESS)])
+    (same,) = significance.tested([Pair(base=base, new=base, unit=Unit.PROCESS)])
     # by hand: Student's 97.5 % point with 4 degrees of freedom is 2.776, the error spread * sqrt(2 / 3)
     assert same.least == pytest.approx(2.776445 * spread * math.sqrt(2 / 3), rel=1e-6)
     for share, told in ((1.001, True), (0.999, False)):
         moved = tuple(value + share * same.least for value in base)
-        (one,) = difference.tested([Pair(base=base, new=moved, unit=Unit.PROCESS)])
+        (one,) = significance.tested([Pair(base=base, new=moved, unit=Unit.PROCESS)])
         assert one.significant is told
 
 
 def test_without_samples_nothing_is_tested() -> None:
     base, new = run("base", {"a": [[0.001] * 40]}), run("new", {"a": [[0.002] * 40]}, timings={})
     found = against(base, new)
-    (one,) = found.of(Verdict.UNTESTED)
+    (one,) = found.of(Change.UNTESTED)
     assert (one.ratio, one.tested, one.interval) == (2, None, None)
-    assert "not tested" in str(compared.sections(found, every=False))
+    assert "not tested" in str(words.sections(found, every=False))
 
 
 def test_eager_that_moved_as_much_is_named() -> None:
@@ -312,8 +314,8 @@ def test_eager_that_moved_as_much_is_named() -> None:
     base = run("base", {"a": [[0.001] * 40] * 3, "b": [[0.001] * 40] * 3})
     new = run("new", {"a": slow, "b": slow})
     with_eager = ok("a", *slow, eager=Eager(p50_ms=1.19, n=30))
-    found = against(base, Run(name="new", rows={**new.rows, "a": with_eager}, timings=new.timings))
-    assert {one.new.id: one.eager_too for one in found.of(Verdict.SLOWER)} == {"a": True, "b": False}
+    found = against(base, ComparedRun(name="new", rows={**new.rows, "a": with_eager}, timings=new.timings))
+    assert {one.new.id: one.eager_too for one in found.of(Change.SLOWER)} == {"a": True, "b": False}
 
 
 # What there is to compare
@@ -342,7 +344,7 @@ def test_a_cell_that_is_planned_and_has_no_row_is_lost_and_one_that_was_not_aske
     new = run("new", {"a": [[0.001] * 40]})
     assert [row.id for row in against(base, new).vanished] == ["b"]
     assert not comparison.compare(base, [new], 0.05).regressed
-    unfinished = Run(name="new", rows=new.rows, timings=new.timings, planned=frozenset("ab"))
+    unfinished = ComparedRun(name="new", rows=new.rows, timings=new.timings, planned=frozenset("ab"))
     assert [row.id for row in against(base, unfinished).missing] == ["b"]
     assert comparison.compare(base, [unfinished], 0.05).regressed
 
@@ -371,7 +373,7 @@ def test_unlike_hardware_is_counted_by_fingerprint_or_where_there_is_none_by_its
         row.id: row
         for row in (ok("a", samples, **other), ok("b", samples), ok("c", samples, **other), ok("d", samples))
     }
-    found = matching.unlike_hardware(Run(name="base", rows=base), Run(name="new", rows=new))
+    found = matching.unlike_hardware(ComparedRun(name="base", rows=base), ComparedRun(name="new", rows=new))
     assert found == {
         ("CPU x2, 8 GiB [aaaa]", "Other CPU x8, 8 GiB [bbbb]"): 1,
         ("CPU x2, 8 GiB", "Other CPU x8, 8 GiB [bbbb]"): 1,
@@ -380,8 +382,8 @@ def test_unlike_hardware_is_counted_by_fingerprint_or_where_there_is_none_by_its
 
 def test_versions_that_changed_are_named() -> None:
     samples = [0.001] * 40
-    base = Run(name="base", rows={"a": ok("a", samples)}, versions={"torch": "unused", "onnx": "1.23.2"})
-    new = Run(name="new", rows={"a": ok("a", samples, versions={"torch": "2.14.0"})})
+    base = ComparedRun(name="base", rows={"a": ok("a", samples)}, versions={"torch": "unused", "onnx": "1.23.2"})
+    new = ComparedRun(name="new", rows={"a": ok("a", samples, versions={"torch": "2.14.0"})})
     assert against(base, new).versions == ("onnx 1.23.2 → absent", "torch 2.13.0 → 2.14.0")
 
 
@@ -398,13 +400,13 @@ def found() -> comparison.Comparison:
 
 def test_the_gravest_comes_first_and_what_does_not_differ_only_if_asked_for(found: comparison.Comparison) -> None:
     (one,) = found.against
-    assert [section.title for section in compared.sections(one, every=False)] == ["Status changed", "Slower"]
-    assert [section.title for section in compared.sections(one, every=True)][-1] == "No difference"
-    assert compared.summary(one) == "1 changed status; 1 slower, 0 faster, 1 no difference"
+    assert [section.title for section in words.sections(one, every=False)] == ["Status changed", "Slower"]
+    assert [section.title for section in words.sections(one, every=True)][-1] == "No difference"
+    assert words.summary(one) == "1 changed status; 1 slower, 0 faster, 1 no difference"
 
 
 def test_markdown_begins_with_the_summary_and_folds_the_rest(found: comparison.Comparison) -> None:
-    text = "".join(compared.as_markdown(found, every=False))
+    text = "".join(words.as_markdown(found, every=False))
     first, rest = text.split("\n", 1)
     assert first.startswith("**1 changed status; 1 slower")
     assert "&lt;base&gt;" in first
@@ -415,21 +417,21 @@ def test_markdown_begins_with_the_summary_and_folds_the_rest(found: comparison.C
 
 def test_on_a_terminal_a_cell_keeps_to_a_line_and_its_message_stands_below(found: comparison.Comparison) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, no_color=True, width=90, record=True)
-    compared.show(found, console, every=False)
+    words.show(found, console, every=False)
     lines = console.export_text().splitlines()
     assert sum("1.200" in line and "1.000" in line for line in lines) == 1
     assert " C: so it was" in [line.rstrip() for line in lines]
 
 
 def test_names_cannot_become_markup_on_the_page(found: comparison.Comparison) -> None:
-    page = "".join(compared.as_html(found, every=True))
+    page = "".join(words.as_html(found, every=True))
     assert "<base>" not in page
     assert "&lt;base&gt;" in page
     assert "http" not in page  # it needs nothing besides itself
 
 
 def test_json_has_every_figure(found: comparison.Comparison) -> None:
-    said = json.loads("".join(compared_json.as_json(found)))
+    said = json.loads("".join(as_json.as_json(found)))
     assert said["regressed"] is True
     assert said["tests"] == {"process": 2}
     (one,) = said["against"]

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from sweep.cell import Device, Request, Rule
-from sweep.compose import compose
 from sweep.errors import BadRequest
-from sweep.settings import Dispatch, Settings
+from sweep.request.compose import compose
+from sweep.request.settings import Dispatch, Settings
 
 
 @pytest.fixture(autouse=True)

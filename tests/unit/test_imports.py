@@ -1,4 +1,4 @@
-"""Imports flow one way: the entry, then what composes and runs, then the stages, then the nouns."""
+"""Imports flow one way, from the doors down to the nouns, between packages and inside them."""
 
 import ast
 from pathlib import Path
@@ -8,104 +8,84 @@ import pytest
 import sweep
 
 ROOT = Path(sweep.__file__).parent
-LAYERS = [
-    {"cell", "errors"},
-    {"arguments", "registry", "stats", "reaper", "crash", "interrupts", "reading"},
-    {"rules"},
-    {"settings"},
-    {"validate", "plan", "verdict", "record"},
-    {
-        *("backlog", "report.matrix", "isolate"),
-        *(f"isolate.{name}" for name in ("floor", "guard", "process", "site", "zygote")),
-    },
-    {"history", "report.text", "report.columns"},
-    {"inventory"},
-    {
-        "dispatch",
-        "dispatch.serial",
-        "dispatch.station",
-        "dispatch.post",
-        "dispatch.ray",
-        "report",
-        *(
-            f"report.{name}"
-            for name in ("choice", "compared", "compared_json", "comparison", "difference", "files", "junit", "live")
-        ),
-        *(f"report.{name}" for name in ("matching", "notebook", "page", "parquet", "script", "terminal", "tracking")),
-        *(f"report.page.{name}" for name in ("answers", "compact", "totals")),
-        "report.__main__",
-    },
-    {"request", "runs"},
-    {"app", "compose", "modes", "rerun", "compare", "pick"},
-    {"api", "__main__"},
+ORDER = [
+    {"errors", "reading", "reaper", "interrupts", "durable"},
+    {"cell"},
+    {"stats"},
+    {"record"},
+    {"plan"},
+    {"request"},
+    {"verdict"},
+    {"isolate"},
+    {"dispatch"},
+    {"report"},
+    {"compare", "pick"},
+    {"app", "modes", "rerun"},
+    {"api"},
+    {"__main__"},
 ]
+"""The nouns first, then the stages, each a module or a package; what stands higher may import what stands lower."""
+
 PURE = {
-    "cell",
-    "errors",
-    "registry",
-    "rules",
-    "plan",
-    "backlog",
-    "crash",
-    "stats",
-    "validate",
-    "verdict",
-    "report.choice",
-    "report.columns",
-    "report.comparison",
-    "report.difference",
-    "report.junit",
-    "report.matching",
-    "report.matrix",
-    "report.script",
-    "report.text",
+    *("cell", "errors", "stats", "plan", "verdict", "dispatch.backlog", "compare.comparison", "compare.significance"),
+    *("compare.matching", "pick.script"),
+    *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
+FOR_A_CHILD = {"cell", "stats", "reaper", "reading", "child"}
 
 
-def imports(path: Path) -> set[str]:
-    """Every module a file imports, wherever in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
-
-
-def own(path: Path) -> str:
+def name_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
 
-PARENT = [path for path in sorted(ROOT.rglob("*.py")) if "child" not in path.parts and own(path)]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+FILES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
+PARENT = [name for name in FILES if name and name.partition(".")[0] != "child"]
 
 
-@pytest.mark.parametrize("path", PARENT, ids=own)
-def test_a_module_imports_only_from_below(path: Path) -> None:
-    used = {name.removeprefix("sweep.") for name in imports(path) if name.startswith("sweep.")} & set(LEVEL)
-    package = own(path).partition(".")[0]
-    above = {
-        name
-        for name in used
-        if LEVEL[name] >= LEVEL[own(path)] and name.partition(".")[0] != package and name != own(path)
-    }
-    assert not above, f"{own(path)} imports {above}"
+def imported(name: str) -> set[str]:
+    """Every module that a module imports, wherever in it; of sweep's own, its name below `sweep`."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[name].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            modules = {full for full in inner if full.removeprefix("sweep.") in FILES}
+            found |= modules | ({node.module} if inner - modules else set())
+    return {full.removeprefix("sweep.") if full != "sweep" else "" for full in found}
 
 
-@pytest.mark.parametrize("path", [path for path in PARENT if own(path) in PURE], ids=own)
-def test_a_pure_module_imports_nothing_that_acts(path: Path) -> None:
-    assert not {name.partition(".")[0] for name in imports(path)} & ACTING
+def test_every_module_has_its_place() -> None:
+    assert {name.partition(".")[0] for name in PARENT} == set(LEVEL)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "child").glob("*.py")), ids=lambda path: path.name)
-def test_a_child_imports_what_knows_no_sweep_and_itself(path: Path) -> None:
-    used = {name for name in imports(path) if name.startswith("sweep.")}
-    assert {name.split(".")[1] for name in used} <= {"cell", "stats", "reaper", "reading", "child"}
+@pytest.mark.parametrize("name", PARENT)
+def test_a_module_imports_only_from_below(name: str) -> None:
+    package = name.partition(".")[0]
+    used = {other.partition(".")[0] for other in imported(name) if other in FILES and other} - {package}
+    assert not {other for other in used if LEVEL[other] >= LEVEL[package]}
 
 
-@pytest.mark.parametrize("path", PARENT, ids=own)
-def test_the_parent_knows_the_child_by_name_only(path: Path) -> None:
-    assert not [name for name in imports(path) if name.startswith("sweep.child")]
+def test_no_imports_go_in_a_circle() -> None:
+    ahead = {name: {other for other in imported(name) if other in FILES and other} for name in FILES if name}
+    while free := {name for name, needs in ahead.items() if not needs & ahead.keys()}:
+        ahead = {name: needs for name, needs in ahead.items() if name not in free}
+    assert not ahead
+
+
+@pytest.mark.parametrize("name", [name for name in PARENT if {name, name.partition(".")[0]} & PURE])
+def test_a_pure_module_imports_nothing_that_acts(name: str) -> None:
+    assert not {other.partition(".")[0] for other in imported(name)} & ACTING
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.partition(".")[0] == "child"])
+def test_a_child_imports_what_knows_no_sweep_and_itself(name: str) -> None:
+    assert {other.partition(".")[0] for other in imported(name) if other in FILES} <= FOR_A_CHILD
+
+
+@pytest.mark.parametrize("name", PARENT)
+def test_the_parent_knows_the_child_by_name_only(name: str) -> None:
+    assert not [other for other in imported(name) if other.partition(".")[0] == "child"]

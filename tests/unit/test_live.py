@@ -4,9 +4,9 @@ from itertools import pairwise
 
 from tests.conftest import MakeCell
 
-from sweep import validate
 from sweep.cell import Reason
 from sweep.errors import RunFolderFull
+from sweep.plan import validate
 from sweep.report.live import Live
 from sweep.report.page import Page
 

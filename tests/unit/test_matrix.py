@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweep import stats, validate, verdict
+from sweep import stats
 from sweep.cell import Cell, Eager, Engine, Fidelity, Reason, Result, Sampled, Status
 from sweep.errors import Incomplete
+from sweep.plan import validate
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
+from sweep.verdict import judge
 
 
 def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:
@@ -31,7 +33,7 @@ def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> 
         "status": Status.OK,
         "latency_ms": stats.latency(samples),
         "eager": Eager(p50_ms=stats.latency(eager.samples).p50, n=31),
-        "speedup": verdict.speedup([(eager, converted)], {"convert": 1.5}),
+        "speedup": judge.speedup([(eager, converted)], {"convert": 1.5}),
         "fidelity": Fidelity(rel_l2=1e-7, cosine=1, max_abs=1e-7, top1_agreement=1, inputs=8, tolerance_class="fp32"),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "seconds": {"convert": 1.5},

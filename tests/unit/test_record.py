@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep import validate
 from sweep.cell import Cell, Outcome, Reason, Result
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderTaken
+from sweep.plan import validate
 from sweep.record import RunFolder
 from sweep.report import files, page
 from sweep.report.__main__ import main as make_anew

@@ -1,7 +1,7 @@
 import pytest
 
-from sweep import registry
 from sweep.cell import Mode, Rule
+from sweep.plan import registry
 
 CPU_LIES = {"ONNX_GPU", "COMPILE_CUDAGRAPHS", "EXPORT+COMPILE_CUDAGRAPHS", "FP16+EXPORT+COMPILE_CUDAGRAPHS"}
 

@@ -3,11 +3,12 @@ from typing import Any
 
 import pytest
 
-from sweep import plan, rules, validate
 from sweep.cell import Cell, Device, Measure, Mode, Model, Request, Tolerance
 from sweep.errors import BadRequest
-from sweep.rules import Change, Grid
-from sweep.validate import Inventory
+from sweep.plan import rules, validate
+from sweep.plan.cells import expand
+from sweep.plan.rules import Grid, Override
+from sweep.plan.validate import Inventory
 
 CONVERSIONS = ("EAGER", "OPTIMUM_QUANTO_WI8", "JIT_TRACE")
 VIT = Model(name="vit", config={"_target_": "a.Vit", "width": 64, "input": {"shape": [8]}})
@@ -20,7 +21,7 @@ def request(**changes: Any) -> Request:
 
 
 def left_out(modes: Mapping[str, Mode], grid: Grid, *asked: Request) -> list[str]:
-    return [cell.conversion for cell in plan.expand(asked or [request()], modes, grid) if cell.excluded_by]
+    return [cell.conversion for cell in expand(asked or [request()], modes, grid) if cell.excluded_by]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_rule_leaves_out_the_cells_that_meet_all_of_it(
 def test_any_rule_leaves_out_and_any_rule_lets_in(modes: dict[str, Mode]) -> None:
     grid = Grid(include=({"conversion": "EAGER"}, {"conversion": "JIT*"}), exclude=({"engine": "torchscript"},))
     assert left_out(modes, grid) == ["OPTIMUM_QUANTO_WI8", "JIT_TRACE"]
-    said = [cell.excluded_by for cell in plan.expand([request()], modes, grid)]
+    said = [cell.excluded_by for cell in expand([request()], modes, grid)]
     assert said == [None, "it meets no rule of include", "exclude[0] leaves it out: engine=torchscript"]
 
 
@@ -76,21 +77,21 @@ def test_what_is_left_out_has_its_row_and_what_makes_no_sense_says_so_first(
 
 
 def test_what_runs_is_the_same_cell_with_rules_or_without(modes: dict[str, Mode]) -> None:
-    plain = plan.expand([request()], modes)
-    ruled = plan.expand([request()], modes, Grid(exclude=({"conversion": "JIT_TRACE"},)))
+    plain = expand([request()], modes)
+    ruled = expand([request()], modes, Grid(exclude=({"conversion": "JIT_TRACE"},)))
     assert [cell.id for cell in ruled] == [cell.id for cell in plain]
 
 
 def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(modes: dict[str, Mode]) -> None:
     grid = Grid(
         changes=(
-            Change(when={"model": "vit"}, set={"limits.memory": 16000, "limits.convert": 10}),
-            Change(when={"conversion": "JIT*"}, set={"limits.convert": 20, "measure.processes": 5, "threads": 2}),
-            Change(when={"precision": "int8"}, set={"tolerance.int8.rel_l2": 0.3}),
+            Override(when={"model": "vit"}, set={"limits.memory": 16000, "limits.convert": 10}),
+            Override(when={"conversion": "JIT*"}, set={"limits.convert": 20, "measure.processes": 5, "threads": 2}),
+            Override(when={"precision": "int8"}, set={"tolerance.int8.rel_l2": 0.3}),
         )
     )
-    plain = plan.expand([request()], modes)
-    eager, quanto, jit = plan.expand([request()], modes, grid)
+    plain = expand([request()], modes)
+    eager, quanto, jit = expand([request()], modes, grid)
     assert (eager.limits.memory, eager.limits.convert, jit.limits.convert) == (16000, 10, 20)
     assert (eager.measure, jit.measure.processes, eager.threads, jit.threads) == (Measure(), 5, None, 2)
     assert quanto.tolerance["int8"].rel_l2 == 0.3
@@ -109,9 +110,12 @@ def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(
         ({"exclude": ({"modle": "vit"},)}, "exclude[0]: no cell has a field 'modle': did you mean model?"),
         ({"include": ({"measure.sample": 3},)}, "include[0]: no cell has a field 'measure.sample'"),
         ({"exclude": ({},)}, "exclude[0]: a rule without a field means every cell"),
-        ({"changes": (Change(when={"model": "vit"}, set={"seed": 3}),)}, "rules[0].set: seed cannot be set by a rule"),
-        ({"changes": (Change(when={"model": "vit"}, set={"limits.memry": 3}),)}, "limits.memry cannot be set"),
-        ({"changes": (Change(when={"model": "vit"}, set={"tolerance.a.b.rel_l2": 3}),)}, "cannot be set by a rule"),
+        (
+            {"changes": (Override(when={"model": "vit"}, set={"seed": 3}),)},
+            "rules[0].set: seed cannot be set by a rule",
+        ),
+        ({"changes": (Override(when={"model": "vit"}, set={"limits.memry": 3}),)}, "limits.memry cannot be set"),
+        ({"changes": (Override(when={"model": "vit"}, set={"tolerance.a.b.rel_l2": 3}),)}, "cannot be set by a rule"),
     ],
 )
 def test_a_field_or_an_option_that_does_not_exist_is_refused(grid: dict[str, Any], said: str) -> None:
@@ -121,15 +125,15 @@ def test_a_field_or_an_option_that_does_not_exist_is_refused(grid: dict[str, Any
 
 
 def test_a_tolerance_class_that_does_not_exist_is_not_passed_over(modes: dict[str, Mode]) -> None:
-    grid = Grid(changes=(Change(when={"model": "vit"}, set={"tolerance.fp23.rel_l2": 1}),))
+    grid = Grid(changes=(Override(when={"model": "vit"}, set={"tolerance.fp23.rel_l2": 1}),))
     with pytest.raises(BadRequest, match=r"rules\[0\].set: there is no tolerance class 'fp23'"):
-        plan.expand([request()], modes, grid)
+        expand([request()], modes, grid)
 
 
 def test_what_a_rule_leaves_out_answers_for_no_other_cell(modes: dict[str, Mode]) -> None:
-    grid = Grid(exclude=({"threads": 2},), changes=(Change(when={"model": "vit"}, set={"threads": 1}),))
+    grid = Grid(exclude=({"threads": 2},), changes=(Override(when={"model": "vit"}, set={"threads": 1}),))
     asked = [request(conversions=("EAGER",), threads=threads) for threads in (2, 1, 1)]
-    left, kept, again = plan.expand(asked, modes, grid)
+    left, kept, again = expand(asked, modes, grid)
     assert left.excluded_by
     assert (kept.excluded_by, kept.duplicate_of) == (None, None)
     assert again.duplicate_of == kept.id
@@ -137,9 +141,9 @@ def test_what_a_rule_leaves_out_answers_for_no_other_cell(modes: dict[str, Mode]
 
 
 def test_an_option_set_to_what_it_cannot_be_names_its_rule(modes: dict[str, Mode]) -> None:
-    grid = Grid(changes=(Change(when={"model": "vit"}, set={"limits.memory": -1}),))
+    grid = Grid(changes=(Override(when={"model": "vit"}, set={"limits.memory": -1}),))
     with pytest.raises(BadRequest, match=r"rules\[0\].set: limits.memory must be more than 0"):
-        plan.expand([request()], modes, grid)
+        expand([request()], modes, grid)
 
 
 def test_a_rule_for_a_conversion_that_does_not_exist_is_refused_one_that_was_asked_for_is_not(

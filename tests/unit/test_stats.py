@@ -4,8 +4,9 @@ import statistics
 
 import pytest
 
-from sweep import stats, verdict
+from sweep import stats
 from sweep.cell import Sampled
+from sweep.verdict import judge
 
 
 def test_percentiles_are_those_of_the_standard_library() -> None:
@@ -119,7 +120,7 @@ def sampled(*samples: float) -> Sampled:
 
 
 def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:
-    speedup = verdict.speedup(
+    speedup = judge.speedup(
         [(sampled(0.010, 0.011, 0.012), sampled(0.004, 0.005, 0.006))], {"convert": 1.0, "first_call": 0.2}
     )
     assert speedup.value == pytest.approx(11 / 5)
@@ -131,6 +132,6 @@ def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:
 
 def test_what_is_slower_never_pays_off_and_an_interval_with_one_in_it_is_no_difference() -> None:
     eager, converted = sampled(0.009, 0.010, 0.011), sampled(0.0095, 0.0105, 0.0115)
-    speedup = verdict.speedup([(eager, converted)], {"convert": 1.0})
+    speedup = judge.speedup([(eager, converted)], {"convert": 1.0})
     assert speedup.break_even_calls is None
     assert not speedup.is_a_difference

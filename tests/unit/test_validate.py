@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from sweep import registry, validate
 from sweep.cell import Cell, Device, Mode, Model
-from sweep.validate import Inventory
+from sweep.plan import registry, validate
+from sweep.plan.validate import Inventory
 
 CUDA = Device(name="cuda", kind="cuda", gpus=1)
 

@@ -1,4 +1,4 @@
-"""One cell, from its description to its evidence: `python -m sweep.child REPORT FLOOR PARENT CELL.JSON [prime]`."""
+"""One cell, from its description to its evidence: `python -m sweep.child REPORT GO PARENT CELL.JSON [prime]`."""
 
 import atexit
 import faulthandler
@@ -18,9 +18,9 @@ from sweep.cell import Cell, Failure, Phase
 from sweep.child.channel import Channel
 
 
-def main(descriptor: int, floor: int, parent: int, cell_file: str, *flags: str) -> int:
+def main(descriptor: int, go: int, parent: int, cell_file: str, *flags: str) -> int:
     """Exit code 0 when all evidence was reported, 1 when an exception was; a crash reports nothing more."""
-    channel = Channel(descriptor, floor)
+    channel = Channel(descriptor, go)
     channel.enter(Phase.START)
     die_with(parent)
     Path("/proc/self/oom_score_adj").write_text("1000")  # if the kernel must kill someone, then not the supervisor
@@ -102,7 +102,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
         example, *others = convert.make_inputs(cell, device)
 
     with channel.during(Phase.EAGER), torch.no_grad():
-        channel.take_floor()  # already for the reference: many threads beside many others would wait for each other
+        channel.take_turn()  # already for the reference: many threads beside many others would wait for each other
         reference = attest.Reference(model, others)
         # by forward, as alma calls every conversion: EAGER against this baseline compares like with like
         eager = measure.Subject(model.forward, example, timer, cell.measure)
@@ -110,7 +110,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
             eager.measure()
             channel.tell(eager=eager.evidence())
             eager.read_whole(attest.tensors, enough=eager.excusable / 10, times=3)
-        channel.leave_floor()
+        channel.end_turn()
 
     witness = engines.Witness(cell.mode, model)
     data = convert.cast(example, dtype)
@@ -126,7 +126,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
         channel.tell(device=attest.devices_of(first, model))
         if prime:
             return
-        channel.take_floor()
+        channel.take_turn()
         with channel.during(Phase.WARM_UP):
             converted.warm_up()
         with channel.during(Phase.MEASURE):
@@ -135,7 +135,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
         with channel.during(Phase.VERIFY):
             channel.tell(memory=asdict(measure.peak_memory(memory_before, device)))
             channel.tell(comparison=asdict(attest.verified(reference, converted, eager, dtype)))
-            channel.leave_floor()
+            channel.end_turn()
             channel.tell(engine=asdict(witness.engine(forward, data, device)))
 
 

@@ -9,7 +9,7 @@ import numpy
 import torch
 from torch.utils import _pytree
 
-from sweep.cell import Comparison
+from sweep.cell import OutputCheck
 from sweep.child import convert
 from sweep.child.measure import Subject
 
@@ -67,7 +67,9 @@ class Reference:
     def _batch(self) -> int:
         return self._inputs[0].shape[0]
 
-    def check(self, forward: Callable[[torch.Tensor], Any], cast: Callable[[torch.Tensor], torch.Tensor]) -> Comparison:
+    def check(
+        self, forward: Callable[[torch.Tensor], Any], cast: Callable[[torch.Tensor], torch.Tensor]
+    ) -> OutputCheck:
         """What `forward` gives for the same inputs, against the reference. Raises what `forward` raises."""
         outputs: Outputs = []
         for number, x in enumerate(self._inputs, 1):
@@ -76,19 +78,19 @@ class Reference:
             try:
                 outputs.append(tensors(forward(given)))
             except TypeError as error:
-                return Comparison(inputs=number, problem=f"input {number}: {error}")
+                return OutputCheck(inputs=number, problem=f"input {number}: {error}")
             if not torch.equal(given, before) and not self.changes_input:
-                return Comparison(inputs=number, problem=f"input {number}: the conversion changes its input")
+                return OutputCheck(inputs=number, problem=f"input {number}: the conversion changes its input")
         return self.compare(outputs)
 
-    def compare(self, outputs: Outputs) -> Comparison:
+    def compare(self, outputs: Outputs) -> OutputCheck:
         """The worst figures over the samples of all inputs: rel_l2 |y - r| / |r|, cosine y.r / |y||r|, max |y - r|."""
         count = len(self._inputs)
         for number, (wanted, got) in enumerate(zip(self.outputs, outputs, strict=True), 1):
             if found := _unlike(wanted, got):
-                return Comparison(inputs=count, problem=f"input {number}: {found}", noise=self.noise)
+                return OutputCheck(inputs=count, problem=f"input {number}: {found}", noise=self.noise)
         pairs = _pairs(self.outputs, outputs)
-        return Comparison(
+        return OutputCheck(
             rel_l2=max(_worst(_rel_l2, r, y, self._batch) for r, y in pairs),
             cosine=-max(_worst(_minus_cosine, r, y, self._batch) for r, y in pairs),
             max_abs=max(_worst(_max_abs, r, y, self._batch) for r, y in pairs),
@@ -99,7 +101,7 @@ class Reference:
         )
 
 
-def verified(reference: Reference, converted: Subject, eager: Subject, dtype: str) -> Comparison:
+def verified(reference: Reference, converted: Subject, eager: Subject, dtype: str) -> OutputCheck:
     """What the callable that was timed gives after some use, and whether it gives it in time."""
     converted.wear_in()
     comparison = reference.check(converted.call_fresh, lambda x: convert.cast(x, dtype))

@@ -1,6 +1,6 @@
 """The report channel: JSON lines on a descriptor of their own, so that nothing a model prints can corrupt them.
 
-Beside it is the floor: a descriptor on which the supervisor says when this process may measure.
+Beside it is a descriptor on which the supervisor says when this process may measure.
 """
 
 import json
@@ -16,10 +16,10 @@ from sweep.cell import Phase
 class Channel:
     """Writes evidence as it is found, so that what is known survives a crash of the next phase."""
 
-    def __init__(self, descriptor: int, floor: int) -> None:
+    def __init__(self, descriptor: int, go: int) -> None:
         os.set_inheritable(descriptor, False)
-        os.set_inheritable(floor, False)
-        self._descriptor, self._floor = descriptor, floor
+        os.set_inheritable(go, False)
+        self._descriptor, self._go = descriptor, go
         self.phase = Phase.START
 
     def tell(self, **evidence: Any) -> None:
@@ -31,13 +31,13 @@ class Channel:
         self.phase = phase
         self._send({"phase": phase, "at": time.monotonic()})
 
-    def take_floor(self) -> None:
-        """Wait until nothing of the sweep that could disturb a measurement runs; until `leave_floor` none will."""
-        self._send({"floor": "ask"})
-        os.read(self._floor, 1)
+    def take_turn(self) -> None:
+        """Wait until nothing of the sweep that could disturb a measurement runs; until `end_turn` none will."""
+        self._send({"turn": "ask"})
+        os.read(self._go, 1)
 
-    def leave_floor(self) -> None:
-        self._send({"floor": "leave"})
+    def end_turn(self) -> None:
+        self._send({"turn": "leave"})
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:

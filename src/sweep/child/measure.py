@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from sweep import stats
-from sweep.cell import Load, Measure, Memory
-from sweep.child import load
+from sweep.cell import MachineLoad, Measure, Memory
+from sweep.child import machine_load
 
 MOST_SAMPLES = 500_000
 """Of what takes less than a microsecond a second has more; its median is long known, and they must be reported."""
@@ -71,7 +71,7 @@ class Subject:
         self.calls = 0
         self.settled = False
         self.samples: list[float] = []
-        self.load = Load()
+        self.load = MachineLoad()
         self.reading = 0.0
         self.fresh = math.inf
 
@@ -126,7 +126,7 @@ class Subject:
         samples, once, call = self.samples, self._timer.once, partial(self._forward, self._data)
         gc.collect()
         gc.disable()
-        witness = load.Witness(gpu=self._timer.on_gpu)
+        watch = machine_load.LoadWatch(gpu=self._timer.on_gpu)
         try:
             self._timer.wait()
             began = perf_counter()
@@ -143,7 +143,7 @@ class Subject:
                 look = len(samples) * 3 // 2
         finally:
             gc.enable()
-        self.load = witness.seen()
+        self.load = watch.seen()
         self.calls += len(samples)
 
     @property

@@ -62,7 +62,7 @@ def use_huge_pages() -> None:
             madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_COLLAPSE)
 
 
-def left_no_trace() -> bool:
+def is_pristine() -> bool:
     """Whether a process forked from this one is like a new one: one thread, and no context on a GPU."""
     torch = sys.modules.get("torch")
     return len(list(Path("/proc/self/task").iterdir())) == 1 and not (torch and torch.cuda.is_initialized())

@@ -27,7 +27,7 @@ GROUP = "sweep.conversions"
 """The entry points by which a package adds conversions."""
 
 
-def main(descriptor: int, floor: int, probes: dict[str, str]) -> None:
+def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
     """Report what was found; `probes` maps a name to what `probe` understands."""
     import torch
 
@@ -47,7 +47,7 @@ def main(descriptor: int, floor: int, probes: dict[str, str]) -> None:
         }
         for option in MODEL_CONVERSION_OPTIONS.values()
     ]
-    Channel(descriptor, floor).tell(
+    Channel(descriptor, go).tell(
         modes=modes,
         found={name: probe(expression) for name, expression in probes.items()},
         gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,

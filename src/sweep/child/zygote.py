@@ -7,7 +7,7 @@ imports nothing, and each cell is a new interpreter.
 
 Messages are JSON, one a packet. A nursery says `{"ready": fork|spawn}` once, and makes a zygote of each descriptor of a
 socket that it is sent. A zygote says `{"zygote": PID}` there. From the supervisor it hears `{"start": {…}}` with three
-descriptors, for the report, for the floor and for the log, then any number of `{"signal": NUMBER}`. It says
+descriptors, for the report, for its turn and for the log, then any number of `{"signal": NUMBER}`. It says
 `{"pid": …}` and, when the process and all it left behind are gone, `{"ended": RETURN CODE, "strays": …}`.
 """
 
@@ -31,14 +31,14 @@ from sweep.child import preload
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A process to start: `python -m module REPORT FLOOR ZYGOTE arguments…`."""
+    """A process to start: `python -m module REPORT GO ZYGOTE arguments…`."""
 
     module: str
     arguments: list[str]
     folder: str
     environment: dict[str, str]
     report: int
-    floor: int
+    go: int
     log: int
 
     def begin(self, zygote: int) -> NoReturn:
@@ -60,21 +60,21 @@ class Job:
             sys.modules["numpy"].random.seed()
         from sweep.child.__main__ import end_with, main
 
-        end_with(lambda: main(self.report, self.floor, zygote, *self.arguments))
+        end_with(lambda: main(self.report, self.go, zygote, *self.arguments))
 
     def spawn(self) -> int:
         """Start it as a new interpreter; returns its process id."""
         process = subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", self.module),
-                *(str(self.report), str(self.floor), str(os.getpid()), *self.arguments),
+                *(str(self.report), str(self.go), str(os.getpid()), *self.arguments),
             ],
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,
             cwd=self.folder,
             env=self.environment,
-            pass_fds=[self.report, self.floor],
+            pass_fds=[self.report, self.go],
             start_new_session=True,
         )
         process.returncode = 0  # it is waited for by its id, not by this object
@@ -100,7 +100,7 @@ class Link:
         return (json.loads(data) if data else None), descriptors
 
 
-def raise_zygotes(nursery: Link) -> Link | None:
+def fork_zygotes(nursery: Link) -> Link | None:
     """Fork a zygote for every socket that comes; None when the supervisor is gone, a Link in what is forked for it.
 
     It is forked twice, so that it becomes the supervisor's child, which outlives this process.
@@ -127,8 +127,8 @@ def serve(link: Link, *, fork: bool) -> Job | None:
             return None
         if "start" not in message:
             continue  # a signal for what has just ended by itself
-        report, floor, log = descriptors
-        job = Job(**message["start"], report=report, floor=floor, log=log)
+        report, go, log = descriptors
+        job = Job(**message["start"], report=report, go=go, log=log)
         if fork and not (pid := os.fork()):
             link.socket.close()
             return job
@@ -174,25 +174,25 @@ def _has_children() -> bool:
     return True
 
 
-def _be_called(name: str) -> None:
+def set_process_name(name: str) -> None:
     Path("/proc/self/comm").write_text(name)
 
 
 def main(descriptor: int, start: str) -> int:
-    _be_called("sweep-nursery")
+    set_process_name("sweep-nursery")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to hear
     reaper.end_with_parent(signal.SIGKILL)
     nursery = Link(descriptor)
     if start == "fork":
         preload.everything()
-        if not preload.left_no_trace():
+        if not preload.is_pristine():
             start = "spawn"  # some library of the cells' environment starts threads when it is imported
     reaper.end_with_parent(None)  # from now on it notices by the socket
     nursery.tell(ready=start)
-    link = raise_zygotes(nursery)
+    link = fork_zygotes(nursery)
     if link is None:
         return 0
-    _be_called("sweep-zygote")
+    set_process_name("sweep-zygote")
     os.setsid()
     reaper.adopt_orphans()
     me = os.getpid()

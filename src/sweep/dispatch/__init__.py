@@ -3,10 +3,10 @@
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome
-from sweep.settings import Dispatch
-from sweep.validate import Inventory
+from sweep.dispatch.backlog import Backlog
+from sweep.plan.validate import Inventory
+from sweep.request.settings import Dispatch
 
 
 class Dispatcher(Protocol):

@@ -16,15 +16,16 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import ray
-from sweep import inventory, validate
-from sweep.backlog import Backlog
 from sweep.cell import Cell, Outcome, Reason, one_line
-from sweep.dispatch import station
-from sweep.dispatch.post import Post, cells_at_a_time, declared, runtime_environment
+from sweep.dispatch import node_actor
+from sweep.dispatch.backlog import Backlog
+from sweep.dispatch.node import Node, cells_at_a_time, declared, runtime_environment
 from sweep.errors import BadEnvironment
+from sweep.isolate import survey
 from sweep.isolate.guard import Guard
-from sweep.settings import Dispatch
-from sweep.validate import Inventory
+from sweep.plan import validate
+from sweep.plan.validate import Inventory
+from sweep.request.settings import Dispatch
 
 DOUBT_SECONDS = 30
 """For so long a node gets no cell after it lost one, unless there is no other: Ray is slow to notice a dead one."""
@@ -49,7 +50,7 @@ class RayDispatcher:
         self._connected = False
         self._options = options
         self._guard: Guard | None = None
-        self._posts: dict[str, Post] = {}
+        self._posts: dict[str, Node] = {}
         self._known: list[Inventory] = []
         self._probes: dict[Any, Inventory] = {}
         self._seen: set[str] = set()
@@ -59,7 +60,7 @@ class RayDispatcher:
 
     def nodes(self) -> list[Inventory]:
         if self._options.address is None and not self._known:
-            return [inventory.local()]  # without a Ray, which a plan does not need
+            return [survey.local()]  # without a Ray, which a plan does not need
         if not self._known:
             self._connect()
             self._look_for_nodes()
@@ -143,7 +144,7 @@ class RayDispatcher:
                 self._seen.add(id_)
                 said = declared(node)
                 if self._options.address is None:
-                    self._add(said, station.look(said))
+                    self._add(said, node_actor.look(said))
                 else:
                     self._probes[_look.options(scheduling_strategy=_on(id_)).remote(said)] = said
         for id_, post in list(self._posts.items()):
@@ -164,9 +165,9 @@ class RayDispatcher:
     def _add(self, said: Inventory, has: Inventory) -> None:
         self._known = [*self._known, has]
         id_ = said.facts["id"]
-        self._posts[id_] = Post(id=id_, has=has, cells=self._options.cells_per_node or cells_at_a_time(has))
+        self._posts[id_] = Node(id=id_, has=has, cells=self._options.cells_per_node or cells_at_a_time(has))
 
-    def _believed(self) -> list[Post]:
+    def _believed(self) -> list[Node]:
         """Nodes but for those that lost a cell just now, unless there is no other; the emptiest first."""
         since = time.monotonic() - DOUBT_SECONDS
         posts = sorted(self._posts.values(), key=lambda post: len(post.running) / post.cells)
@@ -176,13 +177,13 @@ class RayDispatcher:
         for post in self._believed():
             self._send(post, backlog, started)
 
-    def _send(self, post: Post, backlog: Backlog, started: Callable[[Cell], None]) -> None:
+    def _send(self, post: Node, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         """Give a node what it has room for; its station comes with the first cell that fits and goes with the last."""
         if not post.running and not backlog.has(post.fits):
             self._dismiss(post)
             return
         if post.station is None:
-            post.station = _Station.options(
+            post.station = _NodeActor.options(
                 num_cpus=post.has.resources.get(
                     "CPU", post.has.cpus
                 ),  # all: nothing else of Ray's disturbs a measurement
@@ -197,7 +198,7 @@ class RayDispatcher:
             post.alone = True
             self._launch(post, cell, started)
 
-    def _launch(self, post: Post, cell: Cell, started: Callable[[Cell], None]) -> None:
+    def _launch(self, post: Node, cell: Cell, started: Callable[[Cell], None]) -> None:
         post.running[post.station.run.options(name=cell.id).remote(cell)] = cell
         started(cell)
 
@@ -235,12 +236,12 @@ class RayDispatcher:
             outcomes.append(validate.stamped(outcome, cell, post.has))
         return outcomes
 
-    def _doubt(self, post: Post) -> None:
+    def _doubt(self, post: Node) -> None:
         """It lost its station, or never got one."""
         self._dismiss(post)
         post.doubted = time.monotonic()
 
-    def _dismiss(self, post: Post) -> None:
+    def _dismiss(self, post: Node) -> None:
         """Give a node back to whoever else uses the cluster."""
         if post.station is not None:
             with suppress(RayError):  # it never came up
@@ -282,10 +283,10 @@ def _knock(address: str | None) -> None:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(declared: Inventory) -> Inventory:
-    return station.look(declared)
+    return node_actor.look(declared)
 
 
-_Station: Any = ray.remote(max_restarts=0, max_task_retries=0)(station.Station)
+_NodeActor: Any = ray.remote(max_restarts=0, max_task_retries=0)(node_actor.NodeActor)
 
 
 def _on(node: str) -> NodeAffinitySchedulingStrategy:

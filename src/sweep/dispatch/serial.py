@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Generator
 
-from sweep import inventory, isolate, validate
-from sweep.backlog import Backlog
+from sweep import isolate
 from sweep.cell import Cell, Outcome
-from sweep.validate import Inventory
+from sweep.dispatch.backlog import Backlog
+from sweep.isolate import survey
+from sweep.plan import validate
+from sweep.plan.validate import Inventory
 
 
 class SerialDispatcher:
     def nodes(self) -> list[Inventory]:
-        return [inventory.local()]
+        return [survey.local()]
 
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         (here,) = self.nodes()

@@ -15,7 +15,7 @@ from typing import Any
 
 from sweep import reaper
 from sweep.cell import Exit, Limits, Phase
-from sweep.isolate.floor import GLANCE, Floor, Seat
+from sweep.isolate.exclusive import GLANCE, MeasureLock, Turn
 from sweep.isolate.zygote import Zygote
 
 REPORT_MOST = 64_000_000
@@ -29,28 +29,28 @@ class Tally:
     """What the cells of a node hold in memory together."""
 
     def __init__(self) -> None:
-        self._held: dict[Seat, float] = {}
+        self._held: dict[Turn, float] = {}
         self._most = 0.9 * reaper.machine_memory()
 
-    def too_much(self, seat: Seat, used: float) -> bool:
+    def too_much(self, turn: Turn, used: float) -> bool:
         """Whether all cells hold 90 % of the memory, and this one, which holds so many bytes, the most of it."""
-        self._held[seat] = used
+        self._held[turn] = used
         held = list(self._held.values())
         return len(held) > 1 and sum(held) > self._most and used >= max(held)
 
-    def forget(self, seat: Seat) -> None:
-        self._held.pop(seat, None)
+    def forget(self, turn: Turn) -> None:
+        self._held.pop(turn, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where on its node a cell runs: its seat, what it shares with the others, and who listens to what it prints.
+    """Where on its node a cell runs: its turn, what it shares with the others, and who listens to what it prints.
 
     `check` is called now and then, and raises when the cell is to end.
     """
 
-    seat: Seat
-    floor: Floor
+    turn: Turn
+    lock: MeasureLock
     tally: Tally
     check: Callable[[], None] = lambda: None
     echo: Echo | None = None
@@ -88,7 +88,7 @@ class Report:
         self.messages: list[dict[str, Any]] = []
         self.phase = Phase.START
         self.began: dict[Phase, float] = {}
-        self.floor: list[str] = []
+        self.turns: list[str] = []
         self._size = 0
         self._rest = bytearray()
 
@@ -113,8 +113,8 @@ class Report:
             return
         if isinstance(message, dict):
             self.messages.append(message)
-            if "floor" in message:
-                self.floor.append(message["floor"])
+            if "turn" in message:
+                self.turns.append(message["turn"])
             with suppress(ValueError, TypeError):  # whatever it is that was sent
                 self.phase = Phase(str(message.get("phase")))
                 self.began[self.phase] = float(message.get("at", math.nan))
@@ -139,14 +139,14 @@ class Watch:
         Its working and temporary folders are made in `folders`.
         """
         job = {"module": module, "arguments": list(arguments), **_folders(folders, environment)}
-        seat = self._place.seat
-        seat.zygote, came = self._zygote.pid, time.monotonic()
+        turn = self._place.turn
+        turn.zygote, came = self._zygote.pid, time.monotonic()
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
             ends = []
-            stack.enter_context(self._place.floor.entered(seat, self._place.check))
+            stack.enter_context(self._place.lock.entered(turn, self._place.check))
             selector.register(self._zygote, selectors.EVENT_READ)
-            go, floor = os.pipe()
-            stack.callback(os.close, floor)
+            go, grant = os.pipe()
+            stack.callback(os.close, grant)
             for take in (self.report.add, self.log.add):
                 ours, theirs = os.pipe()
                 stack.callback(os.close, ours)
@@ -156,10 +156,10 @@ class Watch:
             started, killed_before = time.monotonic(), _oom_kills()
             pid = self._zygote.begin(job, (ends[0], go, ends[1]))
             try:
-                self._place.floor.began(seat)
-                code, strays = self._until_gone(selector, pid, started, floor)
+                self._place.lock.began(turn)
+                code, strays = self._until_gone(selector, pid, started, grant)
             except BaseException:
-                self._place.floor.withdraw(seat)  # what is stopped would not hear of its end
+                self._place.lock.withdraw(turn)  # what is stopped would not hear of its end
                 self._zygote.end(self._limits.grace)
                 raise
             for key in list(selector.get_map().values()):  # nobody writes any more
@@ -169,8 +169,8 @@ class Watch:
         return Exit(
             code=code,
             phase=self._ended_in or self.report.phase,
-            seconds=ended - started - seat.paused(started, ended),
-            waited=seat.paused(came, ended),
+            seconds=ended - started - turn.paused(started, ended),
+            waited=turn.paused(came, ended),
             timeout=self._timeout,
             memory=self._memory,
             report_too_long=self.report.too_long,
@@ -178,9 +178,9 @@ class Watch:
             strays=strays,
         )
 
-    def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float, floor: int) -> tuple[int, int]:
+    def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float, grant: int) -> tuple[int, int]:
         """The return code, and how many processes it left behind."""
-        seat = self._place.seat
+        turn = self._place.turn
         phase, phase_started = Phase.START, started
         ending: list[tuple[float, signal.Signals]] | None = None
         while True:
@@ -194,11 +194,11 @@ class Watch:
                 elif data is not None:
                     selector.unregister(key.fd)
             self._place.check()
-            while self.report.floor:
-                if self.report.floor.pop(0) == "ask":
-                    self._place.floor.ask(seat, floor)
+            while self.report.turns:
+                if self.report.turns.pop(0) == "ask":
+                    self._place.lock.ask(turn, grant)
                 else:
-                    self._place.floor.leave(seat)
+                    self._place.lock.leave(turn)
             now = time.monotonic()
             if self.report.phase is not phase:
                 phase, phase_started = self.report.phase, now
@@ -212,26 +212,26 @@ class Watch:
 
     def _too_much(self, pid: int, phase: Phase, phase_started: float, now: float) -> bool:
         """Whether it is beyond a limit; the time it waited or was stopped counts against none."""
-        limits, seat = self._limits, self._place.seat
-        if now < self._look_again or seat.paused_since is not None:
+        limits, turn = self._limits, self._place.turn
+        if now < self._look_again or turn.paused_since is not None:
             return False
         self._look_again = now + GLANCE
-        if now - self._cell_started - seat.paused(self._cell_started, now) >= limits.total:
+        if now - self._cell_started - turn.paused(self._cell_started, now) >= limits.total:
             self._timeout = f"took more than limits.total={limits.total:g} s"
-        elif now - phase_started - seat.paused(phase_started, now) >= limits.of(phase):
+        elif now - phase_started - turn.paused(phase_started, now) >= limits.of(phase):
             self._timeout = f"took more than limits.{phase.value.replace('-', '_')}={limits.of(phase):g} s"
         elif (used := reaper.memory(pid, self._memory_most)) > self._memory_most:
             self._memory = (
                 f"used {used / 1e6:.0f} MB of memory, more than limits.memory={self._memory_most / 1e6:.0f} MB"
             )
-        elif limits.memory is None and self._place.tally.too_much(seat, used):
+        elif limits.memory is None and self._place.tally.too_much(turn, used):
             self._memory = f"used {used / 1e6:.0f} MB of memory, and with the node's other cells all there is"
         return bool(self._timeout or self._memory or self.report.too_long)
 
     def paused(self, phase: Phase, seconds: float) -> float:
         """Seconds for which it stood still in a phase that took so many, by its own clock."""
         began = self.report.began.get(phase, math.nan)
-        return 0.0 if math.isnan(began) else self._place.seat.paused(began, began + seconds)
+        return 0.0 if math.isnan(began) else self._place.turn.paused(began, began + seconds)
 
 
 def _folders(parent: Path, environment: Mapping[str, str]) -> dict[str, Any]:

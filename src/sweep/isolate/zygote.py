@@ -132,7 +132,7 @@ class Zygote:
     def begin(self, job: Mapping[str, Any], descriptors: Iterable[int]) -> int:
         """Start a process with the fields of `child.zygote.Job`, and return its id.
 
-        The descriptors are its ends of pipes: report, floor and log; they are closed here. Raises NotBegun.
+        The descriptors are its ends of pipes: report, turn and log; they are closed here. Raises NotBegun.
         """
         given = list(descriptors)
         try:

@@ -79,7 +79,7 @@ COLUMNS = (
         ("seconds.measure", "double", "s", "taking samples"),
         ("seconds.verify", "double", "s", "comparing outputs and finding out what ran"),
         ("seconds.total", "double", "s", "all processes from start to end, without waiting"),
-        ("seconds.waited", "double", "s", "waiting for the floor, or stopped while others measured"),
+        ("seconds.waited", "double", "s", "waiting for its turn to measure, or stopped while others measured"),
     ),
     *_table(
         ("latency_ms.p50", "double", "ms", "median of a call: the median of the processes' own, as are those below"),

@@ -21,7 +21,7 @@ _COLOURS = {
 """Of the words for them, which say it too: a contrast of 4.5 on white, and of 3 on black."""
 
 _TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -32,7 +32,7 @@ _TEMPLATES = Environment(
 def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
     """A table for each model and device, with every status; all that rows say is text in it."""
     most = None if len(rows) <= MOST_ROWS else FASTEST
-    return _TEMPLATES.get_template("run.html.j2").render(
+    return _TEMPLATES.get_template("notebook.html.j2").render(
         folder=folder,
         summary=summary,
         most=most,

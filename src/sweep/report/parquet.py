@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.cell import SCHEMA, Result
-from sweep.record import aside
+from sweep.durable import aside
 from sweep.report.columns import COLUMNS
 
 ROWS_A_GROUP = 10_000
@@ -14,7 +14,7 @@ ROWS_A_GROUP = 10_000
 
 
 def write(path: Path, rows: Iterable[Result]) -> None:
-    """Write aside and synced, then rename, as `record.write_atomically` does. Raises OSError."""
+    """Write aside and synced, then rename, as `durable.write_atomically` does. Raises OSError."""
     import pyarrow  # noqa: PLC0415 - it takes a while, and only this needs it
     from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
 

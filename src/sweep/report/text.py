@@ -4,9 +4,9 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from sweep import arguments
 from sweep.cell import Result, Status, one_line
 from sweep.report import matrix
+from sweep.request import hydra_grammar
 
 HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "pays off", "note")
 
@@ -82,7 +82,7 @@ def duration(seconds: float) -> str:
 def resume_command(folder: str) -> str:
     """What to type in a shell to go on with the sweep in a run folder."""
     # Hydra's own grammar wants most names in quotes
-    name = folder if re.fullmatch(r"[\w/.+-]+", folder, re.ASCII) else arguments.literal(folder)
+    name = folder if re.fullmatch(r"[\w/.+-]+", folder, re.ASCII) else hydra_grammar.literal(folder)
     return f"python -m sweep {shlex.quote(f'resume={name}')}"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
-from sweep import registry
 from sweep.cell import SECONDS, Crash, Eager, Fidelity, Latency, Memory, Result, Speedup, one_line
+from sweep.plan import registry
 from sweep.report import text
 
 FIELDS = (

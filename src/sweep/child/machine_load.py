@@ -1,0 +1,103 @@
+"""What else the machine did while something was measured: read before, read after, and the difference told."""
+
+import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from sweep.cell import MachineLoad
+
+
+class LoadWatch:
+    """Looks at the machine when it is made and again when it is asked; with `gpu`, also at the one that CUDA uses."""
+
+    def __init__(self, *, gpu: bool) -> None:
+        self._gpu = _Gpu() if gpu else None
+        self._began, self._before = perf_counter(), _counters()
+
+    def seen(self) -> MachineLoad:
+        """What others did since. A figure that this machine does not give is None."""
+        seconds, after = perf_counter() - self._began, _counters()
+        since = {name: after[name] - before for name, before in self._before.items() if name in after}
+        others = max(0.0, since["machine"] - since["own"])
+        heat = since.get("heat")
+        return MachineLoad(
+            cpu_by_others=min(1.0, others / (seconds * (os.cpu_count() or 1))),
+            cpu_pressure=min(1.0, since["pressure"] / seconds) if "pressure" in since else None,
+            quota_throttled=min(1.0, since["throttled"] / seconds) if "throttled" in since else None,
+            heat_throttled=heat > 0 if heat is not None else None,
+            gpu_processes=self._gpu.other_processes() if self._gpu else None,
+            gpu_throttled=self._gpu.throttled() if self._gpu else None,
+        )
+
+
+def _counters() -> dict[str, float]:
+    """Seconds of CPU time, of waiting for a CPU and of being held up by a quota, and how often heat slowed a core."""
+    used = os.times()
+    found = {"machine": _machine(), "own": used.user + used.system + used.children_user + used.children_system}
+    with suppress(OSError, ValueError, IndexError):  # a kernel without pressure stall information, or that hides it
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+        found["pressure"] = int(some.rpartition("total=")[2]) / 1e6
+    with suppress(OSError, ValueError, StopIteration):
+        found["throttled"] = _throttled()
+    with suppress(OSError, ValueError):
+        if cores := _heat_counters():
+            found["heat"] = sum(int(core.read_text()) for core in cores)
+    return found
+
+
+@cache
+def _heat_counters() -> list[Path]:
+    return list(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+
+
+def _machine() -> float:
+    """CPU seconds that all processes used: the first line of /proc/stat less idle, iowait and guests, proc(5)."""
+    with open("/proc/stat") as stat:
+        user, nice, system, _idle, _iowait, *rest = [int(field) for field in stat.readline().split()[1:9]]
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _throttled() -> float:
+    """Seconds for which this process's control group had used up its share of the CPUs: cgroup v2's cpu.stat."""
+    group = next(
+        line.partition("::")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")
+    )
+    lines = Path(f"/sys/fs/cgroup{group}/cpu.stat").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("throttled_usec")) / 1e6
+
+
+class _Gpu:
+    """The first GPU that this process sees, by NVIDIA's management library; it tells nothing where that is missing."""
+
+    _NOT_OURS = 0x8 | 0x20 | 0x40 | 0x80
+    """NVML's reasons to lower a clock, as nvml.h has them: a hardware slowdown (8), heat (20 by software, 40 by
+    hardware) and the power brake (80); not idleness, nor a limit that somebody set."""
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._handle: Any = None
+        with suppress(Exception):  # whatever keeps the library from answering, it is only not there to tell
+            import pynvml
+            import torch
+
+            pynvml.nvmlInit()
+            uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            self._nvml = pynvml
+
+    def other_processes(self) -> int | None:
+        """How many other processes compute on it."""
+        with suppress(Exception):
+            if self._nvml:
+                running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
+                return sum(int(process.pid != os.getpid()) for process in running)
+        return None
+
+    def throttled(self) -> bool | None:
+        with suppress(Exception):
+            if self._nvml:
+                return bool(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle) & self._NOT_OURS)
+        return None

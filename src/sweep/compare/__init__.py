@@ -1,0 +1,1 @@
+"""What changed from one sweep to others: `python -m sweep.compare`."""

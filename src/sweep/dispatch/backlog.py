@@ -1,0 +1,130 @@
+"""The cells still to be run, eager and the longest first: what is lost comes back, what cannot succeed is not tried."""
+
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+
+from sweep.cell import Cell, Outcome, Phase, Reason, Status
+from sweep.plan import registry, validate
+
+Fits = Callable[[Cell], bool]
+
+
+class Backlog:
+    """Dispatchers take cells from it, and it is told what became of each."""
+
+    def __init__(self, cells: Sequence[Cell], retries: int, seconds: Mapping[str, float] | None = None) -> None:
+        """`seconds` is how long cells took before, by `history_key`; where it is silent, the engine tells."""
+        self._waiting = {cell.id: cell for cell in cells}
+        self._taken: dict[str, Cell] = {}
+        self._suspects: dict[str, Cell] = {}
+        self._retries = retries
+        self._attempts: dict[str, tuple[str, ...]] = {}
+        self._queues: dict[tuple[object, ...], deque[tuple[float, int, Cell]]] = {}
+        ranked = sorted((_urgency(cell, seconds or {}), number, cell) for number, cell in enumerate(cells))
+        for entry in ranked:
+            self._queues.setdefault(_needs(entry[2]), deque()).append(entry)
+        self._setting = _Settings()
+        self._alike: dict[tuple[object, ...], list[str]] = {}
+        for cell in cells:
+            self._alike.setdefault(self._setting.of(cell), []).append(cell.id)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._suspects)
+
+    def take(self, fits: Fits | None = None) -> Cell | None:
+        """The next cell (that fits), if there is one. `fits` is asked once for all cells with the same needs."""
+        heads = [queue[0] for queue in self._heads() if fits is None or fits(queue[0][2])]
+        if not heads:
+            return None
+        cell = min(heads)[2]
+        self._queues[_needs(cell)].popleft()
+        self._taken[cell.id] = self._waiting.pop(cell.id)
+        return cell
+
+    def take_suspect(self, fits: Fits | None = None) -> Cell | None:
+        """A cell (that fits) that was lost, or ended for want of memory, while others ran beside it: to be run alone.
+
+        Whatever took the supervisor down, or filled the node, then takes no other cell with it.
+        """
+        for cell in self._suspects.values():
+            if fits is None or fits(cell):
+                self._taken[cell.id] = self._suspects.pop(cell.id)
+                return cell
+        return None
+
+    def has(self, fits: Fits) -> bool:
+        """Whether some cell is left that fits."""
+        return any(fits(queue[0][2]) for queue in self._heads()) or any(map(fits, self._suspects.values()))
+
+    def _heads(self) -> list[deque[tuple[float, int, Cell]]]:
+        """Queues whose first cell still waits."""
+        for needs, queue in list(self._queues.items()):
+            while queue and queue[0][2].id not in self._waiting:
+                queue.popleft()
+            if not queue:
+                del self._queues[needs]
+        return list(self._queues.values())
+
+    def ended(self, outcome: Outcome) -> list[Outcome]:
+        """What is to be recorded now: nothing where a cell is tried again; with a cell whose eager model crashed,
+        also all that would crash the same way.
+        """
+        row = outcome.result
+        cell = self._taken.pop(row.id)
+        before = self._attempts.get(row.id, ())
+        attempts = (*before, *row.attempts)
+        if outcome.crowded or (row.reason is Reason.LOST and len(before) < self._retries):
+            self._attempts[row.id] = attempts
+            self._suspects[row.id] = cell
+            return []
+        ended = [replace(outcome, result=replace(row, attempts=attempts))]
+        if row.status is Status.CRASHED and row.phase is Phase.EAGER:
+            alike = [self._waiting[id_] for id_ in self._alike[self._setting.of(cell)] if id_ in self._waiting]
+            ended += [self._spared(other, row.id) for other in alike]
+        return ended
+
+    def _spared(self, cell: Cell, shown_by: str) -> Outcome:
+        del self._waiting[cell.id]
+        message = f"the unconverted model crashes here, see {shown_by}: mend that first"
+        return Outcome(result=validate.row(cell, Reason.EAGER_FAILS, message))
+
+
+def history_key(model: str, conversion: str, device: str, batch_size: int) -> str:
+    """What a cell's time depends on, more than on anything else."""
+    return f"{model} {conversion} {device} {batch_size}"
+
+
+def expected_seconds(cell: Cell, seconds: Mapping[str, float]) -> float:
+    """How long a cell will take: as long as before, or what its engine took with resnet18."""
+    key = history_key(cell.model.name, cell.conversion, cell.device.name, cell.batch_size)
+    return seconds.get(key) or registry.typical_seconds(cell.mode)
+
+
+def _urgency(cell: Cell, seconds: Mapping[str, float]) -> float:
+    """The least goes first: a model unconverted, which shows what would fail in every cell of it, then the longest."""
+    return -math.inf if cell.conversion == "EAGER" else -expected_seconds(cell, seconds)
+
+
+def _needs(cell: Cell) -> tuple[object, ...]:
+    """The same for cells that fit the same nodes."""
+    return cell.conversion, id(cell.device)
+
+
+class _Settings:
+    """All that eager's part of a cell depends on, told apart by what is in it; what cells share is read once."""
+
+    def __init__(self) -> None:
+        self._read: dict[int, tuple[object, str]] = {}
+
+    def of(self, cell: Cell) -> tuple[object, ...]:
+        named = (self._text(cell.model), self._text(cell.device), self._text(cell.limits))
+        return *named, tuple(sorted(cell.overrides.items())), cell.batch_size, cell.threads, cell.seed
+
+    def _text(self, noun: object) -> str:
+        if id(noun) not in self._read:
+            text = json.dumps(asdict(noun), sort_keys=True, default=str)  # type: ignore[call-overload]
+            self._read[id(noun)] = noun, text  # kept, so that its id stays its own
+        return self._read[id(noun)][1]

@@ -1,0 +1,59 @@
+"""What runs on a node for as long as cells are sent there; Ray makes an actor of it."""
+
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from sweep import isolate
+from sweep.cell import Cell, Outcome
+from sweep.isolate import survey
+from sweep.plan.validate import Inventory
+
+
+def look(declared: Inventory) -> Inventory:
+    """What the node that this is called on has, beside what Ray was told of it. Raises BadEnvironment."""
+    here = survey.local()
+    short = declared.gpus and not here.gpus
+    return replace(
+        here,
+        node=declared.node,
+        cpus=min(here.cpus, declared.cpus),
+        # what Ray does not know of, it gives to nobody
+        gpus=min(here.gpus, declared.gpus),
+        devices=here.devices if declared.gpus else here.devices - {"cuda"},
+        labels=declared.labels,
+        resources=declared.resources,
+        no_gpu=f"{declared.node} offers {declared.gpus:g} GPU to Ray, but torch finds none there: look for its driver"
+        if short
+        else "",
+    )
+
+
+class NodeActor:
+    """Supervises the cells of one node, several at a time; every method is called in a thread of its own."""
+
+    def __init__(self, cells: int, shipped_from: str | None) -> None:
+        """`cells` is how many run at a time, `shipped_from` the folder that the working folder here is a copy of."""
+        with suppress(OSError):  # Ray's workers are nice, and what is measured here must not be; only root may undo it
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        self._supervisor = isolate.Supervisor(
+            cells=cells,
+            gpus=[name for name in visible.split(",") if name],
+            shipped=(Path(shipped_from), Path.cwd()) if shipped_from else None,
+        )
+
+    def ready(self) -> None:
+        """Comes back when the node is there for us."""
+
+    def run(self, cell: Cell) -> Outcome | None:
+        """What became of a cell; None if it was told to end."""
+        try:
+            return isolate.run(cell, supervisor=self._supervisor)
+        except isolate.Withdrawn:
+            return None
+
+    def end(self) -> None:
+        """End all that runs."""
+        self._supervisor.end()

@@ -1,0 +1,151 @@
+"""What can be used here: alma's modes, packages and devices, asked of a child and remembered."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweep import reading, reaper
+from sweep.cell import Limits, Mode
+from sweep.durable import cache_folder, write_atomically
+from sweep.errors import BadEnvironment
+from sweep.isolate.cell import _allowed
+from sweep.isolate.exclusive import MeasureLock, Turn
+from sweep.isolate.process import Place, Tally, Watch
+from sweep.isolate.supervisor import Supervisor
+from sweep.isolate.zygote import ZygoteLost
+from sweep.plan import registry
+from sweep.plan.registry import Registered
+from sweep.plan.validate import Inventory, fingerprint
+
+
+def local() -> Inventory:
+    """This machine's. Takes seconds the first time, then comes from a file until anything it rests on changes.
+
+    Raises BadEnvironment when alma cannot be read.
+    """
+    remembered = cache_folder() / f"inventory-{_fingerprint()}.json"
+    found = _read(remembered)
+    if found is None:
+        found = survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
+        _write(remembered, found)
+    devices = {"cpu"} | ({"cuda"} if found["gpus"] else set())
+    return Inventory(
+        modes=_modes(found),
+        found=frozenset(name for name, here in found["found"].items() if here),
+        devices=frozenset(devices),
+        versions=found["versions"],
+        node=platform.node(),
+        hardware=found["hardware"],
+        facts=found["facts"],
+        fingerprints={kind: fingerprint(found["facts"], kind) for kind in sorted(devices)},
+        cpus=found["facts"]["cpus"],
+        memory=reaper.machine_memory() / 1e6,
+        gpus=found["gpus"],
+    )
+
+
+def survey(probes: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
+    """What `sweep.child.survey` found on this machine. Raises BadEnvironment with the end of its log."""
+    with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch:
+        limits = Limits(start=seconds, total=seconds)
+        environment = _allowed(os.environ, (), ())
+        place = Place(turn=Turn(exclusive="none", gpu=None), lock=MeasureLock(1), tally=Tally())
+        supervisor = Supervisor()
+        try:
+            with supervisor.zygote("spawn", environment) as zygote:
+                watch = Watch(zygote, limits, place, time.monotonic())
+                watch.see_through("sweep.child.survey", [json.dumps(dict(probes))], Path(scratch), environment)
+        except ZygoteLost as error:
+            raise BadEnvironment("something killed the process that was to look at this environment") from error
+        finally:
+            supervisor.close()
+    found: dict[str, Any] = {}
+    for message in watch.report.messages:
+        found |= message.get("evidence", {})
+    if "versions" not in found:
+        raise BadEnvironment(
+            "cannot read the conversions of alma-torch in this environment; install the tested set with "
+            f"`pip install -c constraints.txt -e .`. It said:\n{watch.log.text[-2000:].strip()}"
+        )
+    return found
+
+
+def _modes(found: dict[str, Any]) -> dict[str, Mode]:
+    """alma's modes and those of installed packages. Raises BadEnvironment for one that is not what it should be."""
+    theirs = registry.modes(found["modes"])
+    known = {field.name for field in fields(Registered)}
+    for name, node in found["own"].items():
+        if unknown := sorted(node.keys() - known):
+            raise BadEnvironment(f"{node['target']} registers {name} with what is no part of a label: {unknown}")
+    try:
+        registered = {name: reading.of(Registered).validate_python(node) for name, node in found["own"].items()}
+        return theirs | registry.own(registered, theirs, "entry point")
+    except ValidationError as error:
+        said = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+        raise BadEnvironment(f"an installed package registers a conversion that is none: {said}") from error
+    except ValueError as error:
+        raise BadEnvironment(f"an installed package registers a conversion that is none: {error}") from error
+
+
+_KEYS = {"own", "modes", "found", "gpus", "hardware", "facts", "versions"}
+
+
+def _fingerprint() -> str:
+    """Changes with every installed distribution, the interpreter, sweep's own rules, and the GPUs to be seen."""
+    installed = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
+    driver = Path("/proc/driver/nvidia/version")
+    parts = [
+        sys.version,
+        sys.prefix,
+        platform.node(),
+        _source_of("alma.conversions.select"),
+        *installed,
+        *(f"{name}: {need.probe}" for name, need in registry.REQUIREMENTS.items()),
+        *(f"{point} {_source_of(point.module)}" for point in entry_points(group="sweep.conversions")),
+        Path(__file__).parents[1].joinpath("child", "survey.py").read_text(encoding="utf-8"),
+        *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*")),
+        driver.read_text(encoding="utf-8") if driver.exists() else "",
+        os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
+        str(sorted(os.sched_getaffinity(0))),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _source_of(module: str) -> str:
+    """A module's text, found without importing it: what is mended is another, whatever its version says."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        return ""
+    inner = Path(spec.origin).parent.joinpath(*rest)
+    files = (inner.with_suffix(".py"), inner / "__init__.py") if rest else (Path(spec.origin),)
+    return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.keys() >= _KEYS else None
+
+
+def _write(path: Path, found: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(found))
+    except OSError:
+        pass  # a home that cannot be written costs seconds at the next start, nothing else

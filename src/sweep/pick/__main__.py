@@ -1,0 +1,219 @@
+"""The fastest proved conversion of a sweep, within what you ask of it: `python -m sweep.pick RUN`."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.text import Text
+
+from sweep import reading
+from sweep.cell import Cell, Result, one_line
+from sweep.errors import BadRequest, ExitCode, SweepError
+from sweep.pick import script
+from sweep.plan import registry
+from sweep.record import RunFolder
+from sweep.report import best, text
+from sweep.report.best import Choice, Constraints
+from sweep.report.terminal import plain_unless_terminal
+
+EXIT_CODES = """exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
+is wrong"""
+
+NOTHING = "nothing that is proved keeps within what is asked"
+
+_CONSTRAINTS = {
+    "--min-cosine": ("X", "cosine with eager's output, of the worst sample"),
+    "--max-rel-l2": ("X", "relative L2 error against eager's output, of the worst sample"),
+    "--max-memory": ("MB", "peak memory: CUDA's where the row has that, else of the process"),
+    "--p50-under": ("MS", "median latency"),
+    "--p99-under": ("MS", "99th percentile of latency"),
+    "--min-speedup": ("X", "speed-up against eager"),
+    "--max-convert": ("SECONDS", "what the conversion itself takes"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    constraints = Constraints(**{field.name: getattr(options, field.name) for field in fields(Constraints)})
+    run = Path(options.run)
+    try:
+        found = choices(_rows(run), options, constraints)
+        if options.emit:
+            return _emit(run, found)
+    except SweepError as error:
+        print(f"sweep.pick: {error}", file=sys.stderr)
+        return ExitCode.BAD_REQUEST
+    if options.json:
+        print(json.dumps({"constraints": asdict(constraints), "groups": [_plain(one) for one in found]}, indent=1))
+    else:
+        _show(found, plain_unless_terminal(Console(highlight=False)))
+    return ExitCode.COMPLETE if all(one.best for one in found) else ExitCode.FAILED_ON
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sweep.pick", description=__doc__, epilog=EXIT_CODES)
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    for name, (unit, meaning) in _CONSTRAINTS.items():
+        parser.add_argument(name, metavar=unit, type=_number, help=meaning)
+    parser.add_argument("--model", metavar="NAME", help="of this model only")
+    parser.add_argument("--device", metavar="NAME", help="on this device only")
+    parser.add_argument("--batch", metavar="N", type=int, help="with this batch size only")
+    parser.add_argument("--where", metavar="TEXT", help="only where the heading, as the matrix has it, holds this text")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for programs: one JSON object")
+    form.add_argument("--emit", choices=("python",), help="a script that makes the conversion again, and checks it")
+    return parser
+
+
+def _number(said: str) -> float:
+    number = float(said)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _rows(run: Path) -> list[Result]:
+    folder = RunFolder(run)
+    try:
+        folder.about()
+        rows = folder.load()
+    except OSError as error:
+        raise BadRequest(f"cannot read {error.filename or run}: {error.strerror}") from error
+    if not rows:
+        raise BadRequest(f"there is no row in {run} yet")
+    return rows
+
+
+def choices(rows: Sequence[Result], options: argparse.Namespace, constraints: Constraints) -> list[Choice]:
+    """A choice for every group that is asked for. Raises BadRequest with all names that are not there."""
+    problems = [
+        *_unknown("model", options.model, (row.model for row in rows)),
+        *_unknown("device", options.device, (row.device for row in rows)),
+        *_unknown(
+            "batch size", None if options.batch is None else str(options.batch), (str(row.batch_size) for row in rows)
+        ),
+    ]
+    if problems:
+        raise BadRequest(*problems)
+    asked = [
+        row
+        for row in rows
+        if options.model in {None, row.model}
+        and options.device in {None, row.device}
+        and options.batch in {None, row.batch_size}
+    ]
+    if not asked:
+        raise BadRequest("no cell of this sweep has this model, device and batch size together")
+    there = best.choose(asked, constraints)
+    found = [one for one in there if not options.where or options.where in one.title]
+    if not found:
+        raise BadRequest(f"no heading holds {options.where!r}; there is\n{_titles(there)}")
+    return found
+
+
+def _titles(choices: Sequence[Choice]) -> str:
+    return "\n".join(f"  {one_line(one.title)}" for one in choices)
+
+
+def _unknown(what: str, name: str | None, there: Iterable[str]) -> list[str]:
+    known = list(dict.fromkeys(there))
+    if name is None or name in known:
+        return []
+    near = registry.did_you_mean(registry.near(name, known)) or f"; there is {', '.join(known)}"
+    return [f"no {what} {name!r} in this sweep{near}"]
+
+
+def _emit(run: Path, choices: Sequence[Choice]) -> int:
+    """Print the script of the one choice. Raises BadRequest where there is not exactly one."""
+    if len(choices) > 1:
+        raise BadRequest(
+            f"--emit python is for one model, device and batch size; these are {len(choices)}, narrow them with "
+            f"--model, --device, --batch or --where:\n{_titles(choices)}"
+        )
+    (one,) = choices
+    if one.best is None:
+        print(f"sweep.pick: {one.title}: {NOTHING}", file=sys.stderr)
+        return ExitCode.FAILED_ON
+    file = run / "cells" / one.best.id / "cell.json"
+    try:
+        cell = reading.of(Cell).validate_json(file.read_bytes())
+    except OSError as error:
+        raise BadRequest(f"cannot read {file}: {error.strerror}") from error
+    except ValidationError as error:
+        raise BadRequest(f"{file} describes no cell: {error.errors()[0]['msg']}") from error
+    print(script.emitted(cell, one.best, "/".join(run.resolve().parts[-2:])), end="")
+    return ExitCode.COMPLETE
+
+
+def _show(choices: Sequence[Choice], console: Console) -> None:
+    for one in choices:
+        console.print(Text(one_line(one.title), "bold"))
+        if one.best is None:
+            console.print(Text(f"  {NOTHING}", "yellow"))
+        else:
+            console.print(Text(f"  {_figures(one.best)}", "green" if one.beats_eager else ""))
+            if one.best.message:
+                console.print(Text(f"  it says: {one.best.message}", "dim"))
+            for line in _beside(one):
+                console.print(Text(f"  {line}"))
+        for passed in one.passed:
+            speed = f" ({passed.row.speedup.value:.2f}x)" if passed.row.speedup else ""
+            why = "; ".join(map(one_line, passed.why))
+            console.print(Text(f"  passed over: {one_line(passed.row.conversion)}{speed}: {why}", "dim"))
+        console.print()
+
+
+def _beside(one: Choice) -> Iterable[str]:
+    """What to know of the best beside the others and eager."""
+    if one.alike:
+        yield f"not told apart from it: {', '.join(map(_speedup, one.alike))}"
+    if one.surer:
+        yield f"its interval holds 1.00x; that beats eager for certain: {', '.join(map(_speedup, one.surer))}"
+    elif not one.beats_eager:
+        yield "nothing proved beats eager here: stay with eager"
+
+
+def _speedup(row: Result) -> str:
+    assert row.speedup is not None, "an ok row has it"
+    return f"{one_line(row.conversion)} {row.speedup.value:.2f}x ({row.speedup.low:.2f}x to {row.speedup.high:.2f}x)"
+
+
+def _figures(row: Result) -> str:
+    assert row.latency_ms and row.fidelity, "an ok row has them"
+    memory, convert = best.memory(row), row.seconds.get("convert")
+    parts = [
+        _speedup(row),
+        f"p50 {row.latency_ms.p50:.4g} ms",
+        f"p99 {row.latency_ms.p99:.4g} ms",
+        f"rel. L2 error {row.fidelity.rel_l2:.1e}" if row.fidelity.rel_l2 is not None else "",
+        f"cosine {row.fidelity.cosine:.6f}" if row.fidelity.cosine is not None else "",
+        f"converts in {convert:.1f} s" if convert is not None else "",
+        f"{memory:.0f} MB" if memory is not None else "",
+        f"pays off after {text.pays_off(row)} calls" if text.pays_off(row) not in {"–", "never"} else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _plain(one: Choice) -> dict[str, Any]:
+    return {
+        "title": one.title,
+        "best": asdict(one.best) if one.best else None,
+        "beats_eager": one.beats_eager,
+        "not_told_apart": [_name(row) for row in one.alike],
+        "passed_over": [{**_name(passed.row), "why": passed.why} for passed in one.passed],
+    }
+
+
+def _name(row: Result) -> dict[str, Any]:
+    return {"id": row.id, "conversion": row.conversion, "speedup": asdict(row.speedup) if row.speedup else None}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

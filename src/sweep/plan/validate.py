@@ -1,0 +1,238 @@
+"""Decides, before any process starts, which cells can run on some node, and says of every other why not."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sweep.cell import SECONDS, Cell, Device, Mode, Outcome, Reason, Result, Status, one_line
+from sweep.plan import registry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inventory:
+    """What a node has: alma's modes by name, the requirements that are met, the device kinds, and its hardware.
+
+    `fingerprints` tells unlike hardware apart, for each device kind that a node has; `facts` is what they are made of.
+    `memory` is in MB. `labels`, `resources` and `gpus` are what Ray was told, nothing without Ray. `no_gpu` says what
+    keeps torch from a GPU that Ray was told of, `no_node` what to do about a device kind that is missing everywhere.
+    """
+
+    modes: Mapping[str, Mode]
+    found: frozenset[str]
+    devices: frozenset[str]
+    versions: Mapping[str, str]
+    node: str
+    hardware: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    cpus: float = 1
+    memory: float = 0
+    gpus: float = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    no_gpu: str = ""
+    no_node: str = "run where there is one, or name a cluster that has one with dispatch.address=…"
+
+    @property
+    def accelerators(self) -> set[str]:
+        """The accelerator types that Ray knows the node by."""
+        by_resource = {name.partition(":")[2] for name in self.resources if name.startswith("accelerator_type:")}
+        return by_resource | {self.labels[name] for name in ("ray.io/accelerator-type",) if name in self.labels}
+
+
+def fingerprint(facts: Mapping[str, Any], kind: str) -> str:
+    """32 bits of SHA-256 over what makes one node's times unlike another's: a GPU's facts count for cuda only."""
+    relevant = {name: value for name, value in facts.items() if kind == "cuda" or name not in {"gpus", "driver"}}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def all_modes(nodes: Iterable[Inventory]) -> dict[str, Mode]:
+    """Every mode that some node has."""
+    found: dict[str, Mode] = {}
+    for node in nodes:
+        found = {**node.modes, **found}
+    return found
+
+
+def described(nodes: Sequence[Inventory]) -> dict[str, Any]:
+    """What a sweep records of its nodes, and the versions of their packages; two where nodes differ."""
+    every = {name: [node.versions.get(name, "absent") for node in nodes] for node in nodes for name in node.versions}
+    return {
+        "versions": {name: " or ".join(sorted(set(versions))) for name, versions in sorted(every.items())},
+        "nodes": [
+            {
+                "name": node.node,
+                "hardware": node.hardware,
+                "fingerprints": dict(node.fingerprints),
+                "facts": dict(node.facts),
+                "cpus": node.cpus,
+                "memory_mb": round(node.memory),
+                "gpus": node.gpus,
+                "labels": dict(node.labels),
+                "resources": dict(node.resources),
+                "versions": dict(node.versions),
+                "packages": sorted(node.found),
+                "problem": node.no_gpu or None,
+            }
+            for node in nodes
+        ],
+    }
+
+
+class Eligibility:
+    """Which cells which of the nodes can run. Remembers its answers: cells of a grid have few distinct needs."""
+
+    def __init__(self, nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None) -> None:
+        """`modes` is every mode there is, if not just those of the nodes."""
+        self._nodes = nodes
+        self._modes = all_modes(nodes) if modes is None else modes
+        self._kinds = {_kind(node): node for node in reversed(nodes)}
+        self._answers: dict[tuple[object, ...], tuple[Reason, str] | None] = {}
+        self._kept: list[Cell] = []  # so that no other object gets the id of one that an answer goes by
+
+    def refusal(self, cell: Cell) -> tuple[Reason, str] | None:
+        """Why a cell can run nowhere, and what to do; None if it can. What makes no sense anywhere comes first."""
+        key = (cell.conversion, cell.mode is None, id(cell.model), id(cell.device))
+        if key not in self._answers:
+            self._kept.append(cell)
+            self._answers[key] = self._refusal(cell)
+        answer = self._answers[key]
+        if cell.excluded_by and (answer is None or answer[0].status is not Status.INVALID):
+            return Reason.EXCLUDED, cell.excluded_by
+        if cell.duplicate_of and (answer is None or answer[0].status is not Status.INVALID):
+            return Reason.DUPLICATE, f"asks the same as {cell.duplicate_of}, which has the answer"
+        return answer
+
+    def _refusal(self, cell: Cell) -> tuple[Reason, str] | None:
+        invalid = _invalid(cell, self._modes)
+        if invalid:
+            return invalid[0][0], "; ".join(message for _, message in invalid)
+        said = [obstacle(cell, node) for node in self._kinds.values()]
+        if None in said:
+            return None
+        # a node that lacks only a package says more than one that has no such device
+        told = sorted(filter(None, said), key=lambda refusal: _TELLING.index(refusal[0]))
+        nearest = [message for reason, message in dict.fromkeys(told) if reason is told[0][0]]
+        broken = [message for message in nearest if any(node.no_gpu and node.no_gpu in message for node in self._nodes)]
+        return told[0][0], "; ".join((broken or nearest)[:3])
+
+
+_TELLING = (Reason.NEEDS_DEVICE, Reason.NEEDS_PACKAGE, Reason.NO_NODE)
+
+
+def _kind(node: Inventory) -> str:
+    """The same for nodes between which no cell can choose."""
+    parts = [sorted(node.modes), sorted(node.found), sorted(node.devices), node.cpus, node.memory, node.gpus]
+    return json.dumps([*parts, dict(node.labels), dict(node.resources), bool(node.no_gpu)], sort_keys=True)
+
+
+def split(
+    cells: Iterable[Cell], nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None
+) -> tuple[list[Cell], list[Result]]:
+    """The cells that some node can run, and a row for each of the others; `modes` as in Eligibility."""
+    judge = Eligibility(nodes, modes)
+    ready: list[Cell] = []
+    refused: list[Result] = []
+    for cell in cells:
+        if problem := judge.refusal(cell):
+            refused.append(row(cell, *problem))
+        else:
+            ready.append(cell)
+    return ready, refused
+
+
+def stamped(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
+    """With the fingerprint of the node that the cell ran on, for the kind of device it asked for; as it was if lost."""
+    if outcome.result.hardware is None:
+        return outcome
+    return replace(outcome, result=replace(outcome.result, fingerprint=node.fingerprints.get(cell.device.kind)))
+
+
+def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
+    problems: list[tuple[Reason, str]] = []
+    if cell.mode is None:
+        meant = registry.near(cell.conversion, list(modes))
+        hint = registry.did_you_mean(meant) or "; `python -m sweep.modes` lists the ones there are"
+        problems.append((Reason.UNKNOWN_CONVERSION, f"unknown conversion {cell.conversion!r}{hint}"))
+    elif not cell.mode.implemented:
+        message = f"alma registers {cell.conversion} but implements nothing of that name: leave it out"
+        problems.append((Reason.UNIMPLEMENTED_CONVERSION, message))
+    if not cell.model.known:
+        hint = registry.did_you_mean(cell.model.near) or "; `python -m sweep --help` lists the shipped ones"
+        problems.append((Reason.UNKNOWN_MODEL, f"unknown model {cell.model.name!r}{hint}"))
+    else:
+        problems += [(Reason.BAD_MODEL, f"model {cell.model.name!r}: {text}") for text in bad_model(cell.model.config)]
+    if not cell.device.known:
+        hint = registry.did_you_mean(cell.device.near) or "; `python -m sweep --help` lists the shipped ones"
+        problems.append((Reason.UNKNOWN_DEVICE, f"unknown device {cell.device.name!r}{hint}"))
+    return problems
+
+
+def bad_model(config: Mapping[str, object]) -> list[str]:
+    """What keeps a model's config from describing a model and an input, as far as it can be told without torch."""
+    problems = []
+    target = config.get("_target_")
+    if not isinstance(target, str) or "." not in target:
+        problems.append("needs a _target_ such as mypackage.MyModel")
+    given = config.get("input")
+    shape = given.get("shape") if isinstance(given, Mapping) else None
+    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
+        problems.append("needs input.shape, the sizes of one sample without its batch, such as [3, 224, 224]")
+    return problems
+
+
+def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
+    """Why a node cannot run a cell that makes sense, and what to do; None if it can."""
+    assert cell.mode is not None
+    mode, kind = cell.mode, cell.device.kind
+    missing = [need for need in mode.needs if need not in node.found]
+    remedies = "; ".join(f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in missing)
+    if kind not in mode.runs_on:
+        can = " or ".join(mode.runs_on)
+        what = f"use device={can}" if set(mode.runs_on) <= {"cpu", "cuda"} else "no device of sweep offers that"
+        message = f"{mode.name} runs on {can} only, and this cell asks for {kind}: {what}"
+        return Reason.NEEDS_DEVICE, f"{message}; it also {remedies}" if remedies else message
+    if kind not in node.devices:
+        return Reason.NO_NODE, f"no node has a {kind} device: {node.no_gpu or node.no_node}"
+    if lacks := _lacks(cell.device, node):
+        return Reason.NO_NODE, f"no node has what device={cell.device.name} asks for: {node.node} {lacks}"
+    if mode.source != "configuration" and mode.name not in node.modes:
+        package = "alma-torch" if mode.source == "alma" else "package that registers it"
+        return Reason.NEEDS_PACKAGE, f"the {package} on {node.node} has no {mode.name}: install the same on every node"
+    if missing:
+        return Reason.NEEDS_PACKAGE, remedies
+    return None
+
+
+def _lacks(device: Device, node: Inventory) -> str:
+    """What a device asks for and a node does not have, or nothing."""
+    amounts = [
+        ("CPUs", device.cpus, node.cpus),
+        ("MB of memory", device.memory, node.memory),
+        ("GPUs", device.gpus, max(node.gpus, float(device.gpus <= 1))),  # one of them is known to be there
+        *((name, amount, node.resources.get(name, 0.0)) for name, amount in device.resources.items()),
+    ]
+    short = [f"has {has:g} {what}, not {asked:g}" for what, asked, has in amounts if has < asked]
+    if device.accelerator and device.accelerator not in node.accelerators:
+        short.append(f"has no accelerator of type {device.accelerator}")
+    short += [f"has no label {name}={value}" for name, value in device.labels.items() if node.labels.get(name) != value]
+    return ", ".join(short)
+
+
+def row(cell: Cell, reason: Reason, message: str) -> Result:
+    """The row of a cell that was not run."""
+    return Result(
+        id=cell.id,
+        model=cell.model.name,
+        conversion=cell.conversion,
+        device=cell.device.name,
+        batch_size=cell.batch_size,
+        threads=cell.threads,
+        overrides=cell.overrides,
+        seconds=dict.fromkeys(SECONDS),
+        status=reason.status,
+        reason=reason,
+        message=one_line(message, 2000),
+    )

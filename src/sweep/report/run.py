@@ -1,0 +1,108 @@
+"""A run folder as Python sees it: rows, frames, and tables in a notebook."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.cell import Result, Status
+from sweep.errors import BadRequest
+from sweep.plan import registry
+from sweep.record import RunFolder
+from sweep.report import matrix, text
+from sweep.report.columns import COLUMNS, Column
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_DTYPES = {"string": "string", "int64": "Int64", "double": "Float64", "bool": "boolean"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class Run:
+    """A sweep's folder, what `sweep.json` in it says, and its rows so far, in the order of the plan."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    rows: list[Result]
+
+    @property
+    def missing(self) -> int:
+        """How many planned cells have no row yet: none of a sweep that is done."""
+        return len(self.about["plan"]) - len(self.rows)
+
+    def frame(self) -> "DataFrame":
+        """A line a row under the names of docs/columns.md.
+
+        Types are pandas' own nullable ones: string, Int64, Float64 and boolean; what is missing is <NA>.
+        """
+        import pandas  # noqa: PLC0415 - it takes a while, and only frames need it
+
+        return pandas.DataFrame(
+            {
+                column.name: pandas.array([column.value(row) for row in self.rows], dtype=_DTYPES[column.type])
+                for column in COLUMNS
+            }
+        )
+
+    def matrix(self, values: str | None = None) -> "DataFrame":
+        """Conversions by what may be compared: the speed-up of each ok row, and the verdict of the others.
+
+        With the name of a column of numbers, such as `speedup.value`, it is that of each ok row, else <NA>. Raises
+        BadRequest for any other name.
+        """
+        import pandas  # noqa: PLC0415 - as above
+
+        column = _column(values) if values else None
+        dtype = _DTYPES[column.type if column else "string"]
+        names = list(dict.fromkeys(row.conversion for row in self.rows))
+        tables = {}
+        for title, group in matrix.groups(self.rows):
+            # of those that ask the same the best stands first, and is put last
+            shown = {row.conversion: _shown(row, column) for row in reversed(group)}
+            tables[title] = pandas.array([shown.get(name) for name in names], dtype=dtype)
+        return pandas.DataFrame(tables, index=pandas.Index(names, name="conversion", dtype="object"))
+
+    def best(self) -> dict[str, Result]:
+        """The ok row with the highest speed-up of each table of the matrix, by its title; EAGER's where none is faster.
+
+        Tables without an ok row are not there.
+        """
+        return {title: group[0] for title, group in matrix.groups(self.rows) if group[0].status is Status.OK}
+
+    def __repr__(self) -> str:
+        return f"<sweep run {self.folder}: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """`4 cells: 2 ok, 2 invalid`, and how many have no row yet."""
+        missing = f"; {self.missing} more have no row yet" if self.missing else ""
+        return text.summary(self.rows) + missing
+
+    def _repr_html_(self) -> str:
+        from sweep.report import notebook  # noqa: PLC0415 - only a notebook needs Jinja
+
+        return notebook.as_html(self.rows, self.summary, str(self.folder))
+
+
+def load(folder: str | Path) -> Run:
+    """The run in a folder, done or not. Raises RunFolderBroken where there is none, or what sweep did not write."""
+    found = RunFolder(Path(folder).expanduser())
+    about = found.about()
+    place = {id_: number for number, id_ in enumerate(about["plan"])}
+    rows = sorted(found.load(), key=lambda row: place.get(row.id, len(place)))
+    return Run(folder=found.path, about=about, rows=rows)
+
+
+def _shown(row: Result, column: Column | None) -> Any:
+    if column is None:
+        return text.speedup(row) if row.status is Status.OK else text.verdict(row)
+    return column.value(row) if row.status is Status.OK else None
+
+
+def _column(name: str) -> Column:
+    numbers = {column.name: column for column in COLUMNS if column.type in {"int64", "double"}}
+    if name not in numbers:
+        hint = registry.did_you_mean(registry.near(name, list(numbers))) or "; docs/columns.md has them all"
+        raise BadRequest(f"there is no column of numbers {name!r}{hint}")
+    return numbers[name]

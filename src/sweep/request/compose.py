@@ -1,0 +1,294 @@
+"""From the command line to plain requests; the only file that knows Hydra and OmegaConf."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import sweep
+from sweep.cell import Device, Model, Request
+from sweep.errors import BadRequest
+from sweep.plan import registry
+from sweep.record import RunFolder
+from sweep.request import read
+from sweep.request.settings import Settings
+
+
+def conf_dir() -> Path:
+    """Where the shipped configuration is: inside an installed package, beside `src/` in a checkout."""
+    package = Path(sweep.__file__).resolve().parent
+    return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
+
+
+def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
+    """The requests and settings that the arguments ask for; None if they asked for help or the configuration.
+
+    Raises BadRequest with every problem that was found.
+    """
+    requests: list[Request] = []
+    settings: list[Settings] = []
+    problems: list[str] = []
+    folders: set[Path] = set()
+    arguments = _taken_up([argument.encode(errors="replace").decode() for argument in arguments])
+
+    def collect(config: DictConfig) -> None:
+        try:
+            asked, how = _read(config, arguments, spread)
+        except BadRequest as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+            folders.add(Path(HydraConfig.get().runtime.output_dir))
+        else:
+            requests.extend(asked)
+            settings.append(how)
+
+    with _unknown_names_stand_in() as stand_in:
+        argv, spread = _prepared(arguments)
+        known_missing: set[str] = set()
+        while missing := _try(lambda: _run_hydra(collect, argv)):
+            name = str(missing.missing_cfg_file)
+            _refuse_unless_replaceable(missing, problems, again=name in known_missing)
+            known_missing.add(name)
+            stand_in(missing)
+            requests.clear()
+            settings.clear()
+    if problems:
+        for made in folders:
+            RunFolder(made).discard_unused()
+        raise BadRequest(*problems)
+    if not requests:
+        return None
+    if any(other != settings[0] for other in settings):
+        raise BadRequest(f"{', '.join(sorted(read.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
+    try:
+        _refuse_if_nothing_is_known(requests)
+    except BadRequest:
+        RunFolder(settings[0].run_dir).discard_unused()
+        raise
+    return requests, settings[0]
+
+
+def _flags(arguments: Sequence[str]) -> Any:
+    parser = get_args_parser()
+    parser.prog = "python -m sweep"
+    return parser.parse_intermixed_args(list(arguments))
+
+
+def _taken_up(arguments: list[str]) -> list[str]:
+    """With resume=FOLDER: the arguments with that folder, and what the sweep there asked if no model is named now."""
+    given = {override.key_or_group: override for override in _parse(_flags(arguments).overrides)}
+    resume = given.get("resume")
+    if resume is None or resume.value() is None:
+        return arguments
+    if "hydra.sweep.dir" in given:
+        raise BadRequest("resume names the run folder, so hydra.sweep.dir cannot name another")
+    text = str(resume.input_line).partition("=")[2]
+    if text == "last":
+        sweeps = sorted(Path("multirun").glob("*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
+        if not sweeps:
+            raise BadRequest("resume=last: there is no sweep under multirun/ here; name its folder with resume=FOLDER")
+        text = str(sweeps[-1].parent)
+        folder = sweeps[-1].parent
+    else:
+        folder = Path(str(resume.value()))
+    asked = RunFolder(folder).about()
+    stored: list[str] = []
+    if "model" not in given:
+        replaced = {*given, "resume", "resume_anyway", "retry", "hydra.sweep.dir"}
+        before = [str(argument) for argument in asked.get("command", [])]
+        overrides = _flags(before).overrides
+        stale = [o.input_line for o in _parse(overrides) if o.key_or_group in replaced]
+        stored = [argument for argument in before if argument not in stale]
+    return [*stored, *arguments, f"hydra.sweep.dir={text}"]
+
+
+def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The arguments for Hydra, and the values of plain options that are swept over.
+
+    Hydra takes a tenth of a second for each job, so it composes once for what it alone can compose: conversions go to
+    it as one list, and of a plain option only the first value does. Given -m if something is swept.
+    """
+    flags = _flags(arguments)
+    overrides = _parse(flags.overrides)
+    if flags.config_dir and (shadowed := sorted(_shadowed(Path(flags.config_dir)))):
+        raise BadRequest(
+            *(
+                f"{path}: sweep has a {path.parent.name} {path.stem!r} of its own, which would be taken in "
+                "its place: give yours another name"
+                for path in shadowed
+            )
+        )
+    given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
+    if twice := sorted({key for key in given if given.count(key) > 1}):
+        raise BadRequest(*(f"{key} is given more than once: use {key}=a,b to run each" for key in twice))
+    if outside := [str(o.input_line) for o in overrides if o.key_or_group in read.GROUPS and _leaves_its_group(o)]:
+        raise BadRequest(*(f"{line}: a name must not lead out of its group" for line in outside))
+    lists = {
+        line: f"conversion=[{line.partition('=')[2]}]"
+        for override in overrides
+        if override.key_or_group == "conversion" and override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
+        if (line := override.input_line)
+    }
+    spread = {
+        override.key_or_group: list(override.sweep_string_iterator())
+        for override in overrides
+        if override.key_or_group in read.SPREAD and override.is_sweep_override()
+    }
+    lists |= {
+        str(override.input_line): f"{override.key_or_group}={spread[override.key_or_group][0]}"
+        for override in overrides
+        if override.key_or_group in spread
+    }
+    # Hydra's own parser wants all overrides on one side of the flags
+    rest = [argument for argument in arguments if argument not in flags.overrides]
+    argv = [*rest, *(lists.get(override, override) for override in flags.overrides)]
+    if not any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
+        # Hydra would look at the clock anew each time a grid is composed again
+        argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
+    swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
+    return [*argv, "--multirun"] if swept and not flags.multirun else argv, spread
+
+
+def _shadowed(folder: Path) -> Iterator[Path]:
+    """Configs of the user's that Hydra would pass over, for it looks at the shipped ones first."""
+    for path in folder.glob("*/*.yaml"):
+        if path.parent.name in read.GROUPS and (conf_dir() / path.relative_to(folder)).exists():
+            yield path
+
+
+def _leaves_its_group(override: Override) -> bool:
+    return any(
+        part.strip(" '\"").startswith(("/", "..")) for part in str(override.input_line).partition("=")[2].split(",")
+    )
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parsed, problems = [], []
+    for override in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([override])
+        except HydraException as error:
+            problems.append(f"cannot read the override {override!r}: {str(error).splitlines()[0]}")
+    if problems:
+        raise BadRequest(*problems)
+    return parsed
+
+
+def _run_hydra(collect: Any, argv: list[str]) -> None:
+    before, sys.argv = sys.argv, ["python -m sweep", *argv]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(collect)()
+    except SystemExit as ended:  # how Hydra ends after its help
+        if ended.code:
+            raise
+    finally:
+        sys.argv = before
+        del os.environ["HYDRA_FULL_ERROR"]
+
+
+def _try(action: Any) -> MissingConfigException | None:
+    """The missing config that stopped `action`; None if nothing did. Raises BadRequest for anything else."""
+    try:
+        action()
+    except MissingConfigException as error:
+        return error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise BadRequest(" ".join(_first_lines(error))) from error
+    except OSError as error:
+        raise BadRequest(f"cannot make the run folder: {error.strerror} ({error.filename})") from error
+    return None
+
+
+def _first_lines(error: BaseException) -> Iterator[str]:
+    yield " ".join(str(error).split("\n")[:2]).strip()
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        yield f"({str(error.__cause__).splitlines()[0]})"
+
+
+@contextmanager
+def _unknown_names_stand_in() -> Iterator[Any]:
+    """Lets Hydra compose a grid in which a model or device has no config, so that its cells get their rows."""
+    repository = ConfigStore.instance().repo
+    before = {group: dict(repository.get(group, {})) for group in ("model", "device")}
+
+    def stand_in(missing: MissingConfigException) -> None:
+        group, _, name = str(missing.missing_cfg_file).partition("/")
+        near = list(registry.near(name, list(missing.options or ())))
+        ConfigStore.instance().store(group=group, name=name, node={"unknown_near": near})
+
+    try:
+        yield stand_in
+    finally:
+        for group, entries in before.items():
+            repository[group] = entries
+
+
+def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequence[str], *, again: bool) -> None:
+    """A model or device without a config makes rows; any other config that is missing ends the request."""
+    group, _, name = str(missing.missing_cfg_file).partition("/")
+    if group in {"model", "device"} and name and "/" not in name and not again:
+        return
+    options = list(missing.options or ())
+    if not name:
+        raise BadRequest(str(missing).splitlines()[0], *problems)
+    hint = registry.did_you_mean(registry.near(name, options)) or f"; there are {', '.join(options)}"
+    names = "; names of conversions go into conversion=…" if group == "conversions" else ""
+    raise BadRequest(f"unknown {group} {name!r}{hint}{names}", *problems)
+
+
+def _refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
+    if any(asked.model.known and asked.device.known for asked in requests):
+        return
+    things = [thing for asked in requests for thing in (asked.model, asked.device) if not thing.known]
+    kinds = {Model: "model", Device: "device"}
+    raise BadRequest(
+        *dict.fromkeys(
+            f"unknown {kinds[type(thing)]} {thing.name!r}"
+            + (registry.did_you_mean(thing.near) or f"; `python -m sweep --help` lists every {kinds[type(thing)]}")
+            for thing in things
+        )
+    )
+
+
+def _read(
+    config: DictConfig, arguments: Sequence[str], spread: Mapping[str, Sequence[str]]
+) -> tuple[list[Request], Settings]:
+    """The requests of one Hydra job, one for each combination of the values in `spread`."""
+    about = HydraConfig.get()
+
+    def one(plain: Any, **chosen: Any) -> tuple[Request, Settings]:
+        task = [*about.overrides.task, *(f"{key}={value}" for key, value in chosen.items())]
+        return read.read({**plain, **chosen}, about.runtime.choices, task, about.runtime.output_dir, arguments)
+
+    def resolved(**chosen: Any) -> Any:
+        for key, value in chosen.items():
+            OmegaConf.update(config, key, value)
+        return OmegaConf.to_container(config, resolve=True)
+
+    try:
+        values = {key: [_parse([f"{key}={value}"])[0].value() for value in spread[key]] for key in spread}
+        text = str(OmegaConf.to_container(config)) if spread else ""
+        if any(f"${{{key}" in text for key in spread):  # a model's config, say, takes a value from there
+            grid = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
+            combinations = [one(resolved(**chosen), **chosen) for chosen in grid]
+            return [asked for asked, _ in combinations], combinations[0][1]
+        plain = resolved()
+        asked, settings = one(plain)
+        each = {key: [one(plain, **{key: value})[0] for value in values[key]] for key in values}
+        return read.spread(asked, each), settings
+    except OmegaConfBaseException as error:
+        raise BadRequest(str(error).splitlines()[0]) from error

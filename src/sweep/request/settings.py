@@ -1,0 +1,57 @@
+"""How a whole sweep is carried out: what no single cell knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sweep.cell import Reason, Status
+from sweep.plan.registry import Registered
+from sweep.plan.rules import EVERY_CELL, Grid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dispatch:
+    """Who carries cells to where they run; `conf/dispatch/ray.yaml` says what each option does."""
+
+    name: Literal["ray", "serial"] = "ray"
+    address: str | None = None
+    retries: int = 2
+    cells_per_node: int | None = None
+    working_dir: str | None = None
+    py_modules: tuple[str, ...] = ()
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.retries < 0:
+            problems.append("dispatch.retries must be at least 0")
+        if self.cells_per_node is not None and self.cells_per_node < 1:
+            problems.append("dispatch.cells_per_node must be at least 1, or null for as many as a node has room for")
+        if self.name == "serial" and (self.cells_per_node or 1) > 1:
+            problems.append("dispatch=serial runs one cell at a time: dispatch.cells_per_node goes with dispatch=ray")
+        if doubly := sorted({"working_dir", "py_modules"} & self.runtime_env.keys()):
+            problems += [f"dispatch.runtime_env.{name}: write it as dispatch.{name}" for name in doubly]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    run_dir: Path
+    dispatch: Dispatch = Dispatch()
+    on_invalid: Literal["record", "abort"] = "record"
+    fail_on: tuple[Status, ...] = ()
+    dry_run: bool = False
+    resume: bool = False
+    resume_anyway: bool = False
+    retry: tuple[Status | Reason, ...] = ()
+    command: tuple[str, ...] = ()
+    mlflow: str | None = None
+    junit: bool = False
+    grid: Grid = EVERY_CELL
+    register: Mapping[str, Registered] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.retry and not self.resume:
+            raise ValueError("retry goes with resume=FOLDER, or resume=last: it says which of its cells run again")

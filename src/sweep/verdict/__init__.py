@@ -1,0 +1,1 @@
+"""From how a cell's processes ended and what they reported, to its row; pure."""

@@ -1,0 +1,248 @@
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sweep import reading
+from sweep.cell import (
+    Cell,
+    Eager,
+    Engine,
+    Fidelity,
+    Latency,
+    Limits,
+    Measure,
+    Memory,
+    Model,
+    Reason,
+    Result,
+    Speedup,
+    Status,
+    Tolerance,
+)
+from sweep.errors import BadRequest
+from sweep.pick import __main__ as pick
+from sweep.pick import script
+from sweep.report import best
+from sweep.report.best import Choice, Constraints
+
+
+def row(conversion: str, value: float, low: float | None = None, high: float | None = None, **changes: Any) -> Result:
+    """An ok row with this speed-up, within 1 % if nothing else is said."""
+    figures = dict.fromkeys(("p90", "mean", "std", "min", "max", "p50_low", "p50_high"), 1.0)
+    values: dict[str, Any] = {
+        "id": conversion.lower(),
+        "model": "mlp",
+        "conversion": conversion,
+        "device": "cpu",
+        "batch_size": 1,
+        "threads": 2,
+        "status": Status.OK,
+        "latency_ms": Latency(p50=10 / value, p99=20 / value, n=90, processes=3, **figures),
+        "eager": Eager(p50_ms=10, n=90),
+        "speedup": Speedup(value=value, low=low or value * 0.99, high=high or value * 1.01),
+        "fidelity": Fidelity(rel_l2=1e-3, cosine=0.9, max_abs=1, top1_agreement=1, inputs=8, tolerance_class="fp32"),
+        "engine": Engine(requested="eager", actual="eager", precision="fp32"),
+        "memory_mb": Memory(rss_peak=100),
+        "seconds": {"convert": 2.0},
+        "hardware": "CPU x2, 8 GiB",
+        "fingerprint": "aaaa",
+    }
+    return Result(**values | changes)
+
+
+def refused(conversion: str, reason: Reason, **changes: Any) -> Result:
+    nothing = dict.fromkeys(("latency_ms", "eager", "speedup", "fidelity", "engine", "memory_mb", "fingerprint"))
+    return row(conversion, 1, status=reason.status, reason=reason, message="so it was", **nothing | changes)
+
+
+def chosen(*rows: Result, **constraints: float) -> Choice:
+    (one,) = best.choose(rows, Constraints(**constraints))
+    return one
+
+
+def names(rows: tuple[Result, ...]) -> list[str]:
+    return [one.conversion for one in rows]
+
+
+EAGER, ONNX, OPENVINO = row("EAGER", 1.0), row("ONNX_CPU", 2.0), row("COMPILE_OPENVINO", 3.0)
+
+
+def test_the_fastest_proved_one_is_best() -> None:
+    one = chosen(EAGER, OPENVINO, ONNX)
+    assert one.best is OPENVINO
+    assert one.beats_eager
+    assert (one.alike, one.passed, one.surer) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("constraints", "best"),
+    [
+        ({"min_cosine": 0.95}, "ONNX_CPU"),
+        ({"max_rel_l2": 1e-4}, "ONNX_CPU"),
+        ({"max_memory": 100}, "ONNX_CPU"),
+        ({"max_convert": 2}, "ONNX_CPU"),
+        ({"p50_under": 3.4, "p99_under": 6.7}, "COMPILE_OPENVINO"),
+        ({"min_speedup": 3}, "COMPILE_OPENVINO"),
+        ({"min_speedup": 3.1}, None),
+        ({"p50_under": 10 / 3}, None),
+        ({"p99_under": 20 / 3}, None),
+    ],
+)
+def test_what_is_asked_holds(constraints: dict[str, float], best: str | None) -> None:
+    exact = Fidelity(rel_l2=1e-5, cosine=0.99, max_abs=0, top1_agreement=1, inputs=8, tolerance_class="fp32")
+    greedy = replace(OPENVINO, memory_mb=Memory(rss_peak=101), seconds={"convert": 2.1})
+    one = chosen(EAGER, replace(ONNX, fidelity=exact), greedy, **constraints)
+    assert (one.best and one.best.conversion) == best
+
+
+def test_on_a_gpu_it_is_the_gpus_memory_that_counts() -> None:
+    on_gpu = replace(OPENVINO, memory_mb=Memory(rss_peak=5000, cuda_peak=50))
+    assert chosen(on_gpu, max_memory=60).best is on_gpu
+    assert chosen(on_gpu, max_memory=40).best is None
+
+
+def test_every_faster_one_is_passed_over_with_all_its_reasons() -> None:
+    wrong = row("JIT_TRACE", 9, status=Status.MISMATCH, reason=Reason.OUTPUT, message="far off")
+    one = chosen(EAGER, ONNX, OPENVINO, wrong, p50_under=5.1, max_rel_l2=1e-2, max_memory=99)
+    assert one.best is None
+    one = chosen(EAGER, ONNX, replace(OPENVINO, seconds={}, memory_mb=None), wrong, max_convert=3, max_memory=100)
+    assert one.best is ONNX
+    assert [(passed.row.conversion, passed.why) for passed in one.passed] == [
+        ("JIT_TRACE", ("mismatch/output: far off",)),
+        (
+            "COMPILE_OPENVINO",
+            ("peak memory in MB is unknown, must be at most 100", "conversion in s is unknown, must be at most 3"),
+        ),
+    ]
+
+
+def test_a_slower_one_needs_no_reason_and_one_without_figures_has_it() -> None:
+    slow = row("EXPORT+EAGER", 0.5, status=Status.MISMATCH, reason=Reason.OUTPUT, message="far off")
+    one = chosen(EAGER, ONNX, slow, refused("TORCHAO", Reason.NEEDS_PACKAGE))
+    assert [passed.row.conversion for passed in one.passed] == ["TORCHAO"]
+    assert one.passed[0].why == ("skipped/needs-package: so it was",)
+
+
+def test_a_figure_that_is_missed_is_named() -> None:
+    (passed, *_) = chosen(OPENVINO, min_speedup=4).passed
+    assert passed.why == ("speed-up is 3, must be at least 4",)
+
+
+def test_intervals_that_overlap_are_not_told_apart() -> None:
+    best, near, far = row("A", 3.0, 2.8, 3.2), row("B", 2.7, 2.6, 2.8), row("C", 2.5, 2.4, 2.79)
+    assert names(chosen(far, near, best).alike) == ["B"]
+
+
+def test_an_interval_that_holds_1_does_not_beat_eager() -> None:
+    doubtful = row("A", 1.3, 0.9, 1.8)
+    assert not chosen(EAGER, doubtful).beats_eager
+    assert chosen(EAGER, doubtful).surer == ()
+    sure = row("B", 1.25, 1.2, 1.3)
+    assert names(chosen(EAGER, doubtful, sure).surer) == ["B"]
+    assert not chosen(row("SLOW", 0.7)).beats_eager
+
+
+def test_eager_does_not_beat_itself() -> None:
+    one = chosen(row("EAGER", 1.04, 1.01, 1.07), row("JIT_TRACE", 0.9))
+    assert one.best is not None
+    assert (one.best.conversion, one.beats_eager, one.surer) == ("EAGER", False, ())
+
+
+def test_a_batch_size_that_is_not_there_is_told_whatever_it_is() -> None:
+    with pytest.raises(BadRequest, match="batch size"):
+        pick.choices([row("EAGER", 1)], asked(batch=0), Constraints())
+
+
+def test_unlike_hardware_is_chosen_for_apart_and_what_never_ran_is_no_hardware() -> None:
+    other = row("EAGER", 1.0, id="e2", hardware="Other x8, 8 GiB", fingerprint="bbbb")
+    found = best.choose([EAGER, ONNX, other, refused("TORCHAO", Reason.NEEDS_PACKAGE)], Constraints())
+    assert [one.best and one.best.conversion for one in found] == ["ONNX_CPU", "EAGER"]
+
+
+def test_a_group_of_which_nothing_ran_has_no_best() -> None:
+    one = chosen(refused("TORCHAO", Reason.NEEDS_PACKAGE))
+    assert one.best is None
+    assert not one.beats_eager
+
+
+def asked(**changes: Any) -> Any:
+    return pick.parser().parse_args(["RUN", *(f"--{name}={value}" for name, value in changes.items())])
+
+
+def test_names_that_are_not_there_are_all_told_with_what_was_meant() -> None:
+    rows = [replace(EAGER, model="resnet"), replace(ONNX, model="resnet")]
+    with pytest.raises(BadRequest) as error:
+        pick.choices(rows, asked(model="resnt", device="cuda", batch=8), Constraints())
+    assert error.value.problems == (
+        "no model 'resnt' in this sweep: did you mean resnet?",
+        "no device 'cuda' in this sweep; there is cpu",
+        "no batch size '8' in this sweep; there is 1",
+    )
+
+
+def test_rows_are_narrowed_by_name_and_heading() -> None:
+    rows = [EAGER, replace(ONNX, batch_size=8), replace(OPENVINO, overrides={"model.width": "32"})]
+    assert [one.best for one in pick.choices(rows, asked(batch=8), Constraints())] == [rows[1]]
+    assert [one.best for one in pick.choices(rows, asked(where="width=32"), Constraints())] == [rows[2]]
+    with pytest.raises(BadRequest, match="width=64"):
+        pick.choices(rows, asked(where="width=64"), Constraints())
+
+
+# The script
+
+
+@pytest.fixture
+def cell(make_cell: Callable[..., Cell]) -> Cell:
+    return make_cell(
+        model=Model(
+            name="it's", config={"_target_": "a.B", "layers": ["x" * 60, {"y": "z" * 60}], "input": {"shape": [8]}}
+        ),
+        limits=Limits(memory=1000),
+        measure=Measure(min_seconds=0.1),
+        env=("SECRET",),
+    )
+
+
+def constants(program: str) -> dict[str, Any]:
+    return {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(program).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
+def test_the_script_has_all_of_the_cell_that_matters(cell: Cell) -> None:
+    said = constants(script.emitted(cell, EAGER, "date/time"))
+    again: Cell = reading.of(Cell).validate_python(said["CELL"])
+    tolerance = {"fp32": Tolerance(rel_l2=1e-4)}
+    assert again == replace(cell, limits=Limits(), env=(), tolerance=tolerance)
+    assert said["REPORTED"] == {
+        "speedup": (0.99, 1.0, 1.01),
+        "rel_l2": 1e-3,
+        "allowed": 1e-4,
+        "engine": "eager",
+        "threads": 2,
+    }
+
+
+def test_the_scripts_heading_says_where_it_is_from_and_cannot_end_early(cell: Cell) -> None:
+    odd = replace(EAGER, model='"""\n\\', hardware="CPU\\", versions={"torch": "2.13.0"})
+    tree = ast.parse(script.emitted(cell, odd, "date/time"))
+    heading = ast.get_docstring(tree) or ""
+    for part in ("date/time", EAGER.id, "CPU/", "torch 2.13.0"):
+        assert part in heading
+
+
+def test_the_script_holds_threads_and_device_as_the_cell_does(cell: Cell) -> None:
+    held = script.emitted(replace(cell, threads=1), EAGER, "date/time")
+    assert "os.environ |= {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}" in held
+    free = script.emitted(replace(cell, threads=None), EAGER, "date/time")
+    assert "OMP_NUM_THREADS" not in free
+
+
+def test_the_script_stays_short(cell: Cell) -> None:
+    assert len(script.emitted(cell, EAGER, "date/time").splitlines()) < 100
+    assert max(map(len, script.emitted(cell, EAGER, "date/time").splitlines())) <= 120

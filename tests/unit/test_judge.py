@@ -1,0 +1,335 @@
+import math
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sweep.cell import (
+    Cell,
+    Crash,
+    Engine,
+    Evidence,
+    Exit,
+    Failure,
+    MachineLoad,
+    Measure,
+    Memory,
+    OutputCheck,
+    Phase,
+    Result,
+    Sampled,
+    Tolerance,
+    Trial,
+)
+from sweep.verdict import judge
+
+SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
+
+
+def sampled(times: float = 1, **changes: Any) -> Sampled:
+    values: dict[str, Any] = {"samples": tuple(times * s for s in SAMPLES), "settled": True}
+    return Sampled(**values | changes)
+
+
+GOOD: dict[str, Any] = {
+    "seconds": {"build": 0.1, "eager": 1.0},
+    "eager": sampled(2),
+    "converted": sampled(),
+    "comparison": OutputCheck(rel_l2=1e-6, cosine=1.0, max_abs=1e-6, top1_agreement=1.0, inputs=8),
+    "engine": Engine(requested="eager", actual="eager", precision="fp32"),
+    "device": "cpu",
+    "threads": 1,
+    "done": True,
+}
+ENDED: dict[str, Any] = {"code": 0, "phase": Phase.VERIFY, "seconds": 5.0}
+
+
+def judged(cell: Cell, exit: dict[str, Any] | None = None, evidence: dict[str, Any] | None = None) -> Result:
+    return judge.judge(cell, [trial(exit, evidence)])
+
+
+def trial(exit: dict[str, Any] | None = None, evidence: dict[str, Any] | None = None) -> Trial:
+    return Trial(ending=Exit(**ENDED | (exit or {})), evidence=Evidence(**GOOD | (evidence or {})))
+
+
+def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell())
+    assert (row.status, row.reason, row.message, row.phase) == ("ok", None, "", "verify")
+    assert row.speedup is not None
+    assert row.speedup.value == pytest.approx(2.0)
+    assert row.throughput_per_s == pytest.approx(2 / 0.0010145, rel=1e-3)
+    assert row.seconds == {
+        **dict.fromkeys(("convert", "first_call", "warmup", "measure", "verify")),
+        "build": 0.1,
+        "eager": 1.0,
+        "total": 5.0,
+        "waited": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("exit", "evidence", "expected", "said"),
+    [
+        ({"code": -signal.SIGSEGV, "phase": Phase.EAGER}, {"done": False}, "crashed/signal", "SIGSEGV in phase eager"),
+        ({"code": -signal.SIGSEGV}, {}, "crashed/signal", "SIGSEGV"),  # a signal overrides a cheerful report
+        ({"code": 1}, {}, "crashed/exited", "code 1"),  # and so does an exit code
+        ({"code": 7, "phase": Phase.EAGER}, {"done": False}, "crashed/exited", "code 7 in phase eager"),
+        ({"code": 0, "phase": Phase.EAGER}, {"done": False}, "crashed/no-report", "without a report"),
+        (
+            {"code": -signal.SIGKILL, "timeout": "took more than limits.eager=1 s"},
+            {"done": False},
+            "crashed/timeout",
+            "limits.eager=1 s",
+        ),
+        (
+            {"code": 1, "phase": Phase.CONVERT},
+            {"done": False, "failure": Failure(type="ValueError", message="first\nsecond")},
+            "crashed/raised",
+            "ValueError in phase convert: first",
+        ),
+        (
+            {"code": 1, "phase": Phase.BUILD},
+            {"done": False, "failure": Failure(type="ImportError", message="no")},
+            "invalid/bad-model",
+            "ImportError",
+        ),
+        (
+            {"code": 1, "phase": Phase.EAGER},
+            {"done": False, "failure": Failure(type="MemoryError", message="")},
+            "crashed/memory",
+            "MemoryError",
+        ),
+        (
+            {"code": 1, "phase": Phase.BUILD},
+            {
+                "done": False,
+                "failure": Failure(type="RuntimeError", message="[x] DefaultCPUAllocator: can't allocate memory: 1"),
+            },
+            "crashed/memory",
+            "make batch_size smaller",
+        ),
+        (
+            {"code": -signal.SIGKILL, "memory": "used 9 MB of memory, more than limits.memory=8 MB"},
+            {"done": False},
+            "crashed/memory",
+            "limits.memory=8 MB, in phase verify: make batch_size smaller",
+        ),
+        (
+            {"code": -signal.SIGKILL, "oom_killed": True},
+            {},
+            "crashed/memory",
+            "by the kernel for want of memory",
+        ),
+        ({"code": -signal.SIGKILL}, {}, "crashed/signal", "ended by SIGKILL in phase verify"),
+        ({"code": -signal.SIGTERM, "oom_killed": True}, {}, "crashed/signal", "ended by SIGTERM"),  # somebody else's
+        ({"code": -signal.SIGTERM, "report_too_long": True}, {}, "crashed/no-report", "more than a cell has to say"),
+        ({}, {"device": "cuda"}, "mismatch/device", "ran on cuda"),
+        ({}, {"device": None}, "mismatch/device", "None"),
+        ({}, {"converted": None}, "mismatch/output", "lacks"),
+        ({}, {"comparison": None}, "mismatch/output", "lacks"),
+        ({}, {"engine": None}, "mismatch/output", "lacks"),
+        (
+            {},
+            {"engine": Engine(requested="openvino", actual="inductor", precision=None)},
+            "mismatch/engine",
+            "asked for openvino, ran inductor",
+        ),
+        ({}, {"comparison": OutputCheck(inputs=8, problem="input 3: shape")}, "mismatch/output", "input 3: shape"),
+        (
+            {},
+            {"comparison": OutputCheck(rel_l2=2e-4, cosine=1, inputs=8)},
+            "mismatch/output",
+            "class fp32 allows",
+        ),
+        ({}, {"comparison": OutputCheck(rel_l2=float("nan"), cosine=1, inputs=8)}, "mismatch/output", "nan"),
+    ],
+)
+def test_each_failure_of_proof_has_its_reason(
+    make_cell: Callable[..., Cell], exit: dict[str, Any], evidence: dict[str, Any], expected: str, said: str
+) -> None:
+    row = judged(make_cell(), exit, evidence)
+    assert f"{row.status}/{row.reason}" == expected
+    assert said in row.message
+    assert "\n" not in row.message
+
+
+def test_what_computes_in_bf16_is_judged_as_bf16_and_says_so(make_cell: Callable[..., Cell]) -> None:
+    engine = Engine(requested="openvino", actual="openvino", precision="bf16")
+    comparison = OutputCheck(rel_l2=4e-3, cosine=1.0, max_abs=0.1, inputs=8)
+    row = judged(make_cell(conversion="COMPILE_OPENVINO"), None, {"engine": engine, "comparison": comparison})
+    assert row.status == "ok"
+    assert row.fidelity is not None
+    assert row.fidelity.tolerance_class == "bf16"
+    assert "computes in bf16, its label says fp32" in row.message
+
+
+def test_a_model_made_half_precision_stays_rounded_however_exactly_it_is_computed(
+    make_cell: Callable[..., Cell],
+) -> None:
+    engine = Engine(requested="openvino", actual="openvino", precision="fp32")
+    comparison = OutputCheck(rel_l2=7e-4, cosine=1.0, max_abs=4e-4, inputs=8)
+    tolerance = {"fp32": Tolerance(rel_l2=1e-4), "fp16": Tolerance(rel_l2=1e-2)}
+    cell = make_cell(conversion="FP16+COMPILE_OPENVINO", tolerance=tolerance)
+    row = judged(cell, None, {"engine": engine, "comparison": comparison})
+    assert row.status == "ok", row.message
+    assert row.fidelity is not None
+    assert row.fidelity.tolerance_class == "fp16"
+    assert "computes in fp32, its label says fp16" in row.message
+    row = judged(make_cell(tolerance=tolerance), None, {"comparison": comparison})
+    assert (row.status, row.reason) == ("mismatch", "output")  # a label of fp32 is not allowed that
+
+
+def test_another_precision_than_the_labels_is_no_proof(make_cell: Callable[..., Cell]) -> None:
+    engine = Engine(requested="eager", actual="eager", precision="bf16")
+    row = judged(make_cell(), None, {"engine": engine})
+    assert (row.status, row.reason) == ("mismatch", "engine")
+    assert "computes in bf16, its label says fp32" in row.message
+
+
+@pytest.mark.parametrize("ran", ["inductor", "eager"])
+def test_a_label_that_allows_a_fall_back_says_which_ran(make_cell: Callable[..., Cell], ran: str) -> None:
+    engine = Engine(requested="inductor or eager", actual=ran, precision="fp32")
+    row = judged(make_cell(conversion="COMPILE_INDUCTOR_EAGER_FALLBACK"), None, {"engine": engine})
+    assert (row.status, row.message) == ("ok", f"ran {ran}")
+
+
+def test_an_eager_model_that_disagrees_with_itself_widens_what_is_allowed_and_says_so(
+    make_cell: Callable[..., Cell],
+) -> None:
+    comparison = OutputCheck(rel_l2=3e-4, cosine=1.0, max_abs=0.1, inputs=8, noise=2e-4)
+    row = judged(make_cell(), None, {"comparison": comparison})
+    assert row.status == "ok"
+    assert "eager disagrees with itself by 0.0002" in row.message
+
+
+@pytest.mark.parametrize(
+    ("doubt", "said"),
+    [
+        ({"converted": sampled(settled=False)}, "unstable: latency did not settle in warm-up"),
+        ({"eager": sampled(2, settled=False)}, "unstable: eager latency did not settle"),
+        ({"converted": sampled(load=MachineLoad(cpu_by_others=0.3))}, "noisy: others used 30% of the CPUs"),
+        (
+            {"converted": sampled(samples=tuple([0.001] * 10 + [0.0015, 0.002] * 10))},
+            "unstable: median known to ±",
+        ),
+    ],
+)
+def test_a_doubtful_measurement_says_so(make_cell: Callable[..., Cell], doubt: dict[str, Any], said: str) -> None:
+    row = judged(make_cell(), None, doubt)
+    assert row.status == "ok"
+    assert said in row.message
+
+
+def test_a_class_without_a_figure_is_judged_on_form_alone(make_cell: Callable[..., Cell]) -> None:
+    wild = OutputCheck(rel_l2=4.5, cosine=0.1, max_abs=9.0, inputs=8)
+    quanto = Engine(requested="quanto", actual=None, precision=None)
+    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI4"), None, {"comparison": wild, "engine": quanto})
+    assert row.status == "ok"
+    assert "judged on form only (class int4)" in row.message
+
+
+def test_a_class_that_is_not_in_the_table_is_never_ok(make_cell: Callable[..., Cell]) -> None:
+    quanto = Engine(requested="quanto", actual=None, precision=None)
+    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI2"), None, {"engine": quanto})
+    assert (row.status, row.reason) == ("mismatch", "output")
+    assert "tolerance.int2" in row.message
+
+
+def test_an_engine_nobody_attests_is_said_to_be_so(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell(), None, {"engine": Engine(requested="eager", actual=None, precision=None)})
+    assert row.status == "ok"
+    assert "engine: unattested" in row.message
+
+
+def test_a_crash_keeps_what_was_measured_before_it(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell(), {"code": -6, "phase": Phase.CONVERT}, {"converted": None, "done": False})
+    assert row.eager is not None
+    assert row.eager.p50_ms == pytest.approx(2.029)
+    assert row.latency_ms is None
+    assert row.speedup is None
+
+
+def test_control_codes_and_line_breaks_of_a_model_do_not_reach_the_message(make_cell: Callable[..., Cell]) -> None:
+    failure = Failure(type="ValueError", message="\n \x1b[31mred\x07\u202e\nmore")
+    row = judged(make_cell(), {"code": 1, "phase": Phase.EAGER}, {"done": False, "failure": failure})
+    assert row.message == "ValueError in phase eager: [31mred: the log has the traceback"
+
+
+def test_the_figures_are_of_all_processes(make_cell: Callable[..., Cell]) -> None:
+    """Medians of 1, 2 and 4 times: t = 4.303 on logarithms, by hand."""
+    fast, slow = {"eager": sampled(2), "converted": sampled()}, {"eager": sampled(8), "converted": sampled(2)}
+    third = {"eager": sampled(32), "converted": sampled(4), "memory": Memory(rss_peak=9.0)}
+    cell = make_cell(measure=Measure(processes=3, drift=0.01))
+    first = fast | {"memory": Memory(rss_peak=3.0)}
+    row = judge.judge(cell, [trial(None, first), trial(None, slow), trial(None, third)])
+    assert row.status == "ok"
+    assert row.speedup is not None
+    assert row.latency_ms is not None
+    assert row.eager is not None
+    assert row.speedup.value == pytest.approx(4.0)
+    half = 4.303 * math.log(2) / math.sqrt(3)
+    assert row.speedup.low == pytest.approx(4 * math.exp(-half))
+    assert row.speedup.high == pytest.approx(4 * math.exp(half))
+    middle = 1.0145 * 2
+    assert row.latency_ms.p50_low == pytest.approx(middle * math.exp(-half) * 0.99)
+    assert row.latency_ms.p50_high == pytest.approx(middle * math.exp(half) * 1.01)
+    assert (row.latency_ms.n, row.latency_ms.processes, row.eager.n) == (90, 3, 90)
+    assert row.latency_ms.p50 == pytest.approx(middle)
+    assert row.speedup.value == pytest.approx(row.eager.p50_ms / row.latency_ms.p50)
+    assert row.seconds["total"] == 15.0
+    assert row.memory_mb == Memory(rss_peak=9.0)
+
+
+def test_what_one_of_several_processes_does_decides(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell(measure=Measure(processes=3))
+    crashed = trial({"code": -11, "phase": Phase.MEASURE}, {"converted": None, "done": False})
+    row = judge.judge(cell, [trial(), crashed])
+    assert (row.status, row.reason, row.phase) == ("crashed", "signal", "measure")
+    assert row.message.startswith("process 2 of 3: ended by SIGSEGV")
+    assert row.latency_ms is not None
+    assert row.latency_ms.processes == 1
+
+
+def test_a_doubt_says_in_how_many_processes(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell(measure=Measure(processes=3))
+    noisy = trial(None, {"converted": sampled(load=MachineLoad(cpu_by_others=0.3))})
+    row = judge.judge(cell, [trial(), noisy, trial()])
+    assert row.message == "noisy: others used 30% of the CPUs during its samples in 1 of 3 processes"
+
+
+LOG = """noise \x1b[31m
+Fatal Python error: Segmentation fault
+
+Thread 0x00007f1 (most recent call first):
+  File "/x/threading.py", line 1 in wait
+
+Current thread 0x00007f2 (most recent call first):
+  File "/my/model.py", line 12 in forward
+  File "/x/module.py", line 3 in __call__
+
+Extension modules: numpy
+"""
+
+
+def test_a_crash_row_has_the_stack_that_faulthandler_printed(make_cell: Callable[..., Cell]) -> None:
+    died = Exit(code=-signal.SIGSEGV, phase=Phase.EAGER, seconds=1.0)
+    row = judge.judge(make_cell(), [Trial(ending=died, evidence=Evidence(), log=LOG)])
+    assert row.crash == Crash(
+        signal="SIGSEGV",
+        exception=None,
+        stack=("/x/module.py:3 in __call__", "/my/model.py:12 in forward"),
+        last_lines=tuple(line.strip().replace("\x1b", "") for line in LOG.splitlines() if line),
+    )
+
+
+def test_an_exception_brings_its_own_stack(make_cell: Callable[..., Cell]) -> None:
+    failure = Failure(type="ValueError", message="no", stack=("a.py:1 in f", "b.py:2 in g"))
+    died = Exit(code=1, phase=Phase.EAGER, seconds=1.0)
+    row = judge.judge(make_cell(), [Trial(ending=died, evidence=Evidence(failure=failure), log="Traceback …")])
+    assert row.crash == Crash(signal=None, exception="ValueError", stack=failure.stack, last_lines=("Traceback …",))
+
+
+def test_only_a_crash_has_one(make_cell: Callable[..., Cell]) -> None:
+    assert judged(make_cell()).crash is None
+    assert judged(make_cell(), None, {"device": "cuda"}).crash is None
