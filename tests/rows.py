@@ -2,20 +2,9 @@
 
 from typing import Any
 
-from sweep.cell import (
-    Crash,
-    Eager,
-    Engine,
-    Fidelity,
-    Latency,
-    MachineLoad,
-    Memory,
-    Phase,
-    Reason,
-    Result,
-    Speedup,
-    Status,
-)
+from sweep.cell import Phase
+from sweep.evidence import Engine, MachineLoad, Memory
+from sweep.result import Crash, Eager, Fidelity, Latency, Reason, Result, Speedup, Status
 
 
 def ok(**changes: Any) -> Result:

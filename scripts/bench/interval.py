@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Sequence
 
 from sweep import isolate
-from sweep.cell import Cell, Result
+from sweep.cell import Cell
 from sweep.isolate import survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.request.compose import compose
+from sweep.result import Result
 
 CELLS = ("+model=mlp,resnet", "conversion=EAGER,ONNX_CPU")
 

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from sweep import isolate
-from sweep.cell import Cell, Model, Status
+from sweep.cell import Cell, Model
 from sweep.child import compat
 from sweep.isolate import process, survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.request.compose import compose
+from sweep.result import Status
 
 compat.before_import()  # here, so that a process that alma spawns, which reads this file first, can import it too
 

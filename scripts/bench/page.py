@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.page.conftest import ARGUMENTS
 from tests.page.synthetic import about, synthetic
 
-from sweep.cell import Result
 from sweep.report.page import Page
+from sweep.result import Result
 
 T = TypeVar("T")
 PAINTED = """async change => {

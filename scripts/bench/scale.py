@@ -23,14 +23,16 @@ from unittest.mock import patch
 from rich.console import Console
 
 from sweep import app, dispatch
-from sweep.cell import Cell, Eager, Engine, Evidence, Fidelity, Latency, Outcome, Result, Speedup, Status
+from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog
+from sweep.evidence import Engine, Evidence
 from sweep.isolate import survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.plan.validate import Inventory
 from sweep.report.terminal import Board
 from sweep.request.compose import compose
+from sweep.result import Eager, Fidelity, Latency, Outcome, Result, Speedup, Status, not_run
 
 
 def main(for_real: int) -> None:
@@ -89,7 +91,7 @@ class AtOnce:
 
 def row(cell: Cell, here: Inventory) -> Result:
     latency = Latency(p50=1.0, p90=1.1, p99=1.2, mean=1.0, std=0.1, min=0.9, max=1.3, n=30, p50_low=0.95, p50_high=1.05)
-    values = asdict(validate.row(cell, validate.Reason.LOST, "…")) | {
+    values = asdict(not_run(cell, validate.Reason.LOST, "…")) | {
         "status": Status.OK,
         "reason": None,
         "message": "",

@@ -5,7 +5,7 @@ from contextlib import closing
 from datetime import datetime
 
 from sweep import dispatch
-from sweep.cell import Cell, Mode, Outcome, Reason, Request, Result, Status
+from sweep.cell import Cell, Mode, Request
 from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
 from sweep.errors import BadRequest, ExitCode
@@ -19,6 +19,7 @@ from sweep.report.mlflow import Tracker
 from sweep.report.page import Page
 from sweep.report.terminal import Board
 from sweep.request.settings import Settings
+from sweep.result import Outcome, Reason, Result, Status, not_run
 
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
@@ -132,5 +133,5 @@ def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> list[Result
     """Give every cell that has no row one that says so; returns those."""
     written = {row.id for row in folder.load()}
     why = "the sweep was interrupted before it was done; resume it"
-    rows = [validate.row(cell, Reason.INTERRUPTED, why) for cell in cells if cell.id not in written]
+    rows = [not_run(cell, Reason.INTERRUPTED, why) for cell in cells if cell.id not in written]
     return [folder.append(Outcome(result=row)) for row in rows]

@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweep import interrupts, reading
-from sweep.cell import SCHEMA, Cell, Outcome, Reason, Result, Status
+from sweep.cell import Cell
 from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
+from sweep.result import SCHEMA, Outcome, Reason, Result, Status
 
 
 class RunFolder:

@@ -9,8 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sweep import isolate, reading
-from sweep.cell import Cell, Status
+from sweep.cell import Cell
 from sweep.errors import ExitCode
+from sweep.result import Status
 
 USAGE = "usage: python -m sweep.rerun RUN/cells/ID"
 

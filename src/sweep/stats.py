@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from sweep.cell import Latency
+from sweep.result import Latency
 
 BLOCKS = 20
 """Into how many stretches of time samples are cut for the interval of their median."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sweep.cell import Reason
 from sweep.errors import BadRequest
 from sweep.report.mlflow import MOST_FAILURES, Tracker
+from sweep.result import Reason
 from tests import rows
 from tests.e2e.conftest import Sweep
 

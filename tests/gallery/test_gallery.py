@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sweep import isolate
-from sweep.cell import Cell, Model, Result, Tolerance
+from sweep.cell import Cell, Model, Tolerance
+from sweep.result import Result
 
 HERE = str(Path(__file__).parent)
 SQUARE = Model(

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, ViewportSize, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from sweep.cell import Result
 from sweep.report.page import Page
+from sweep.result import Result
 from tests.conftest import MARK
 from tests.page.synthetic import about, synthetic
 

@@ -7,23 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.cell import (
-    SECONDS,
-    Crash,
-    Eager,
-    Engine,
-    Fidelity,
-    Latency,
-    MachineLoad,
-    Memory,
-    Mode,
-    Phase,
-    Reason,
-    Result,
-    Speedup,
-    Status,
-)
+from sweep.cell import Mode, Phase
+from sweep.evidence import Engine, MachineLoad, Memory
 from sweep.plan import registry
+from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, Reason, Result, Speedup, Status
 
 MODES = registry.modes(json.loads((Path(__file__).parents[1] / "unit" / "alma_0_3_7.json").read_text()))
 MODELS, DEVICES = ("resnet", "vit", "mlp"), ("cpu", "cuda")

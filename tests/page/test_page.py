@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from sweep.cell import Crash, Reason, Result, Status
+from sweep.result import Crash, Reason, Result, Status
 from tests.page.conftest import Open, Write
 from tests.page.synthetic import synthetic
 

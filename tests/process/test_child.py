@@ -12,8 +12,9 @@ import numpy
 import pytest
 import torch
 
-from sweep.cell import Measure, Mode, OutputCheck
+from sweep.cell import Measure, Mode
 from sweep.child import attest, compat, convert, engines, measure, survey
+from sweep.evidence import OutputCheck
 
 CPU = torch.device("cpu")
 

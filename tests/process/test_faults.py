@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sweep import isolate
-from sweep.cell import Cell, Limits, Measure, Model, Outcome, Result
+from sweep.cell import Cell, Limits, Measure, Model
+from sweep.result import Outcome, Result
 
 MakeCell = Callable[..., Cell]
 QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sweep import isolate
-from sweep.cell import Cell, Limits, Measure, Model, Outcome, Reason, Result
+from sweep.cell import Cell, Limits, Measure, Model
+from sweep.result import Outcome, Reason, Result
 
 MakeCell = Callable[..., Cell]
 

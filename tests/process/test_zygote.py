@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from sweep import isolate, reaper
-from sweep.cell import Cell, Measure, Model, Result, Tolerance
+from sweep.cell import Cell, Measure, Model, Tolerance
 from sweep.isolate.zygote import Nursery, Zygotes
+from sweep.result import Result
 
 MakeCell = Callable[..., Cell]
 QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)

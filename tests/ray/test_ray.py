@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweep.cell import Cell, Device, Measure, Model, Request, Result, Tolerance
+from sweep.cell import Cell, Device, Measure, Model, Request, Tolerance
 from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.ray import RayDispatcher
@@ -17,6 +17,7 @@ from sweep.errors import BadEnvironment
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.request.settings import Dispatch
+from sweep.result import Result
 
 HELPERS = str(Path(__file__).parent.parent / "process")
 

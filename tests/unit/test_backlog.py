@@ -1,15 +1,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from sweep.cell import Cell, Device, Limits, Model, Outcome, Phase, Reason
+from sweep.cell import Cell, Device, Limits, Model, Phase
 from sweep.dispatch.backlog import Backlog, history_key
-from sweep.plan import validate
+from sweep.result import Outcome, Reason, not_run
 
 MakeCell = Callable[..., Cell]
 
 
 def outcome(cell: Cell, reason: Reason, phase: Phase = Phase.EAGER, attempt: str = "") -> Outcome:
-    row = validate.row(cell, reason, "so it was")
+    row = not_run(cell, reason, "so it was")
     return Outcome(result=replace(row, phase=phase, attempts=(attempt,) if attempt else ()))
 
 

@@ -6,27 +6,14 @@ from typing import Any
 import pytest
 
 from sweep import reading
-from sweep.cell import (
-    Cell,
-    Eager,
-    Engine,
-    Fidelity,
-    Latency,
-    Limits,
-    Measure,
-    Memory,
-    Model,
-    Reason,
-    Result,
-    Speedup,
-    Status,
-    Tolerance,
-)
+from sweep.cell import Cell, Limits, Measure, Model, Tolerance
 from sweep.errors import BadRequest
+from sweep.evidence import Engine, Memory
 from sweep.pick import __main__ as pick
 from sweep.pick import script
 from sweep.report import best
 from sweep.report.best import Choice, Constraints
+from sweep.result import Eager, Fidelity, Latency, Reason, Result, Speedup, Status
 
 
 def row(conversion: str, value: float, low: float | None = None, high: float | None = None, **changes: Any) -> Result:

@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from sweep.cell import Eager, Engine, Fidelity, Latency, Limits, Measure, Phase, Reason, Result, Speedup, Status
+from sweep.cell import Limits, Measure, Phase
+from sweep.evidence import Engine
+from sweep.result import Eager, Fidelity, Latency, Reason, Result, Speedup, Status
 
 ROW: dict[str, Any] = {
     "id": "a",

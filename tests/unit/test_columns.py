@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from tests import rows
 
-from sweep.cell import SECONDS, Reason, Result, Speedup
 from sweep.report import columns, files
 from sweep.report.columns import COLUMNS
+from sweep.result import SECONDS, Reason, Result, Speedup
 
 ROOT = Path(__file__).parents[2]
 BY_NAME = {column.name: column for column in COLUMNS}

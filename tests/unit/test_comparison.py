@@ -11,12 +11,13 @@ from rich.console import Console
 from scipy import stats as distributions
 
 from sweep import stats
-from sweep.cell import Eager, Engine, Fidelity, Reason, Result, Sampled, Status
 from sweep.compare import __main__ as compare
 from sweep.compare import as_json, comparison, matching, significance, words
 from sweep.compare.comparison import Against, Change
 from sweep.compare.matching import ComparedRun
 from sweep.compare.significance import Pair, Timings, Unit
+from sweep.evidence import Engine, Sampled
+from sweep.result import Eager, Fidelity, Reason, Result, Status
 from sweep.verdict import judge
 
 Processes = Sequence[Sequence[float]]

@@ -5,23 +5,9 @@ from typing import Any
 
 import pytest
 
-from sweep.cell import (
-    Cell,
-    Crash,
-    Engine,
-    Evidence,
-    Exit,
-    Failure,
-    MachineLoad,
-    Measure,
-    Memory,
-    OutputCheck,
-    Phase,
-    Result,
-    Sampled,
-    Tolerance,
-    Trial,
-)
+from sweep.cell import Cell, Measure, Phase, Tolerance
+from sweep.evidence import Engine, Evidence, Exit, Failure, MachineLoad, Memory, OutputCheck, Sampled, Trial
+from sweep.result import Crash, Result
 from sweep.verdict import judge
 
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))

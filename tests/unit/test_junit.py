@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import pytest
 from tests import rows
 
-from sweep.cell import Reason, Result, Status
 from sweep.report import junit
+from sweep.result import Reason, Result, Status
 
 OF_EACH = [
     rows.ok(message="noisy: others used 40% of the CPUs"),

@@ -4,11 +4,10 @@ from itertools import pairwise
 
 from tests.conftest import MakeCell
 
-from sweep.cell import Reason
 from sweep.errors import RunFolderFull
-from sweep.plan import validate
 from sweep.report.live import Live
 from sweep.report.page import Page
+from sweep.result import Reason, not_run
 
 
 def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: MakeCell) -> None:
@@ -22,7 +21,7 @@ def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: M
         now += took
 
     live = Live(Page({"plan": ["a"] * 100}), write, lambda: now)
-    row = validate.row(make_cell(), Reason.NO_NODE, "no node")
+    row = not_run(make_cell(), Reason.NO_NODE, "no node")
     for number in range(100):
         live.ended(replace(row, id=f"row-{number}"))
         now += 1
@@ -40,7 +39,7 @@ def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: M
 def test_in_the_end_the_page_has_every_row_and_runs_no_more(make_cell: MakeCell) -> None:
     written: list[str] = []
     live = Live(Page({"plan": ["a", "b", "c"]}), lambda name, text: written.append("".join(text)), lambda: 0.0)
-    row = validate.row(make_cell(), Reason.NO_NODE, "no node")
+    row = not_run(make_cell(), Reason.NO_NODE, "no node")
     live.add(replace(row, id="row-kept"))
     live.ended(replace(row, id="row-first"))
     live.ended(replace(row, id="row-last"))
@@ -56,4 +55,4 @@ def test_a_page_that_finds_no_room_ends_nothing(make_cell: MakeCell) -> None:
     def full(name: str, text: Iterable[str]) -> None:
         raise RunFolderFull("no room")
 
-    Live(Page({}), full).ended(validate.row(make_cell(), Reason.NO_NODE, "no node"))
+    Live(Page({}), full).ended(not_run(make_cell(), Reason.NO_NODE, "no node"))

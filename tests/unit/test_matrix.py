@@ -10,11 +10,12 @@ import pytest
 from rich.console import Console
 
 from sweep import stats
-from sweep.cell import Cell, Eager, Engine, Fidelity, Reason, Result, Sampled, Status
+from sweep.cell import Cell
 from sweep.errors import Incomplete
-from sweep.plan import validate
+from sweep.evidence import Engine, Sampled
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
+from sweep.result import Eager, Fidelity, Reason, Result, Status, not_run
 from sweep.verdict import judge
 
 
@@ -48,9 +49,7 @@ def rows(make_cell: Callable[..., Cell]) -> list[Result]:
     return [
         measured("slow", "EXPORT+EAGER", 0.5),
         measured("same", "EAGER", 1.03),
-        replace(
-            validate.row(bad, Reason.UNKNOWN_CONVERSION, "did you mean [red]A|B[/red]?"), model="mlp", threads=None
-        ),
+        replace(not_run(bad, Reason.UNKNOWN_CONVERSION, "did you mean [red]A|B[/red]?"), model="mlp", threads=None),
         measured("fast", "ONNX_CPU", 2.0),
         measured("other", "EAGER", 0.98, model="resnet"),
         measured("wrong", "JIT_TRACE", 9.0, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off"),

@@ -4,9 +4,9 @@ import sys
 import pytest
 from tests import rows
 
-from sweep.cell import Fidelity, Reason
 from sweep.errors import BadRequest
 from sweep.report import mlflow
+from sweep.result import Fidelity, Reason
 
 
 def test_a_row_in_the_nouns_of_mlflow() -> None:

@@ -10,9 +10,10 @@ import pytest
 from tests.page.synthetic import about, synthetic
 
 import sweep.report.page
-from sweep.cell import Engine, Fidelity, Reason, Result, Speedup, Status
+from sweep.evidence import Engine
 from sweep.report import matrix, page
 from sweep.report.page import answers, totals
+from sweep.result import Fidelity, Reason, Result, Speedup, Status
 
 PACKAGE = Path(sweep.report.page.__file__).parent
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from tests import rows
 
-from sweep.cell import Reason, Result
 from sweep.report import parquet
 from sweep.report.columns import COLUMNS
+from sweep.result import Reason, Result
 
 pq: Any = pytest.importorskip("pyarrow.parquet")
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cell import Cell, Outcome, Reason, Result
+from sweep.cell import Cell
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderTaken
-from sweep.plan import validate
 from sweep.record import RunFolder
 from sweep.report import files, page
 from sweep.report.__main__ import main as make_anew
+from sweep.result import Outcome, Reason, Result, not_run
 
 
 def lost(cell: Cell) -> Outcome:
-    return Outcome(result=validate.row(cell, Reason.LOST, "gone"), files={"cell.log": "said\n", "samples.json": "{}"})
+    return Outcome(result=not_run(cell, Reason.LOST, "gone"), files={"cell.log": "said\n", "samples.json": "{}"})
 
 
 def test_the_request_is_written_before_any_row(weird_path: Path, make_cell: Callable[..., Cell]) -> None:
@@ -80,7 +80,7 @@ def half_done(weird_path: Path, make_cell: MakeCell) -> Path:
     folder = RunFolder(weird_path / "run")
     folder.start([make_cell(id=name) for name in "abcd"], {"versions": {"torch": "2.13.0"}})
     for name, reason in (("a", Reason.NEEDS_DEVICE), ("b", Reason.TIMEOUT), ("c", Reason.INTERRUPTED)):
-        row = replace(validate.row(make_cell(id=name), reason, "so it was"), attempts=(f"{name} before",))
+        row = replace(not_run(make_cell(id=name), reason, "so it was"), attempts=(f"{name} before",))
         folder.append(Outcome(result=row))
     folder.release()
     return folder.path
@@ -108,7 +108,7 @@ def test_finished_rows_stay_but_for_those_to_be_tried_again(
 def test_a_row_that_comes_again_tells_of_its_earlier_attempts(half_done: Path, make_cell: MakeCell) -> None:
     folder = RunFolder(half_done)
     folder.resume([make_cell(id=name) for name in "abcd"], {"versions": {"torch": "2.13.0"}}, ["timeout"], anyway=False)
-    row = replace(validate.row(make_cell(id="b"), Reason.TIMEOUT, "again"), attempts=("b now",))
+    row = replace(not_run(make_cell(id="b"), Reason.TIMEOUT, "again"), attempts=("b now",))
     assert folder.append(Outcome(result=row)).attempts == ("b before", "b now")
 
 
@@ -116,7 +116,7 @@ def test_what_was_not_tried_for_a_crash_is_tried_with_it(weird_path: Path, make_
     folder = RunFolder(weird_path / "run")
     folder.start([make_cell(id=name) for name in "ab"], {})
     for name, reason in (("a", Reason.SIGNAL), ("b", Reason.EAGER_FAILS)):
-        folder.append(Outcome(result=validate.row(make_cell(id=name), reason, "so it was")))
+        folder.append(Outcome(result=not_run(make_cell(id=name), reason, "so it was")))
     folder.release()
     cells = [make_cell(id=name) for name in "ab"]
     assert len(folder.resume(cells, {}, [], anyway=False)) == 2

@@ -6,11 +6,12 @@ import pytest
 from tests import rows
 
 import sweep
-from sweep.cell import Cell, Outcome, Reason, Result, Speedup, Status
+from sweep.cell import Cell
 from sweep.errors import BadRequest, RunFolderBroken
 from sweep.record import RunFolder
 from sweep.report import parquet
 from sweep.report.columns import COLUMNS
+from sweep.result import Outcome, Reason, Result, Speedup, Status
 
 MakeCell = Callable[..., Cell]
 pandas: Any = pytest.importorskip("pandas")

@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from sweep import stats
-from sweep.cell import Sampled
+from sweep.evidence import Sampled
 from sweep.verdict import judge
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from sweep import reading, reaper
-from sweep.cell import Cell, Failure, Phase
+from sweep.cell import Cell, Phase
 from sweep.child.channel import Channel
+from sweep.evidence import Failure
 
 
 def main(descriptor: int, go: int, parent: int, cell_file: str, *flags: str) -> int:

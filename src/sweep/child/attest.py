@@ -9,9 +9,9 @@ import numpy
 import torch
 from torch.utils import _pytree
 
-from sweep.cell import OutputCheck
 from sweep.child import convert
 from sweep.child.measure import Subject
+from sweep.evidence import OutputCheck
 
 AGAIN = 3
 """On how many inputs the model must give the same answer twice before it is taken to do so always."""

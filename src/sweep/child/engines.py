@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from sweep.cell import Engine, Mode
+from sweep.cell import Mode
 from sweep.child.trace import Trace, trace
+from sweep.evidence import Engine
 
 
 class Witness:

@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from sweep.cell import MachineLoad
+from sweep.evidence import MachineLoad
 
 
 class LoadWatch:

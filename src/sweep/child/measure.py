@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from sweep import stats
-from sweep.cell import MachineLoad, Measure, Memory
+from sweep.cell import Measure
 from sweep.child import machine_load
+from sweep.evidence import MachineLoad, Memory
 
 MOST_SAMPLES = 500_000
 """Of what takes less than a microsecond a second has more; its median is long known, and they must be reported."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from math import exp
 from typing import Any
 
-from sweep.cell import SCHEMA, Result
 from sweep.compare.comparison import Against, Change, Comparison, Timed
 from sweep.compare.significance import SIGNIFICANCE
 from sweep.report import text
+from sweep.result import SCHEMA, Result
 
 
 def as_json(comparison: Comparison) -> Iterator[str]:

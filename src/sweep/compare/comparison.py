@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import exp, expm1
 
-from sweep.cell import Result, Status
 from sweep.compare import matching, significance
 from sweep.compare.matching import ComparedRun, Renamed
 from sweep.compare.significance import Pair, Tested, Unit
+from sweep.result import Result, Status
 
 ALONGSIDE = 0.75
 """From this share of a cell's change (of logarithms) on, eager's own in the same direction is as much as the cell's."""

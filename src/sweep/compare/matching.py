@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweep.cell import Result, Status, one_line
 from sweep.compare.significance import Timings
+from sweep.reading import one_line
+from sweep.result import Result, Status
 
 ASKED = ("model.config", "device", "batch_size", "threads", "seed", "cache", "measure", "tolerance", "mode.")
 """What of a cell its id stands for, besides its names: `plan.expand`."""

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sweep.cell import Result, one_line
 from sweep.compare.comparison import Against, Change, Comparison, Timed
 from sweep.compare.matching import Renamed
 from sweep.compare.significance import SIGNIFICANCE, Unit
+from sweep.reading import one_line
 from sweep.report import text
 from sweep.report.files import markdown
 from sweep.report.terminal import table
+from sweep.result import Result
 
 _TIMES = ("conversion", "of", "base ms", "new ms", "new/base", "95 % interval", "p", "eager", "note")
 _NUMERIC = set(_TIMES[2:-1])

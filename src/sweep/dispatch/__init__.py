@@ -3,10 +3,11 @@
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-from sweep.cell import Cell, Outcome
+from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog
 from sweep.plan.validate import Inventory
 from sweep.request.settings import Dispatch
+from sweep.result import Outcome
 
 
 class Dispatcher(Protocol):

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
-from sweep.cell import Cell, Outcome, Phase, Reason, Status
-from sweep.plan import registry, validate
+from sweep.cell import Cell, Phase
+from sweep.plan import registry
+from sweep.result import Outcome, Reason, Status, not_run
 
 Fits = Callable[[Cell], bool]
 
@@ -89,7 +90,7 @@ class Backlog:
     def _spared(self, cell: Cell, shown_by: str) -> Outcome:
         del self._waiting[cell.id]
         message = f"the unconverted model crashes here, see {shown_by}: mend that first"
-        return Outcome(result=validate.row(cell, Reason.EAGER_FAILS, message))
+        return Outcome(result=not_run(cell, Reason.EAGER_FAILS, message))
 
 
 def history_key(model: str, conversion: str, device: str, batch_size: int) -> str:

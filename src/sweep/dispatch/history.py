@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from sweep.cell import Result
 from sweep.dispatch.backlog import history_key
 from sweep.durable import cache_folder, write_atomically
+from sweep.result import Result
 
 MOST = 20_000
 """Cells to remember; the oldest go."""

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep import isolate
-from sweep.cell import Cell, Outcome
+from sweep.cell import Cell
 from sweep.isolate import survey
 from sweep.plan.validate import Inventory
+from sweep.result import Outcome
 
 
 def look(declared: Inventory) -> Inventory:

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import ray
-from sweep.cell import Cell, Outcome, Reason, one_line
+from sweep.cell import Cell
 from sweep.dispatch import node_actor
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.node import Node, cells_at_a_time, declared, runtime_environment
@@ -25,7 +25,9 @@ from sweep.isolate import survey
 from sweep.isolate.guard import Guard
 from sweep.plan import validate
 from sweep.plan.validate import Inventory
+from sweep.reading import one_line
 from sweep.request.settings import Dispatch
+from sweep.result import Outcome, Reason, not_run
 
 DOUBT_SECONDS = 30
 """For so long a node gets no cell after it lost one, unless there is no other: Ray is slow to notice a dead one."""
@@ -253,7 +255,7 @@ class RayDispatcher:
         if self._posts:
             said = [validate.obstacle(cell, post.has) for post in self._posts.values()]
             reason, message = next(filter(None, said), (Reason.NO_NODE, "the node that could run it is gone"))
-            return Outcome(result=validate.row(cell, reason, message))
+            return Outcome(result=not_run(cell, reason, message))
         return _lost(cell, "; ".join(["no node is left", *self._problems[-1:]]))
 
     def _end(self) -> None:
@@ -299,5 +301,5 @@ def _last_line(error: Exception) -> str:
 
 
 def _lost(cell: Cell, why: str) -> Outcome:
-    row = validate.row(cell, Reason.LOST, f"its Ray task did not come back: {why}; resume with retry=[lost]")
+    row = not_run(cell, Reason.LOST, f"its Ray task did not come back: {why}; resume with retry=[lost]")
     return Outcome(result=replace(row, attempts=(f"lost, {why}",)))

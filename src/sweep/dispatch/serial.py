@@ -3,11 +3,12 @@
 from collections.abc import Callable, Generator
 
 from sweep import isolate
-from sweep.cell import Cell, Outcome
+from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog
 from sweep.isolate import survey
 from sweep.plan import validate
 from sweep.plan.validate import Inventory
+from sweep.result import Outcome
 
 
 class SerialDispatcher:

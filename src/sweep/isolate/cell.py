@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweep import reading
-from sweep.cell import Cell, Evidence, Exit, Outcome, Phase, Reason, Trial, one_line
+from sweep.cell import Cell, Phase
 from sweep.errors import BadEnvironment
+from sweep.evidence import Evidence, Exit, Trial
 from sweep.isolate.process import Echo, Place, Watch
 from sweep.isolate.supervisor import Supervisor
 from sweep.isolate.zygote import NotBegun, ZygoteLost
-from sweep.plan import validate
+from sweep.reading import one_line
+from sweep.result import Outcome, Reason, not_run
 from sweep.verdict import judge
 
 ENVIRONMENT = (
@@ -133,7 +135,7 @@ class _Room:
 
 def _lost(cell: Cell, why: str) -> Outcome:
     where = f"on {platform.node()}, {why}"
-    row = validate.row(cell, Reason.LOST, f"{where}; resume with retry=[lost]")
+    row = not_run(cell, Reason.LOST, f"{where}; resume with retry=[lost]")
     return Outcome(result=replace(row, attempts=(f"lost {where}",)))
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep import reaper
-from sweep.cell import Exit, Limits, Phase
+from sweep.cell import Limits, Phase
+from sweep.evidence import Exit
 from sweep.isolate.exclusive import GLANCE, MeasureLock, Turn
 from sweep.isolate.zygote import Zygote
 

@@ -14,14 +14,16 @@ from rich.console import Console
 from rich.text import Text
 
 from sweep import reading
-from sweep.cell import Cell, Result, one_line
+from sweep.cell import Cell
 from sweep.errors import BadRequest, ExitCode, SweepError
 from sweep.pick import script
 from sweep.plan import registry
+from sweep.reading import one_line
 from sweep.record import RunFolder
 from sweep.report import best, text
 from sweep.report.best import Choice, Constraints
 from sweep.report.terminal import plain_unless_terminal
+from sweep.result import Result
 
 EXIT_CODES = """exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
 is wrong"""

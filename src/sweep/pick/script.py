@@ -6,7 +6,9 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from sweep.cell import Cell, Limits, Result, Tolerance, one_line
+from sweep.cell import Cell, Limits, Tolerance
+from sweep.reading import one_line
+from sweep.result import Result
 
 WIDTH = 115
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweep.cell import SECONDS, Cell, Device, Mode, Outcome, Reason, Result, Status, one_line
+from sweep.cell import Cell, Device, Mode
 from sweep.plan import registry
+from sweep.result import Outcome, Reason, Result, Status, not_run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,7 +138,7 @@ def split(
     refused: list[Result] = []
     for cell in cells:
         if problem := judge.refusal(cell):
-            refused.append(row(cell, *problem))
+            refused.append(not_run(cell, *problem))
         else:
             ready.append(cell)
     return ready, refused
@@ -219,20 +220,3 @@ def _lacks(device: Device, node: Inventory) -> str:
         short.append(f"has no accelerator of type {device.accelerator}")
     short += [f"has no label {name}={value}" for name, value in device.labels.items() if node.labels.get(name) != value]
     return ", ".join(short)
-
-
-def row(cell: Cell, reason: Reason, message: str) -> Result:
-    """The row of a cell that was not run."""
-    return Result(
-        id=cell.id,
-        model=cell.model.name,
-        conversion=cell.conversion,
-        device=cell.device.name,
-        batch_size=cell.batch_size,
-        threads=cell.threads,
-        overrides=cell.overrides,
-        seconds=dict.fromkeys(SECONDS),
-        status=reason.status,
-        reason=reason,
-        message=one_line(message, 2000),
-    )

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import ge, le, lt
 
-from sweep.cell import Result, Status
 from sweep.report import matrix, text
+from sweep.result import Result, Status
 
 Meets = tuple[Callable[[float, float], bool], str]
 AT_LEAST: Meets = (ge, "at least")

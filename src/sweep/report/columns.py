@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
-from sweep.cell import Result
+from sweep.result import Result
 
 Type = Literal["string", "int64", "double", "bool"]
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from sweep.cell import SCHEMA, Result
 from sweep.record import RunFolder
 from sweep.report import junit, matrix, parquet, text
 from sweep.report.columns import COLUMNS
+from sweep.result import SCHEMA, Result
 
 
 def write(rows: Sequence[Result], folder: RunFolder, *, junit_too: bool = False) -> None:

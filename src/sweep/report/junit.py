@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from sweep.cell import Result, Status
 from sweep.report import matrix
 from sweep.report.columns import COLUMNS
+from sweep.result import Result, Status
 
 _OUTCOMES: Mapping[Status, str | None] = {
     Status.OK: None,

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from sweep.cell import Result
 from sweep.errors import RunFolderFull
 from sweep.report.page import Page
+from sweep.result import Result
 
 EVERY = 5.0
 """Seconds between two writings at the least."""

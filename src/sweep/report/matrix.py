@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from sweep.cell import Cell, Result, Status
+from sweep.cell import Cell
 from sweep.errors import Incomplete
+from sweep.result import Result, Status
 
 _ORDER = list(Status)
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.cell import Result, Status
 from sweep.errors import BadRequest
 from sweep.report.columns import COLUMNS
+from sweep.result import Result, Status
 
 EXPERIMENT = "sweep"
 MOST_FAILURES = 3

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sweep.cell import Result, Status
 from sweep.report import matrix, text
+from sweep.result import Result, Status
 
 MOST_ROWS, FASTEST = 2000, 3
 """As in a terminal: of more rows than that, the first of each table will do."""

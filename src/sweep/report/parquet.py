@@ -5,9 +5,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sweep.cell import SCHEMA, Result
 from sweep.durable import aside
 from sweep.report.columns import COLUMNS
+from sweep.result import SCHEMA, Result
 
 ROWS_A_GROUP = 10_000
 """Rows that are turned into columns at a time: what more there are waits."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.cell import Result, Status
 from sweep.errors import BadRequest
 from sweep.plan import registry
 from sweep.record import RunFolder
 from sweep.report import matrix, text
 from sweep.report.columns import COLUMNS, Column
+from sweep.result import Result, Status
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -15,8 +15,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.cell import Cell, Result, Status, one_line
+from sweep.cell import Cell
+from sweep.reading import one_line
 from sweep.report import matrix, text
+from sweep.result import Result, Status
 
 _STYLES = {
     Status.OK: "green",

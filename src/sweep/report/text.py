@@ -4,9 +4,10 @@ import re
 import shlex
 from collections.abc import Sequence
 
-from sweep.cell import Result, Status, one_line
+from sweep.reading import one_line
 from sweep.report import matrix
 from sweep.request import hydra_grammar
+from sweep.result import Result, Status
 
 HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "pays off", "note")
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep.cell import Reason, Status
 from sweep.plan.registry import Registered
 from sweep.plan.rules import EVERY_CELL, Grid
+from sweep.result import Reason, Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

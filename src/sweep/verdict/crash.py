@@ -3,7 +3,10 @@
 import re
 import signal
 
-from sweep.cell import Crash, Exit, Phase, Reason, Trial, one_line
+from sweep.cell import Phase
+from sweep.evidence import Exit, Trial
+from sweep.reading import one_line
+from sweep.result import Crash, Reason
 
 _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
 _OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")

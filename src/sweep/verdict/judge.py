@@ -7,25 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sweep import stats
-from sweep.cell import (
-    SECONDS,
-    Cell,
-    Eager,
-    Engine,
-    Evidence,
-    Fidelity,
-    MachineLoad,
-    Memory,
-    Mode,
-    OutputCheck,
-    Reason,
-    Result,
-    Sampled,
-    Speedup,
-    Status,
-    Tolerance,
-    Trial,
-)
+from sweep.cell import Cell, Mode, Tolerance
+from sweep.evidence import Engine, Evidence, MachineLoad, Memory, OutputCheck, Sampled, Trial
+from sweep.result import SECONDS, Eager, Fidelity, Reason, Result, Speedup, Status
 from sweep.verdict import crash
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from sweep.cell import SECONDS, Result, Status, one_line
+from sweep.reading import one_line
 from sweep.report import matrix, text
 from sweep.report.page import answers, compact, totals
+from sweep.result import SECONDS, Result, Status
 
 MOST_ROWS = 20_000
 """More rows than that make a page that nobody can use; then it keeps the most telling ones."""

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sweep.cell import Result, Status, one_line
+from sweep.reading import one_line
 from sweep.report import matrix, text
+from sweep.result import Result, Status
 
 BASELINE = "EAGER"
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
-from sweep.cell import SECONDS, Crash, Eager, Fidelity, Latency, Memory, Result, Speedup, one_line
+from sweep.evidence import Memory
 from sweep.plan import registry
+from sweep.reading import one_line
 from sweep.report import text
+from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, Result, Speedup
 
 FIELDS = (
     *("id", "model", "conversion", "device", "batch_size", "threads", "overrides", "family", "cause"),

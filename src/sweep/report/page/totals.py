@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweep.cell import SECONDS, Reason, Result, Status, one_line
+from sweep.reading import one_line
+from sweep.result import SECONDS, Reason, Result, Status
 
 _VARIABLE = re.compile(r"0x[0-9a-fA-F]+|(?<![\w.])/[^\s:'\"]+|(?<![\w.])[-+±]?\d[\d.,]*(?:e[-+]?\d+)?")
 """What differs from cell to cell in what is said of the same fault: addresses, paths and figures."""

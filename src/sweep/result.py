@@ -1,0 +1,250 @@
+"""What is said of a cell: its status, why, and its figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sweep.cell import Cell, Phase
+from sweep.evidence import Engine, MachineLoad, Memory
+from sweep.reading import one_line
+
+SCHEMA = 1
+"""Version of a row of `results.jsonl`; it changes when a field changes its meaning or goes."""
+
+
+class Status(StrEnum):
+    OK = "ok"  # measured, and proved to be what the label says
+    MISMATCH = "mismatch"  # it ran, but it is not what the label says
+    INVALID = "invalid"  # makes no sense anywhere
+    SKIPPED = "skipped"  # makes sense, but not here
+    CRASHED = "crashed"  # started, and did not finish
+
+
+class Reason(StrEnum):
+    """Why a cell is not `ok`. A reason belongs to exactly one status."""
+
+    OUTPUT = "output"  # disagrees with eager beyond the tolerance, wrong shape or type, NaN
+    ENGINE = "engine"  # fell back to another engine
+    DEVICE = "device"  # ran elsewhere
+
+    UNKNOWN_CONVERSION = "unknown-conversion"
+    UNIMPLEMENTED_CONVERSION = "unimplemented-conversion"  # registered, but nothing implements it
+    UNKNOWN_MODEL = "unknown-model"
+    BAD_MODEL = "bad-model"  # its config cannot be built into a model and an input
+    UNKNOWN_DEVICE = "unknown-device"
+
+    NEEDS_DEVICE = "needs-device"
+    NO_NODE = "no-node"
+    NEEDS_PACKAGE = "needs-package"
+    EAGER_FAILS = "eager-fails"  # the unconverted model does not run there
+    EXCLUDED = "excluded"  # by the user's rule
+    DUPLICATE = "duplicate"
+    INTERRUPTED = "interrupted"
+
+    RAISED = "raised"
+    SIGNAL = "signal"
+    EXITED = "exited"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    LOST = "lost"  # its node or worker is gone
+    NO_REPORT = "no-report"
+
+    @property
+    def status(self) -> Status:
+        return _STATUS_OF[self]
+
+
+_STATUS_OF: dict[Reason, Status] = {
+    reason: status
+    for status, reasons in {
+        Status.MISMATCH: (Reason.OUTPUT, Reason.ENGINE, Reason.DEVICE),
+        Status.INVALID: (
+            Reason.UNKNOWN_CONVERSION,
+            Reason.UNIMPLEMENTED_CONVERSION,
+            Reason.UNKNOWN_MODEL,
+            Reason.BAD_MODEL,
+            Reason.UNKNOWN_DEVICE,
+        ),
+        Status.SKIPPED: (
+            Reason.NEEDS_DEVICE,
+            Reason.NO_NODE,
+            Reason.NEEDS_PACKAGE,
+            Reason.EAGER_FAILS,
+            Reason.EXCLUDED,
+            Reason.DUPLICATE,
+            Reason.INTERRUPTED,
+        ),
+        Status.CRASHED: (
+            Reason.RAISED,
+            Reason.SIGNAL,
+            Reason.EXITED,
+            Reason.TIMEOUT,
+            Reason.MEMORY,
+            Reason.LOST,
+            Reason.NO_REPORT,
+        ),
+    }.items()
+    for reason in reasons
+}
+
+
+SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total", "waited")
+"""The keys of a row's `seconds`; what a cell waited, for its turn or stopped, is in none of the others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fidelity:
+    """Output of the conversion against the eager fp32 model, the worst sample of `inputs` distinct inputs.
+
+    `rel_l2` = |y - r| / |r| and `cosine` over the elements of one sample, `max_abs` = max |y - r|;
+    `top1_agreement` is the share of rows whose argmax over the last dimension agrees.
+    """
+
+    rel_l2: float | None
+    cosine: float | None
+    max_abs: float | None
+    top1_agreement: float | None
+    inputs: int
+    tolerance_class: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latency:
+    """Milliseconds a call; `p50_low` and `p50_high` bound the median with 95 % confidence.
+
+    `processes` is how many fresh processes the `n` samples come from. From several, the interval covers how
+    processes differ; from one, only how well that process's median is known. Both hold `measure.drift` besides.
+    """
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    std: float
+    min: float
+    max: float
+    n: int
+    p50_low: float
+    p50_high: float
+    processes: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Eager:
+    """The unconverted model, timed in the same processes just before."""
+
+    p50_ms: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speedup:
+    """Eager's median over the conversion's, each of the same process, and its 95 % interval over the processes.
+
+    `break_even_calls` is after how many calls the time spent on converting and on the first call has been won
+    back against eager; None where it never is.
+    """
+
+    value: float
+    low: float
+    high: float
+    break_even_calls: int | None = None
+
+    @property
+    def is_a_difference(self) -> bool:
+        return not self.low <= 1 <= self.high
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crash:
+    """What is known of a crash: the signal or the exception, where in Python it was, and the last it printed.
+
+    `stack` is outermost first: the exception's traceback, or what faulthandler printed on a signal.
+    """
+
+    signal: str | None
+    exception: str | None
+    stack: tuple[str, ...]
+    last_lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """The row of a cell; `load` is the worst of all its measurements.
+
+    Raises ValueError when its parts contradict each other or `ok` is not proved.
+    """
+
+    schema: int = SCHEMA
+    id: str
+    model: str
+    conversion: str
+    device: str
+    batch_size: int
+    threads: int | None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    status: Status
+    reason: Reason | None = None
+    message: str = ""
+    phase: Phase | None = None
+    seconds: Mapping[str, float | None] = field(default_factory=dict)
+    latency_ms: Latency | None = None
+    throughput_per_s: float | None = None
+    eager: Eager | None = None
+    speedup: Speedup | None = None
+    fidelity: Fidelity | None = None
+    engine: Engine | None = None
+    memory_mb: Memory | None = None
+    load: MachineLoad | None = None
+    crash: Crash | None = None
+    node: str | None = None
+    hardware: str | None = None
+    fingerprint: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    compat: tuple[str, ...] = ()
+    attempts: tuple[str, ...] = ()
+    log: str | None = None
+    samples: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is Status.OK:
+            if self.reason is not None:
+                raise ValueError(f"{self.id}: ok has no reason")
+            unproved = [
+                name for name in ("latency_ms", "eager", "speedup", "fidelity", "engine") if getattr(self, name) is None
+            ]
+            if unproved:
+                raise ValueError(f"{self.id}: ok without {', '.join(unproved)}")
+        elif self.reason is None or self.reason.status is not self.status:
+            raise ValueError(f"{self.id}: {self.status} cannot have the reason {self.reason}")
+        elif not self.message:
+            raise ValueError(f"{self.id}: {self.status} without a message")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a dispatcher hands back for a cell: its row, and the text files of its folder by name.
+
+    `crowded` says that the node had too little memory for all the cells that ran there: alone, it may end otherwise.
+    """
+
+    result: Result
+    files: Mapping[str, str] = field(default_factory=dict)
+    crowded: bool = False
+
+
+def not_run(cell: Cell, reason: Reason, message: str) -> Result:
+    """The row of a cell that was not run."""
+    return Result(
+        id=cell.id,
+        model=cell.model.name,
+        conversion=cell.conversion,
+        device=cell.device.name,
+        batch_size=cell.batch_size,
+        threads=cell.threads,
+        overrides=cell.overrides,
+        seconds=dict.fromkeys(SECONDS),
+        status=reason.status,
+        reason=reason,
+        message=one_line(message, 2000),
+    )
