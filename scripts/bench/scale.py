@@ -29,7 +29,7 @@ from sweep.evidence import Engine, Evidence
 from sweep.isolate import survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory
 from sweep.report.terminal import Board
 from sweep.request.compose import compose
 from sweep.result import Eager, Fidelity, Latency, Outcome, Result, Speedup, Status, not_run

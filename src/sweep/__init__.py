@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sweep.api import run
     from sweep.report.run import Run, load
 else:
-    _HOMES = {"run": "sweep.api", "load": "sweep.runs", "Run": "sweep.runs"}
+    _HOMES = {"run": "sweep.api", "load": "sweep.report.run", "Run": "sweep.report.run"}
 
     def __getattr__(name: str) -> object:
         """The public names when they are used: a cell's process imports this too, and must stay light."""

@@ -11,7 +11,7 @@ from sweep.dispatch.backlog import Backlog
 from sweep.errors import BadRequest, ExitCode
 from sweep.plan import registry, rules, validate
 from sweep.plan.cells import conversions, expand
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory, all_modes, described
 from sweep.record import RunFolder
 from sweep.report import files, matrix
 from sweep.report.live import Live
@@ -51,7 +51,7 @@ def _run(
     if settings.on_invalid == "abort":
         _refuse_invalid(refused)
     began = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    about = {"command": settings.command, "began": began, **validate.described(nodes)}
+    about = {"command": settings.command, "began": began, **described(nodes)}
     kept: list[Result] = []
     if settings.resume:
         kept = folder.resume(cells, about, settings.retry, anyway=settings.resume_anyway)
@@ -81,7 +81,7 @@ def _run(
             tracker.leave_out(len(left))
 
     if (joined := dispatcher.nodes()) is not nodes:
-        folder.note(validate.described(joined))
+        folder.note(described(joined))
     live.done(folder.about())
     rows = matrix.tabulate(cells, folder.load())
     history.remember(rows, took)
@@ -95,7 +95,7 @@ def _run(
 
 def _modes(nodes: Sequence[Inventory], settings: Settings) -> dict[str, Mode]:
     """What nodes have and the configuration registers. Raises BadRequest where that takes the name of another."""
-    known = validate.all_modes(nodes)
+    known = all_modes(nodes)
     try:
         return known | registry.own(settings.register, known, "configuration")
     except ValueError as error:

@@ -110,7 +110,7 @@ class Evidence:
     eager: Sampled | None = None
     converted: Sampled | None = None
     timer_overhead: float | None = None
-    comparison: OutputCheck | None = None
+    output: OutputCheck | None = None
     engine: Engine | None = None
     memory: Memory | None = None
     device: str | None = None

@@ -14,8 +14,8 @@ from sweep.cell import Mode
 from sweep.errors import SweepError
 from sweep.isolate import survey
 from sweep.plan import registry
-from sweep.plan.validate import Inventory
-from sweep.report.terminal import plain_unless_terminal, table
+from sweep.plan.inventory import Inventory
+from sweep.report.console import plain_unless_terminal, table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,9 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
-
-from sweep.result import Latency
+from collections.abc import Sequence
 
 BLOCKS = 20
 """Into how many stretches of time samples are cut for the interval of their median."""
@@ -112,33 +110,3 @@ def common_interval(found: Sequence[float], own: Sequence[tuple[float, float]]) 
         lows.append(low)
         highs.append(high)
     return min(lows), max(highs)
-
-
-def latency(*processes: Sequence[float], drift: float = 0.0) -> Latency:
-    """Statistics in milliseconds of each process's samples: seconds, in the order taken, at least two of them.
-
-    Each figure is the median of the processes' own, so that no process counts more for having taken more samples;
-    `min` and `max` are of all. The median's interval is `common_interval`'s, widened on either side by `drift`, the
-    share of it by which the machine moves between minutes: processes that run within seconds cannot tell.
-    """
-    ms = [sorted(sample * 1e3 for sample in samples) for samples in processes]
-
-    def middle(figure: Callable[[Sequence[float]], float]) -> float:
-        return statistics.median(map(figure, ms))
-
-    p50 = middle(statistics.median)
-    own = [median_interval(samples) for samples in processes]
-    low, high = common_interval([statistics.median(samples) for samples in processes], own)
-    return Latency(
-        p50=p50,
-        p90=middle(lambda ordered: percentile(ordered, 0.9)),
-        p99=middle(lambda ordered: percentile(ordered, 0.99)),
-        mean=middle(statistics.fmean),
-        std=middle(statistics.stdev),
-        min=min(ordered[0] for ordered in ms),
-        max=max(ordered[-1] for ordered in ms),
-        n=sum(map(len, ms)),
-        p50_low=min(low * 1e3, p50) * (1 - drift),
-        p50_high=max(high * 1e3, p50) * (1 + drift),
-        processes=len(processes),
-    )

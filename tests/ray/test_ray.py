@@ -16,6 +16,7 @@ from sweep.dispatch.ray import RayDispatcher
 from sweep.errors import BadEnvironment
 from sweep.plan import validate
 from sweep.plan.cells import expand
+from sweep.plan.inventory import all_modes
 from sweep.request.settings import Dispatch
 from sweep.result import Result
 
@@ -46,7 +47,7 @@ def rows(options: Dispatch, requests: list[Request]) -> list[tuple[str, str, str
     """Every row of a sweep, refused and run, as id, status and reason."""
     dispatcher = create(options)
     nodes = dispatcher.nodes()
-    ready, refused = validate.split(expand(requests, validate.all_modes(nodes)), nodes)
+    ready, refused = validate.split(expand(requests, all_modes(nodes)), nodes)
     ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
     return sorted((row.id, row.status, row.reason) for row in [*refused, *ended])
 

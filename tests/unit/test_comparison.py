@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 from scipy import stats as distributions
 
-from sweep import stats
 from sweep.compare import __main__ as compare
 from sweep.compare import as_json, comparison, matching, significance, words
 from sweep.compare.comparison import Against, Change
@@ -18,7 +17,7 @@ from sweep.compare.matching import ComparedRun
 from sweep.compare.significance import Pair, Timings, Unit
 from sweep.evidence import Engine, Sampled
 from sweep.result import Eager, Fidelity, Reason, Result, Status
-from sweep.verdict import judge
+from sweep.verdict import figures
 
 Processes = Sequence[Sequence[float]]
 
@@ -35,9 +34,9 @@ def ok(id_: str, *processes: Sequence[float], **changes: Any) -> Result:
         "batch_size": 1,
         "threads": 2,
         "status": Status.OK,
-        "latency_ms": stats.latency(*processes),
+        "latency_ms": figures.latency(*processes),
         "eager": Eager(p50_ms=1.0, n=30),
-        "speedup": judge.speedup(list(zip(eager, converted, strict=True)), {}),
+        "speedup": figures.speedup(list(zip(eager, converted, strict=True)), {}),
         "fidelity": Fidelity(rel_l2=0, cosine=1, max_abs=0, top1_agreement=1, inputs=8, tolerance_class="fp32"),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "hardware": "CPU x2, 8 GiB",

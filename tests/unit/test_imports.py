@@ -9,9 +9,10 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "reading", "reaper", "interrupts", "durable"},
+    {"errors", "reading", "stats", "reaper", "interrupts", "durable"},
     {"cell"},
-    {"stats"},
+    {"evidence"},
+    {"result"},
     {"record"},
     {"plan"},
     {"request"},
@@ -27,12 +28,23 @@ ORDER = [
 """The nouns first, then the stages, each a module or a package; what stands higher may import what stands lower."""
 
 PURE = {
-    *("cell", "errors", "stats", "plan", "verdict", "dispatch.backlog", "compare.comparison", "compare.significance"),
+    *(
+        "cell",
+        "evidence",
+        "result",
+        "errors",
+        "stats",
+        "plan",
+        "verdict",
+        "dispatch.backlog",
+        "compare.comparison",
+        "compare.significance",
+    ),
     *("compare.matching", "pick.script"),
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
-FOR_A_CHILD = {"cell", "stats", "reaper", "reading", "child"}
+FOR_A_CHILD = {"cell", "evidence", "stats", "reaper", "reading", "child"}
 
 
 def name_of(path: Path) -> str:

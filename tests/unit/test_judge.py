@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {
     "seconds": {"build": 0.1, "eager": 1.0},
     "eager": sampled(2),
     "converted": sampled(),
-    "comparison": OutputCheck(rel_l2=1e-6, cosine=1.0, max_abs=1e-6, top1_agreement=1.0, inputs=8),
+    "output": OutputCheck(rel_l2=1e-6, cosine=1.0, max_abs=1e-6, top1_agreement=1.0, inputs=8),
     "engine": Engine(requested="eager", actual="eager", precision="fp32"),
     "device": "cpu",
     "threads": 1,
@@ -113,7 +113,7 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
         ({}, {"device": "cuda"}, "mismatch/device", "ran on cuda"),
         ({}, {"device": None}, "mismatch/device", "None"),
         ({}, {"converted": None}, "mismatch/output", "lacks"),
-        ({}, {"comparison": None}, "mismatch/output", "lacks"),
+        ({}, {"output": None}, "mismatch/output", "lacks"),
         ({}, {"engine": None}, "mismatch/output", "lacks"),
         (
             {},
@@ -121,14 +121,14 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
             "mismatch/engine",
             "asked for openvino, ran inductor",
         ),
-        ({}, {"comparison": OutputCheck(inputs=8, problem="input 3: shape")}, "mismatch/output", "input 3: shape"),
+        ({}, {"output": OutputCheck(inputs=8, problem="input 3: shape")}, "mismatch/output", "input 3: shape"),
         (
             {},
-            {"comparison": OutputCheck(rel_l2=2e-4, cosine=1, inputs=8)},
+            {"output": OutputCheck(rel_l2=2e-4, cosine=1, inputs=8)},
             "mismatch/output",
             "class fp32 allows",
         ),
-        ({}, {"comparison": OutputCheck(rel_l2=float("nan"), cosine=1, inputs=8)}, "mismatch/output", "nan"),
+        ({}, {"output": OutputCheck(rel_l2=float("nan"), cosine=1, inputs=8)}, "mismatch/output", "nan"),
     ],
 )
 def test_each_failure_of_proof_has_its_reason(
@@ -143,7 +143,7 @@ def test_each_failure_of_proof_has_its_reason(
 def test_what_computes_in_bf16_is_judged_as_bf16_and_says_so(make_cell: Callable[..., Cell]) -> None:
     engine = Engine(requested="openvino", actual="openvino", precision="bf16")
     comparison = OutputCheck(rel_l2=4e-3, cosine=1.0, max_abs=0.1, inputs=8)
-    row = judged(make_cell(conversion="COMPILE_OPENVINO"), None, {"engine": engine, "comparison": comparison})
+    row = judged(make_cell(conversion="COMPILE_OPENVINO"), None, {"engine": engine, "output": comparison})
     assert row.status == "ok"
     assert row.fidelity is not None
     assert row.fidelity.tolerance_class == "bf16"
@@ -157,12 +157,12 @@ def test_a_model_made_half_precision_stays_rounded_however_exactly_it_is_compute
     comparison = OutputCheck(rel_l2=7e-4, cosine=1.0, max_abs=4e-4, inputs=8)
     tolerance = {"fp32": Tolerance(rel_l2=1e-4), "fp16": Tolerance(rel_l2=1e-2)}
     cell = make_cell(conversion="FP16+COMPILE_OPENVINO", tolerance=tolerance)
-    row = judged(cell, None, {"engine": engine, "comparison": comparison})
+    row = judged(cell, None, {"engine": engine, "output": comparison})
     assert row.status == "ok", row.message
     assert row.fidelity is not None
     assert row.fidelity.tolerance_class == "fp16"
     assert "computes in fp32, its label says fp16" in row.message
-    row = judged(make_cell(tolerance=tolerance), None, {"comparison": comparison})
+    row = judged(make_cell(tolerance=tolerance), None, {"output": comparison})
     assert (row.status, row.reason) == ("mismatch", "output")  # a label of fp32 is not allowed that
 
 
@@ -184,7 +184,7 @@ def test_an_eager_model_that_disagrees_with_itself_widens_what_is_allowed_and_sa
     make_cell: Callable[..., Cell],
 ) -> None:
     comparison = OutputCheck(rel_l2=3e-4, cosine=1.0, max_abs=0.1, inputs=8, noise=2e-4)
-    row = judged(make_cell(), None, {"comparison": comparison})
+    row = judged(make_cell(), None, {"output": comparison})
     assert row.status == "ok"
     assert "eager disagrees with itself by 0.0002" in row.message
 
@@ -210,7 +210,7 @@ def test_a_doubtful_measurement_says_so(make_cell: Callable[..., Cell], doubt: d
 def test_a_class_without_a_figure_is_judged_on_form_alone(make_cell: Callable[..., Cell]) -> None:
     wild = OutputCheck(rel_l2=4.5, cosine=0.1, max_abs=9.0, inputs=8)
     quanto = Engine(requested="quanto", actual=None, precision=None)
-    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI4"), None, {"comparison": wild, "engine": quanto})
+    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI4"), None, {"output": wild, "engine": quanto})
     assert row.status == "ok"
     assert "judged on form only (class int4)" in row.message
 

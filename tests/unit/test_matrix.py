@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweep import stats
 from sweep.cell import Cell
 from sweep.errors import Incomplete
 from sweep.evidence import Engine, Sampled
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
 from sweep.result import Eager, Fidelity, Reason, Result, Status, not_run
-from sweep.verdict import judge
+from sweep.verdict import figures
 
 
 def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:
@@ -32,9 +31,9 @@ def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> 
         "batch_size": 1,
         "threads": 2,
         "status": Status.OK,
-        "latency_ms": stats.latency(samples),
-        "eager": Eager(p50_ms=stats.latency(eager.samples).p50, n=31),
-        "speedup": judge.speedup([(eager, converted)], {"convert": 1.5}),
+        "latency_ms": figures.latency(samples),
+        "eager": Eager(p50_ms=figures.latency(eager.samples).p50, n=31),
+        "speedup": figures.speedup([(eager, converted)], {"convert": 1.5}),
         "fidelity": Fidelity(rel_l2=1e-7, cosine=1, max_abs=1e-7, top1_agreement=1, inputs=8, tolerance_class="fp32"),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "seconds": {"convert": 1.5},

@@ -198,7 +198,7 @@ import resource, sys
 from pathlib import Path
 from sweep.record import RunFolder
 from sweep.report import files, page
-from sweep.cell import Outcome
+from sweep.result import Outcome
 from sweep.errors import RunFolderFull
 folder = RunFolder(Path(sys.argv[1]))
 (row,) = [row for row in folder.load() if row.id == "a"]

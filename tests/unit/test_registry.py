@@ -2,6 +2,7 @@ import pytest
 
 from sweep.cell import Mode, Rule
 from sweep.plan import registry
+from sweep.plan.names import near
 
 CPU_LIES = {"ONNX_GPU", "COMPILE_CUDAGRAPHS", "EXPORT+COMPILE_CUDAGRAPHS", "FP16+EXPORT+COMPILE_CUDAGRAPHS"}
 
@@ -23,16 +24,16 @@ CPU_LIES = {"ONNX_GPU", "COMPILE_CUDAGRAPHS", "EXPORT+COMPILE_CUDAGRAPHS", "FP16
     ],
 )
 def test_a_wrong_name_finds_what_was_meant(modes: dict[str, Mode], asked: str, first: list[str]) -> None:
-    assert list(registry.near(asked, list(modes)))[: len(first)] == first
+    assert list(near(asked, list(modes)))[: len(first)] == first
 
 
 @pytest.mark.parametrize("asked", ["", "+", "XYZZY", "🙂", "A" * 10_000])
 def test_a_name_like_no_other_finds_nothing(modes: dict[str, Mode], asked: str) -> None:
-    assert registry.near(asked, list(modes)) == ()
+    assert near(asked, list(modes)) == ()
 
 
 def test_a_wrong_name_never_suggests_itself(modes: dict[str, Mode]) -> None:
-    assert "COMPILE_INDUCTOR" not in registry.near("COMPILE_INDUCTOR", list(modes))
+    assert "COMPILE_INDUCTOR" not in near("COMPILE_INDUCTOR", list(modes))
 
 
 def test_what_needs_cuda_never_runs_on_a_cpu(modes: dict[str, Mode]) -> None:

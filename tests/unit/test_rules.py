@@ -7,8 +7,8 @@ from sweep.cell import Cell, Device, Measure, Mode, Model, Request, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan import rules, validate
 from sweep.plan.cells import expand
+from sweep.plan.inventory import Inventory
 from sweep.plan.rules import Grid, Override
-from sweep.plan.validate import Inventory
 
 CONVERSIONS = ("EAGER", "OPTIMUM_QUANTO_WI8", "JIT_TRACE")
 VIT = Model(name="vit", config={"_target_": "a.Vit", "width": 64, "input": {"shape": [8]}})

@@ -6,7 +6,7 @@ import pytest
 
 from sweep import stats
 from sweep.evidence import Sampled
-from sweep.verdict import judge
+from sweep.verdict import figures
 
 
 def test_percentiles_are_those_of_the_standard_library() -> None:
@@ -45,17 +45,17 @@ def test_the_interval_over_processes_holds_what_processes_have_in_common(process
 
 
 def test_the_median_of_the_processes_lies_in_its_interval() -> None:
-    latency = stats.latency([0.001] * 3, [0.001] * 3, [0.0010001] * 90)
+    latency = figures.latency([0.001] * 3, [0.001] * 3, [0.0010001] * 90)
     assert latency.p50_low <= latency.p50 <= latency.p50_high
 
 
 def test_processes_that_agree_by_chance_promise_no_more_than_each_knows() -> None:
     agreeing = [0.001 + 1e-5 * (i % 7 - 3) for i in range(40)]
     own = stats.median_interval(agreeing)
-    latency = stats.latency(agreeing, agreeing, agreeing)
+    latency = figures.latency(agreeing, agreeing, agreeing)
     assert own[0] < own[1]
     assert (latency.p50_low, latency.p50_high) == pytest.approx((own[0] * 1e3, own[1] * 1e3))
-    drifting = stats.latency(agreeing, agreeing, agreeing, drift=0.02)
+    drifting = figures.latency(agreeing, agreeing, agreeing, drift=0.02)
     assert (drifting.p50_low, drifting.p50_high) == pytest.approx((own[0] * 0.98e3, own[1] * 1.02e3))
 
 
@@ -109,7 +109,7 @@ def test_equal_samples_are_settled() -> None:
 
 
 def test_latency_is_in_milliseconds() -> None:
-    latency = stats.latency([0.002, 0.001, 0.003])
+    latency = figures.latency([0.002, 0.001, 0.003])
     assert (latency.p50, latency.min, latency.max, latency.n) == (2.0, 1.0, 3.0, 3)
     assert latency.mean == pytest.approx(2.0)
     assert latency.std == pytest.approx(1.0)
@@ -120,7 +120,7 @@ def sampled(*samples: float) -> Sampled:
 
 
 def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:
-    speedup = judge.speedup(
+    speedup = figures.speedup(
         [(sampled(0.010, 0.011, 0.012), sampled(0.004, 0.005, 0.006))], {"convert": 1.0, "first_call": 0.2}
     )
     assert speedup.value == pytest.approx(11 / 5)
@@ -132,6 +132,6 @@ def test_a_speedup_is_eager_over_converted_with_the_widest_range() -> None:
 
 def test_what_is_slower_never_pays_off_and_an_interval_with_one_in_it_is_no_difference() -> None:
     eager, converted = sampled(0.009, 0.010, 0.011), sampled(0.0095, 0.0105, 0.0115)
-    speedup = judge.speedup([(eager, converted)], {"convert": 1.0})
+    speedup = figures.speedup([(eager, converted)], {"convert": 1.0})
     assert speedup.break_even_calls is None
     assert not speedup.is_a_difference

@@ -6,7 +6,7 @@ import pytest
 
 from sweep.cell import Cell, Device, Mode, Model
 from sweep.plan import registry, validate
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory, described, fingerprint
 
 CUDA = Device(name="cuda", kind="cuda", gpus=1)
 
@@ -154,13 +154,13 @@ def test_a_device_that_a_node_has_all_of_is_ready(make_cell: Callable[..., Cell]
 def test_a_fingerprint_is_of_what_the_device_kind_rests_on() -> None:
     facts: dict[str, Any] = {"cpu": "a CPU", "cpus": 8, "gpus": []}
     with_gpu = {**facts, "gpus": [{"name": "H100"}]}
-    assert validate.fingerprint(facts, "cpu") == validate.fingerprint(with_gpu, "cpu")
-    assert validate.fingerprint(facts, "cuda") != validate.fingerprint(with_gpu, "cuda")
-    assert validate.fingerprint(facts, "cpu") != validate.fingerprint({**facts, "cpus": 4}, "cpu")
+    assert fingerprint(facts, "cpu") == fingerprint(with_gpu, "cpu")
+    assert fingerprint(facts, "cuda") != fingerprint(with_gpu, "cuda")
+    assert fingerprint(facts, "cpu") != fingerprint({**facts, "cpus": 4}, "cpu")
 
 
 def test_versions_that_differ_between_nodes_are_both_told(cpu_host: Inventory) -> None:
     old, new = (replace(cpu_host, versions={"torch": version}) for version in ("2.12.0", "2.13.0"))
-    described = validate.described([old, new])
-    assert described["versions"] == {"torch": "2.12.0 or 2.13.0"}
-    assert [node["versions"] for node in described["nodes"]] == [{"torch": "2.12.0"}, {"torch": "2.13.0"}]
+    said = described([old, new])
+    assert said["versions"] == {"torch": "2.12.0 or 2.13.0"}
+    assert [node["versions"] for node in said["nodes"]] == [{"torch": "2.12.0"}, {"torch": "2.13.0"}]

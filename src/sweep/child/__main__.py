@@ -135,7 +135,7 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
             channel.tell(converted=converted.evidence())
         with channel.during(Phase.VERIFY):
             channel.tell(memory=asdict(measure.peak_memory(memory_before, device)))
-            channel.tell(comparison=asdict(attest.verified(reference, converted, eager, dtype)))
+            channel.tell(output=asdict(attest.verified(reference, converted, eager, dtype)))
             channel.end_turn()
             channel.tell(engine=asdict(witness.engine(forward, data, device)))
 

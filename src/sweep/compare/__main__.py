@@ -18,7 +18,7 @@ from sweep.compare.matching import ComparedRun
 from sweep.compare.significance import Timings
 from sweep.errors import BadRequest, ExitCode, SweepError
 from sweep.record import RunFolder
-from sweep.report.terminal import plain_unless_terminal
+from sweep.report.console import plain_unless_terminal
 
 EXIT_CODES = """exit codes: 0 no regression; 1 a cell is slower by more than the threshold, or was ok and no longer is;
 2 the request is wrong, or what ran on unlike hardware would be compared"""

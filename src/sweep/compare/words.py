@@ -14,8 +14,8 @@ from sweep.compare.matching import Renamed
 from sweep.compare.significance import SIGNIFICANCE, Unit
 from sweep.reading import one_line
 from sweep.report import text
+from sweep.report.console import table
 from sweep.report.files import markdown
-from sweep.report.terminal import table
 from sweep.result import Result
 
 _TIMES = ("conversion", "of", "base ms", "new ms", "new/base", "95 % interval", "p", "eager", "note")

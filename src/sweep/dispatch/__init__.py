@@ -5,7 +5,7 @@ from typing import Protocol
 
 from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory
 from sweep.request.settings import Dispatch
 from sweep.result import Outcome
 

@@ -8,7 +8,7 @@ from typing import Any
 import sweep
 from sweep.cell import Cell
 from sweep.plan import validate
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory
 from sweep.request.settings import Dispatch
 
 CELL_MB = 2000

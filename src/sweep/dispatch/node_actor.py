@@ -8,7 +8,7 @@ from pathlib import Path
 from sweep import isolate
 from sweep.cell import Cell
 from sweep.isolate import survey
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory
 from sweep.result import Outcome
 
 

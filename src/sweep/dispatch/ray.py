@@ -24,7 +24,7 @@ from sweep.errors import BadEnvironment
 from sweep.isolate import survey
 from sweep.isolate.guard import Guard
 from sweep.plan import validate
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory
 from sweep.reading import one_line
 from sweep.request.settings import Dispatch
 from sweep.result import Outcome, Reason, not_run

@@ -7,7 +7,7 @@ from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog
 from sweep.isolate import survey
 from sweep.plan import validate
-from sweep.plan.validate import Inventory
+from sweep.plan.inventory import Inventory
 from sweep.result import Outcome
 
 

@@ -27,8 +27,8 @@ from sweep.isolate.process import Place, Tally, Watch
 from sweep.isolate.supervisor import Supervisor
 from sweep.isolate.zygote import ZygoteLost
 from sweep.plan import registry
+from sweep.plan.inventory import Inventory, fingerprint
 from sweep.plan.registry import Registered
-from sweep.plan.validate import Inventory, fingerprint
 
 
 def local() -> Inventory:

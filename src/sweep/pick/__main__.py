@@ -17,12 +17,12 @@ from sweep import reading
 from sweep.cell import Cell
 from sweep.errors import BadRequest, ExitCode, SweepError
 from sweep.pick import script
-from sweep.plan import registry
+from sweep.plan.names import did_you_mean, near
 from sweep.reading import one_line
 from sweep.record import RunFolder
 from sweep.report import best, text
 from sweep.report.best import Choice, Constraints
-from sweep.report.terminal import plain_unless_terminal
+from sweep.report.console import plain_unless_terminal
 from sweep.result import Result
 
 EXIT_CODES = """exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
@@ -128,8 +128,8 @@ def _unknown(what: str, name: str | None, there: Iterable[str]) -> list[str]:
     known = list(dict.fromkeys(there))
     if name is None or name in known:
         return []
-    near = registry.did_you_mean(registry.near(name, known)) or f"; there is {', '.join(known)}"
-    return [f"no {what} {name!r} in this sweep{near}"]
+    meant = did_you_mean(near(name, known)) or f"; there is {', '.join(known)}"
+    return [f"no {what} {name!r} in this sweep{meant}"]
 
 
 def _emit(run: Path, choices: Sequence[Choice]) -> int:

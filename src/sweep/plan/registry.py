@@ -1,12 +1,12 @@
 """What each mode needs (device, package, dtype), which presets it is in, and which name was meant."""
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sweep.cell import Mode, Rule
+from sweep.plan.names import did_you_mean, near, tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,10 +102,6 @@ _SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-induc
 """What a cell takes, by its engine, where that is more than a few: resnet18 on two CPUs, compilers' caches cold."""
 
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-
-
-def tokens(name: str) -> list[str]:
-    return [token for token in re.split(r"[^A-Z0-9]+", name.upper()) if token]
 
 
 def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
@@ -247,25 +243,3 @@ def select(rule: Rule, known: Mapping[str, Mode]) -> tuple[str, ...]:
         if (rule.runs_on is None or rule.runs_on in mode.runs_on)
         and (rule.precision is None or mode.precision in rule.precision)
     )
-
-
-def near(name: str, known: Sequence[str], most: int = 3) -> tuple[str, ...]:
-    """The names that were probably meant, likeliest first; empty if none is like it.
-
-    In order: the same words; all its words and the fewest others; the same letters but for a few
-    (Ratcliff and Obershelp's ratio, from difflib).
-    """
-    asked = tokens(name)
-    if same := [other for other in known if tokens(other) == asked]:
-        return tuple(same[:most])
-    extra = {other: len(tokens(other)) - len(asked) for other in known if asked and set(asked) <= set(tokens(other))}
-    if extra:
-        return tuple(other for other in known if extra.get(other) == min(extra.values()))[:most]
-    by_text = {"_".join(tokens(other)): other for other in known}
-    close = difflib.get_close_matches("_".join(asked), list(by_text), n=most, cutoff=0.7)
-    return tuple(by_text[text] for text in close)
-
-
-def did_you_mean(names: Sequence[str]) -> str:
-    """`: did you mean A or B?`, or nothing."""
-    return f": did you mean {' or '.join(names)}?" if names else ""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sweep import reading
 from sweep.cell import Device, Limits, Measure, Mode, Request, Tolerance
 from sweep.errors import BadRequest
-from sweep.plan import registry
+from sweep.plan.names import did_you_mean, near
 
 _WHOLE = ("model", "conversion", "device", "batch_size", "threads", "seed", "cache", "engine", "precision", "dtype")
 _PARTS: dict[str, type | None] = {"model": None, "device": Device, "measure": Measure, "limits": Limits}
@@ -115,7 +115,7 @@ def refuse_unknown(grid: Grid, asked: Iterable[Request], modes: Mapping[str, Mod
         for pattern in _each(condition.get("conversion", ())):
             name = str(pattern).removeprefix("!")
             if not set("*?[") & set(name) and name not in modes and name not in named:
-                hint = registry.did_you_mean(registry.near(name, list(modes)))
+                hint = did_you_mean(near(name, list(modes)))
                 problems.append(f"{where}: unknown conversion {name!r}{hint}")
     if problems:
         raise BadRequest(*problems)
@@ -193,7 +193,7 @@ def _unknown_field(where: str, name: str) -> str | None:
     if name in _WHOLE or (inner and part in _PARTS and (noun is None or inner.partition(".")[0] in names)):
         return None
     every = [*_WHOLE, *(f"{part}.{inner}" for inner in names)]
-    return f"{where}: no cell has a field {name!r}{registry.did_you_mean(registry.near(name, every))}"
+    return f"{where}: no cell has a field {name!r}{did_you_mean(near(name, every))}"
 
 
 def _may_be_set(name: str) -> bool:
@@ -212,7 +212,7 @@ def _changed(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Requ
     for name, value in [item for changes in by_rule.values() for item in changes.items()]:
         *path, last = name.split(".")
         if path[:1] == ["tolerance"] and path[1] not in request.tolerance:
-            hint = registry.did_you_mean(registry.near(path[1], list(request.tolerance)))
+            hint = did_you_mean(near(path[1], list(request.tolerance)))
             raise BadRequest(f"{where}: there is no tolerance class {path[1]!r}{hint}")
         node = plain
         for part in path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import BadRequest
-from sweep.plan import registry
+from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
 from sweep.report import matrix, text
 from sweep.report.columns import COLUMNS, Column
@@ -103,6 +103,6 @@ def _shown(row: Result, column: Column | None) -> Any:
 def _column(name: str) -> Column:
     numbers = {column.name: column for column in COLUMNS if column.type in {"int64", "double"}}
     if name not in numbers:
-        hint = registry.did_you_mean(registry.near(name, list(numbers))) or "; docs/columns.md has them all"
+        hint = did_you_mean(near(name, list(numbers))) or "; docs/columns.md has them all"
         raise BadRequest(f"there is no column of numbers {name!r}{hint}")
     return numbers[name]

@@ -1,14 +1,10 @@
 """What a person sees while a sweep runs and when it is done; plain lines where no person is."""
 
-import os
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -18,6 +14,7 @@ from rich.text import Text
 from sweep.cell import Cell
 from sweep.reading import one_line
 from sweep.report import matrix, text
+from sweep.report.console import plain_unless_terminal, table
 from sweep.result import Result, Status
 
 _STYLES = {
@@ -29,8 +26,6 @@ _STYLES = {
 }
 MOST_ROWS, FASTEST = 2000, 3
 """More rows than that nobody reads in a terminal; then the first of each table will do."""
-
-_NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s", "pays off"}
 
 
 class Board:
@@ -170,28 +165,3 @@ class Board:
             line.append(f": {message}")
             self._console.print(line)
         self._console.print()
-
-
-def table(*headings: str) -> Table:
-    """An empty table of sweep's look."""
-    lines = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        numeric = heading in _NUMERIC
-        lines.add_column(heading, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
-    return lines
-
-
-def plain_unless_terminal(console: Console) -> Console:
-    """`console` itself, or one without control codes and without a width to wrap at."""
-    if console.is_terminal:
-        return console
-    return Plain(file=console.file, highlight=False, no_color=True, width=10_000, force_jupyter=False)
-
-
-class Plain(Console):
-    """Writes lines to a pipe; when nobody reads them any more it says no more, and the sweep goes on."""
-
-    def on_broken_pipe(self) -> None:
-        self.file = open(os.devnull, "w")  # noqa: SIM115 - it is the rest of this process's output
-        with suppress(OSError, ValueError):
-            os.dup2(self.file.fileno(), sys.stdout.fileno())

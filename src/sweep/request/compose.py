@@ -22,9 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 import sweep
 from sweep.cell import Device, Model, Request
 from sweep.errors import BadRequest
-from sweep.plan import registry
+from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
 from sweep.request import read
+from sweep.request.resume import taken_up
 from sweep.request.settings import Settings
 
 
@@ -43,7 +44,8 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
     settings: list[Settings] = []
     problems: list[str] = []
     folders: set[Path] = set()
-    arguments = _taken_up([argument.encode(errors="replace").decode() for argument in arguments])
+    arguments = [argument.encode(errors="replace").decode() for argument in arguments]
+    arguments = taken_up(arguments, lambda some: _parse(_flags(some).overrides))
 
     def collect(config: DictConfig) -> None:
         try:
@@ -85,34 +87,6 @@ def _flags(arguments: Sequence[str]) -> Any:
     parser = get_args_parser()
     parser.prog = "python -m sweep"
     return parser.parse_intermixed_args(list(arguments))
-
-
-def _taken_up(arguments: list[str]) -> list[str]:
-    """With resume=FOLDER: the arguments with that folder, and what the sweep there asked if no model is named now."""
-    given = {override.key_or_group: override for override in _parse(_flags(arguments).overrides)}
-    resume = given.get("resume")
-    if resume is None or resume.value() is None:
-        return arguments
-    if "hydra.sweep.dir" in given:
-        raise BadRequest("resume names the run folder, so hydra.sweep.dir cannot name another")
-    text = str(resume.input_line).partition("=")[2]
-    if text == "last":
-        sweeps = sorted(Path("multirun").glob("*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
-        if not sweeps:
-            raise BadRequest("resume=last: there is no sweep under multirun/ here; name its folder with resume=FOLDER")
-        text = str(sweeps[-1].parent)
-        folder = sweeps[-1].parent
-    else:
-        folder = Path(str(resume.value()))
-    asked = RunFolder(folder).about()
-    stored: list[str] = []
-    if "model" not in given:
-        replaced = {*given, "resume", "resume_anyway", "retry", "hydra.sweep.dir"}
-        before = [str(argument) for argument in asked.get("command", [])]
-        overrides = _flags(before).overrides
-        stale = [o.input_line for o in _parse(overrides) if o.key_or_group in replaced]
-        stored = [argument for argument in before if argument not in stale]
-    return [*stored, *arguments, f"hydra.sweep.dir={text}"]
 
 
 def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -227,8 +201,8 @@ def _unknown_names_stand_in() -> Iterator[Any]:
 
     def stand_in(missing: MissingConfigException) -> None:
         group, _, name = str(missing.missing_cfg_file).partition("/")
-        near = list(registry.near(name, list(missing.options or ())))
-        ConfigStore.instance().store(group=group, name=name, node={"unknown_near": near})
+        meant = list(near(name, list(missing.options or ())))
+        ConfigStore.instance().store(group=group, name=name, node={"unknown_near": meant})
 
     try:
         yield stand_in
@@ -245,7 +219,7 @@ def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequen
     options = list(missing.options or ())
     if not name:
         raise BadRequest(str(missing).splitlines()[0], *problems)
-    hint = registry.did_you_mean(registry.near(name, options)) or f"; there are {', '.join(options)}"
+    hint = did_you_mean(near(name, options)) or f"; there are {', '.join(options)}"
     names = "; names of conversions go into conversion=…" if group == "conversions" else ""
     raise BadRequest(f"unknown {group} {name!r}{hint}{names}", *problems)
 
@@ -258,7 +232,7 @@ def _refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
     raise BadRequest(
         *dict.fromkeys(
             f"unknown {kinds[type(thing)]} {thing.name!r}"
-            + (registry.did_you_mean(thing.near) or f"; `python -m sweep --help` lists every {kinds[type(thing)]}")
+            + (did_you_mean(thing.near) or f"; `python -m sweep --help` lists every {kinds[type(thing)]}")
             for thing in things
         )
     )

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sweep import reading
 from sweep.cell import Device, Limits, Measure, Request, Rule, Tolerance
 from sweep.errors import BadRequest
-from sweep.plan import registry
+from sweep.plan.names import did_you_mean, near
 from sweep.plan.registry import Registered
 from sweep.plan.rules import Override
 from sweep.request.settings import Dispatch, Settings
@@ -155,9 +155,7 @@ def _unknown_keys(node: Any, known: set[str], prefix: str) -> list[str]:
     if not isinstance(node, dict):
         return [f"{prefix.rstrip('.')} must hold {', '.join(sorted(known))}"]
     return [
-        f"unknown option {prefix}{key}{registry.did_you_mean(registry.near(str(key), sorted(known)))}"
-        for key in node
-        if key not in known
+        f"unknown option {prefix}{key}{did_you_mean(near(str(key), sorted(known)))}" for key in node if key not in known
     ]
 
 

@@ -1,0 +1,80 @@
+"""What nodes have: modes, packages, devices and hardware."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sweep.cell import Mode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inventory:
+    """What a node has: alma's modes by name, the requirements that are met, the device kinds, and its hardware.
+
+    `fingerprints` tells unlike hardware apart, for each device kind that a node has; `facts` is what they are made of.
+    `memory` is in MB. `labels`, `resources` and `gpus` are what Ray was told, nothing without Ray. `no_gpu` says what
+    keeps torch from a GPU that Ray was told of, `no_node` what to do about a device kind that is missing everywhere.
+    """
+
+    modes: Mapping[str, Mode]
+    found: frozenset[str]
+    devices: frozenset[str]
+    versions: Mapping[str, str]
+    node: str
+    hardware: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    cpus: float = 1
+    memory: float = 0
+    gpus: float = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+    no_gpu: str = ""
+    no_node: str = "run where there is one, or name a cluster that has one with dispatch.address=…"
+
+    @property
+    def accelerators(self) -> set[str]:
+        """The accelerator types that Ray knows the node by."""
+        by_resource = {name.partition(":")[2] for name in self.resources if name.startswith("accelerator_type:")}
+        return by_resource | {self.labels[name] for name in ("ray.io/accelerator-type",) if name in self.labels}
+
+
+def fingerprint(facts: Mapping[str, Any], kind: str) -> str:
+    """32 bits of SHA-256 over what makes one node's times unlike another's: a GPU's facts count for cuda only."""
+    relevant = {name: value for name, value in facts.items() if kind == "cuda" or name not in {"gpus", "driver"}}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def all_modes(nodes: Iterable[Inventory]) -> dict[str, Mode]:
+    """Every mode that some node has."""
+    found: dict[str, Mode] = {}
+    for node in nodes:
+        found = {**node.modes, **found}
+    return found
+
+
+def described(nodes: Sequence[Inventory]) -> dict[str, Any]:
+    """What a sweep records of its nodes, and the versions of their packages; two where nodes differ."""
+    every = {name: [node.versions.get(name, "absent") for node in nodes] for node in nodes for name in node.versions}
+    return {
+        "versions": {name: " or ".join(sorted(set(versions))) for name, versions in sorted(every.items())},
+        "nodes": [
+            {
+                "name": node.node,
+                "hardware": node.hardware,
+                "fingerprints": dict(node.fingerprints),
+                "facts": dict(node.facts),
+                "cpus": node.cpus,
+                "memory_mb": round(node.memory),
+                "gpus": node.gpus,
+                "labels": dict(node.labels),
+                "resources": dict(node.resources),
+                "versions": dict(node.versions),
+                "packages": sorted(node.found),
+                "problem": node.no_gpu or None,
+            }
+            for node in nodes
+        ],
+    }

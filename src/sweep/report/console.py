@@ -1,0 +1,36 @@
+"""Tables of sweep's look, and a console for pipes."""
+
+import os
+import sys
+from contextlib import suppress
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+_NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s", "pays off"}
+
+
+def table(*headings: str) -> Table:
+    """An empty table of sweep's look."""
+    lines = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        numeric = heading in _NUMERIC
+        lines.add_column(heading, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+    return lines
+
+
+def plain_unless_terminal(console: Console) -> Console:
+    """`console` itself, or one without control codes and without a width to wrap at."""
+    if console.is_terminal:
+        return console
+    return Plain(file=console.file, highlight=False, no_color=True, width=10_000, force_jupyter=False)
+
+
+class Plain(Console):
+    """Writes lines to a pipe; when nobody reads them any more it says no more, and the sweep goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.file = open(os.devnull, "w")  # noqa: SIM115 - it is the rest of this process's output
+        with suppress(OSError, ValueError):
+            os.dup2(self.file.fileno(), sys.stdout.fileno())

@@ -1,0 +1,62 @@
+"""Whether an output is near enough to the unconverted model's: by the tolerance class of what computed it."""
+
+import math
+
+from sweep.cell import Cell, Mode, Tolerance
+from sweep.evidence import Engine, OutputCheck
+from sweep.result import Fidelity, Reason
+from sweep.verdict.engine import FREE_TO_CHOOSE
+
+
+def tolerance_class(cell: Cell, mode: Mode, engine: Engine | None) -> str:
+    """The label's class, or that of what was computed in where the engine was free to choose one that allows more.
+
+    A model that was made half precision stays rounded, however exactly it is computed.
+    """
+    if engine is None or not engine.precision or engine.actual not in FREE_TO_CHOOSE:
+        return mode.precision
+    return max(mode.precision, engine.precision, key=lambda name: _allows(cell.tolerance.get(name)))
+
+
+def _allows(tolerance: Tolerance | None) -> float:
+    if tolerance is None:
+        return -1.0
+    return math.inf if tolerance.rel_l2 is None else tolerance.rel_l2
+
+
+def beyond(cell: Cell, mode: Mode, check: OutputCheck, engine: Engine) -> tuple[Reason, str] | None:
+    """How an output is further from eager's than its tolerance class allows; None where it is within."""
+    name = tolerance_class(cell, mode, engine)
+    tolerance = cell.tolerance.get(name)
+    if tolerance is None:
+        return Reason.OUTPUT, f"there is no tolerance class {name!r}: add tolerance.{name}"
+    allowed = None if tolerance.rel_l2 is None else max(tolerance.rel_l2, 2 * check.noise)
+    if allowed is not None and (check.rel_l2 is None or not check.rel_l2 <= allowed):
+        return (
+            Reason.OUTPUT,
+            f"relative L2 error {_figure(check.rel_l2)} against eager, class {name} allows {_figure(allowed)}: "
+            f"do not ship it, or set tolerance.{name}.rel_l2 if that is near enough",
+        )
+    if tolerance.cosine is not None and (check.cosine is None or not check.cosine >= tolerance.cosine):
+        return (
+            Reason.OUTPUT,
+            f"cosine {_figure(check.cosine)} with eager's output, class {name} wants {tolerance.cosine:g}",
+        )
+    return None
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2g}"
+
+
+def fidelity(cell: Cell, mode: Mode, check: OutputCheck | None, engine: Engine | None) -> Fidelity | None:
+    if check is None:
+        return None
+    return Fidelity(
+        rel_l2=check.rel_l2,
+        cosine=check.cosine,
+        max_abs=check.max_abs,
+        top1_agreement=check.top1_agreement,
+        inputs=check.inputs,
+        tolerance_class=tolerance_class(cell, mode, engine),
+    )
