@@ -36,7 +36,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 def _run(
     requests: Sequence[Request], settings: Settings, board: Board, folder: RunFolder, dispatcher: Dispatcher
 ) -> ExitCode:
-    tracker = Tracker(settings.mlflow) if settings.mlflow and not settings.dry_run else None
+    tracker = Tracker(settings.record.mlflow) if settings.record.mlflow and not settings.dry_run else None
     nodes = dispatcher.nodes()
     modes = _modes(nodes, settings)
     rules.refuse_unknown(settings.grid, requests, modes)
@@ -85,7 +85,7 @@ def _run(
     live.done(folder.about())
     rows = matrix.tabulate(cells, folder.load())
     history.remember(rows, took)
-    files.write(rows, folder, junit_too=settings.junit)
+    files.write(rows, folder, junit_too=settings.report.junit)
     board.show_matrix(rows, folder.path, tracker.problems if tracker else ())
     if interrupted:
         board.show_how_to_resume(folder.path)

@@ -1,9 +1,14 @@
 """What is asked: a request, the cells it stands for, and their parts."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, get_type_hints
+
+BASELINE = "EAGER"
+"""The conversion that converts nothing: what every other is compared with."""
 
 
 class Phase(StrEnum):
@@ -54,17 +59,25 @@ class Rule:
     precision: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots, so that its key can be remembered
 class Model:
-    """A model by name. `config` is its Hydra node: `_target_`, its arguments, `input`, `checkpoint`."""
+    """A model by name. `config` is its Hydra node: `_target_`, its arguments, `input`, `checkpoint`.
+
+    Where no such config is `known`, `near` holds the names that may have been meant.
+    """
 
     name: str
     known: bool = True
     config: Mapping[str, Any]
     near: tuple[str, ...] = ()
 
+    @cached_property
+    def key(self) -> str:
+        """The same for models that are equal, and for no others."""
+        return _as_text(self)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(frozen=True, kw_only=True)  # without slots, as above
 class Device:
     """What a cell runs on, and what its node must have: `kind` is torch's device type, the rest is asked of the nodes.
 
@@ -88,6 +101,38 @@ class Device:
         if wrong := [name for name, amount in asked.items() if not amount >= 0]:
             raise ValueError("; ".join(f"device.{name} must be at least 0" for name in wrong))
 
+    @cached_property
+    def key(self) -> str:
+        """The same for devices that are equal, and for no others."""
+        return _as_text(self)
+
+
+def _as_text(noun: Model | Device) -> str:
+    return json.dumps(asdict(noun), sort_keys=True, default=str)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """How sweep treats an option of a cell, or one inside it.
+
+    `meaning` says whether it is part of the question, and so of the cell's id: `always`, as those from the beginning
+    are; `if set`, where it is not as by default, so that one that is new changes no id of an earlier run folder; or
+    `never`. A `plain` one is a single value, which Hydra need not compose anew and rules can ask for. A row has a
+    `column` for it, else it stands in `overrides`. Rules can set it where it is `by_rule`. `group` is what it stands
+    in, if not by itself.
+    """
+
+    meaning: Literal["always", "if set", "never"] = "if set"
+    plain: bool = False
+    column: bool = False
+    by_rule: bool = False
+    group: str | None = None
+
+
+def _option(**treatment: Any) -> Mapping[str, Option]:
+    """The metadata of a field that is such an option."""
+    return {"option": Option(**treatment)}
+
 
 Exclusive = Literal["node", "device", "none"]
 """What a measurement has to itself: its node, its device (a GPU, or all CPUs of a node), or nothing."""
@@ -107,7 +152,7 @@ class Measure:
     drift: float = 0.05
     verify_inputs: int = 8
     verify_after_calls: int = 128
-    exclusive: Exclusive = "device"
+    exclusive: Exclusive = field(default="device", metadata=_option())
 
     def __post_init__(self) -> None:
         least: dict[str, float] = {"warmup_calls": 10, "min_samples": 30, "verify_inputs": 8, "verify_after_calls": 0}
@@ -153,7 +198,9 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerance:
-    """How far an output may be from eager's. Without `rel_l2`, only shape, finiteness and following are judged."""
+    """How far an output may be from eager's. Without `rel_l2` only its form is judged: shapes, that all is
+    finite, and that outputs change when inputs do.
+    """
 
     rel_l2: float | None = None
     cosine: float | None = None
@@ -161,22 +208,26 @@ class Tolerance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """One Hydra job: a model on a device, and the conversions asked for, by name or by rule."""
+class Setting:
+    """The options that a request and each of its cells have; `conf/config.yaml` says what each does.
 
-    model: Model
-    device: Device
-    conversions: tuple[str, ...] | Rule
-    batch_size: int = 1
-    threads: int | None = None
-    seed: int = 0
-    cache: Literal["cold", "warm"] = "cold"
-    start: Literal["fork", "spawn"] = "fork"
-    env: tuple[str, ...] = ()
+    `threads` of None are as many as the CPUs that the cell may use. `env` names environment variables that it may see
+    besides the usual ones, `python_path` holds folders that its modules are imported from. `tolerance` is by class,
+    `overrides` what was set on the command line and has no column in a row, as it was written.
+    """
+
+    model: Model = field(metadata=_option(meaning="always", column=True))
+    device: Device = field(metadata=_option(meaning="always", column=True))
+    batch_size: int = field(default=1, metadata=_option(meaning="always", plain=True, column=True))
+    threads: int | None = field(default=None, metadata=_option(meaning="always", plain=True, column=True, by_rule=True))
+    seed: int = field(default=0, metadata=_option(meaning="always", plain=True))
+    cache: Literal["cold", "warm"] = field(default="cold", metadata=_option(meaning="always", plain=True))
+    start: Literal["fork", "spawn"] = field(default="fork", metadata=_option(meaning="never", group="isolate"))
+    env: tuple[str, ...] = field(default=(), metadata=_option(meaning="never", group="isolate"))
+    measure: Measure = field(default=Measure(), metadata=_option(meaning="always", by_rule=True))
+    limits: Limits = field(default=Limits(), metadata=_option(meaning="never", by_rule=True))
+    tolerance: Mapping[str, Tolerance] = field(default_factory=dict, metadata=_option(meaning="always", by_rule=True))
     python_path: tuple[str, ...] = ()
-    measure: Measure = Measure()
-    limits: Limits = Limits()
-    tolerance: Mapping[str, Tolerance] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -186,8 +237,28 @@ class Request:
             raise ValueError("threads must be at least 1, or null for every CPU the cell may use")
 
 
+OPTIONS: Mapping[str, Option] = {
+    part.name: part.metadata["option"] for part in fields(Setting) if "option" in part.metadata
+}
+"""The options of a cell, by the names they have in a configuration."""
+
+PARTS: Mapping[str, type] = {
+    name: noun
+    for name, noun in get_type_hints(Setting).items()
+    if name in OPTIONS and isinstance(noun, type) and is_dataclass(noun) and noun is not Model
+}
+"""Those that hold options of their own, with the class whose fields these are; what a model holds is its own."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class Request(Setting):
+    """One Hydra job: a model on a device, and the conversions asked for, by name or by rule."""
+
+    conversions: tuple[str, ...] | Rule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell(Setting):
     """One question: this model, converted this way, on this device. All that its process needs to know.
 
     `mode` is None where the registry has no such conversion; `duplicate_of` names the cell that asks the same, and
@@ -195,20 +266,12 @@ class Cell:
     """
 
     id: str
-    model: Model
     conversion: str
     mode: Mode | None
-    device: Device
-    batch_size: int
-    threads: int | None
-    seed: int
-    cache: Literal["cold", "warm"]
-    start: Literal["fork", "spawn"]
-    env: tuple[str, ...]
-    python_path: tuple[str, ...]
-    measure: Measure
-    limits: Limits
-    tolerance: Mapping[str, Tolerance]
-    overrides: Mapping[str, str]
     duplicate_of: str | None = None
     excluded_by: str | None = None
+
+    @classmethod
+    def of(cls, setting: Setting, **more: Any) -> "Cell":
+        """A cell with the options of a request."""
+        return cls(**{part.name: getattr(setting, part.name) for part in fields(Setting)}, **more)

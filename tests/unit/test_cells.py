@@ -1,6 +1,6 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from sweep.cell import Device, Limits, Measure, Mode, Model, Request, Rule
+from sweep.cell import OPTIONS, Device, Limits, Measure, Mode, Model, Request, Rule, Setting, Tolerance
 from sweep.plan.cells import expand
 
 REQUEST = Request(
@@ -54,3 +54,100 @@ def test_what_is_asked_twice_is_kept_and_marked(modes: dict[str, Mode]) -> None:
     cells = expand([replace(REQUEST, conversions=("EAGER", "EAGER", "EAGER"))], modes)
     assert len({cell.id for cell in cells}) == 3
     assert [cell.duplicate_of for cell in cells] == [None, cells[0].id, cells[0].id]
+
+
+def test_ids_of_earlier_run_folders_stay(modes: dict[str, Mode]) -> None:
+    """As the version before options were read off the fields of a cell gave them; a resumed sweep goes by them."""
+    plain = replace(
+        REQUEST,
+        model=Model(
+            name="mlp",
+            config={"_target_": "torch.nn.Linear", "in_features": 8, "out_features": 4, "input": {"shape": [8]}},
+        ),
+        conversions=("EAGER",),
+        tolerance={"fp32": Tolerance(rel_l2=1e-4, source="docs")},
+    )
+    assert [cell.id for cell in expand([plain], modes)] == ["mlp-eager-cpu-b1-6826714eab"]
+    mine = Mode(
+        name="MINE+FAST",
+        runs_on=("cuda",),
+        needs=("onnx",),
+        dtype="float16",
+        precision="fp16",
+        engine="own",
+        implemented=True,
+        target="mine.fast",
+        source="configuration",
+    )
+    assert [cell.id for cell in expand([EVERY_OPTION], {"MINE+FAST": mine})] == [
+        "my_net_-mine+fast-h100-b16-b4b6c01f45"
+    ]
+
+
+EVERY_OPTION = Request(
+    model=Model(
+        name="My Net/é",
+        config={
+            "_target_": "mine.Net",
+            "width": 1.5,
+            "blocks": [{"_target_": "mine.Block", "deep": None}],
+            "input": {"shape": [3, 8], "dtype": "int64", "low": 1, "high": 9},
+            "checkpoint": "/models/net.pt",
+        },
+    ),
+    device=Device(
+        name="h100",
+        kind="cuda",
+        gpus=0.5,
+        accelerator="H100",
+        labels={"zone": "a"},
+        resources={"fast": 2.0},
+        cpus=4,
+        memory=8000,
+    ),
+    conversions=("MINE+FAST",),
+    batch_size=16,
+    threads=3,
+    seed=7,
+    cache="warm",
+    start="spawn",
+    env=("TOKEN",),
+    python_path=("/home/me",),
+    measure=Measure(
+        warmup_calls=11,
+        max_warmup_seconds=4,
+        min_samples=31,
+        min_seconds=0.5,
+        max_seconds=2.5,
+        precision=0.01,
+        processes=5,
+        drift=0.1,
+        verify_inputs=9,
+        verify_after_calls=64,
+        exclusive="node",
+    ),
+    limits=Limits(
+        start=1, build=2, eager=3, convert=4, first_call=5, warm_up=6, measure=7, verify=8, total=9, grace=10, memory=11
+    ),
+    tolerance={"fp32": Tolerance(rel_l2=1e-5, cosine=0.999, source="mine"), "int4": Tolerance()},
+    overrides={"measure.precision": "0.01"},
+)
+
+
+def test_an_option_of_a_cell_says_what_it_is() -> None:
+    """What has no such word of itself is not an option: those that a configuration cannot set."""
+    assert {part.name for part in fields(Setting)} - OPTIONS.keys() == {"python_path", "overrides"}
+    as_first = {"model", "device", "batch_size", "threads", "seed", "cache", "measure", "tolerance"}
+    assert {name for name, option in OPTIONS.items() if option.meaning == "always"} == as_first, (
+        "an option that is new must change no id of an earlier run folder"
+    )
+
+
+def test_equal_models_and_devices_have_one_key_and_others_another() -> None:
+    config = {"_target_": "a.B", "sizes": [1, 2], "input": {"shape": [4]}}
+    shuffled = {"input": {"shape": [4]}, "sizes": [1, 2], "_target_": "a.B"}
+    assert Model(name="a", config=config).key == Model(name="a", config=shuffled).key
+    assert Model(name="a", config=config).key != Model(name="b", config=config).key
+    assert Model(name="a", config=config).key != Model(name="a", config={**config, "sizes": [2, 1]}).key
+    assert Device(name="cpu").key == Device(name="cpu").key
+    assert Device(name="cpu").key != Device(name="cpu", labels={"zone": "a"}).key

@@ -84,7 +84,7 @@ def test_what_runs_is_the_same_cell_with_rules_or_without(modes: dict[str, Mode]
 
 def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(modes: dict[str, Mode]) -> None:
     grid = Grid(
-        changes=(
+        rules=(
             Override(when={"model": "vit"}, set={"limits.memory": 16000, "limits.convert": 10}),
             Override(when={"conversion": "JIT*"}, set={"limits.convert": 20, "measure.processes": 5, "threads": 2}),
             Override(when={"precision": "int8"}, set={"tolerance.int8.rel_l2": 0.3}),
@@ -111,11 +111,11 @@ def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(
         ({"include": ({"measure.sample": 3},)}, "include[0]: no cell has a field 'measure.sample'"),
         ({"exclude": ({},)}, "exclude[0]: a rule without a field means every cell"),
         (
-            {"changes": (Override(when={"model": "vit"}, set={"seed": 3}),)},
+            {"rules": (Override(when={"model": "vit"}, set={"seed": 3}),)},
             "rules[0].set: seed cannot be set by a rule",
         ),
-        ({"changes": (Override(when={"model": "vit"}, set={"limits.memry": 3}),)}, "limits.memry cannot be set"),
-        ({"changes": (Override(when={"model": "vit"}, set={"tolerance.a.b.rel_l2": 3}),)}, "cannot be set by a rule"),
+        ({"rules": (Override(when={"model": "vit"}, set={"limits.memry": 3}),)}, "limits.memry cannot be set"),
+        ({"rules": (Override(when={"model": "vit"}, set={"tolerance.a.b.rel_l2": 3}),)}, "cannot be set by a rule"),
     ],
 )
 def test_a_field_or_an_option_that_does_not_exist_is_refused(grid: dict[str, Any], said: str) -> None:
@@ -125,13 +125,13 @@ def test_a_field_or_an_option_that_does_not_exist_is_refused(grid: dict[str, Any
 
 
 def test_a_tolerance_class_that_does_not_exist_is_not_passed_over(modes: dict[str, Mode]) -> None:
-    grid = Grid(changes=(Override(when={"model": "vit"}, set={"tolerance.fp23.rel_l2": 1}),))
+    grid = Grid(rules=(Override(when={"model": "vit"}, set={"tolerance.fp23.rel_l2": 1}),))
     with pytest.raises(BadRequest, match=r"rules\[0\].set: there is no tolerance class 'fp23'"):
         expand([request()], modes, grid)
 
 
 def test_what_a_rule_leaves_out_answers_for_no_other_cell(modes: dict[str, Mode]) -> None:
-    grid = Grid(exclude=({"threads": 2},), changes=(Override(when={"model": "vit"}, set={"threads": 1}),))
+    grid = Grid(exclude=({"threads": 2},), rules=(Override(when={"model": "vit"}, set={"threads": 1}),))
     asked = [request(conversions=("EAGER",), threads=threads) for threads in (2, 1, 1)]
     left, kept, again = expand(asked, modes, grid)
     assert left.excluded_by
@@ -141,7 +141,7 @@ def test_what_a_rule_leaves_out_answers_for_no_other_cell(modes: dict[str, Mode]
 
 
 def test_an_option_set_to_what_it_cannot_be_names_its_rule(modes: dict[str, Mode]) -> None:
-    grid = Grid(changes=(Override(when={"model": "vit"}, set={"limits.memory": -1}),))
+    grid = Grid(rules=(Override(when={"model": "vit"}, set={"limits.memory": -1}),))
     with pytest.raises(BadRequest, match=r"rules\[0\].set: limits.memory must be more than 0"):
         expand([request()], modes, grid)
 

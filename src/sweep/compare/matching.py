@@ -6,12 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweep.cell import OPTIONS
 from sweep.compare.significance import Timings
 from sweep.reading import one_line
 from sweep.result import Result, Status
 
-ASKED = ("model.config", "device", "batch_size", "threads", "seed", "cache", "measure", "tolerance", "mode.")
-"""What of a cell its id stands for, besides its names: `plan.expand`."""
+ASKED = (
+    "model.config",
+    "mode.",
+    *(name for name, option in OPTIONS.items() if option.meaning != "never" and name != "model"),
+)
+"""What of a cell its id stands for, besides its names: `plan.cells`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,9 @@
 """The cells still to be run, eager and the longest first: what is lost comes back, what cannot succeed is not tried."""
 
-import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from sweep.cell import Cell, Phase
 from sweep.plan import registry
@@ -27,10 +26,9 @@ class Backlog:
         ranked = sorted((_urgency(cell, seconds or {}), number, cell) for number, cell in enumerate(cells))
         for entry in ranked:
             self._queues.setdefault(_needs(entry[2]), deque()).append(entry)
-        self._setting = _Settings()
         self._alike: dict[tuple[object, ...], list[str]] = {}
         for cell in cells:
-            self._alike.setdefault(self._setting.of(cell), []).append(cell.id)
+            self._alike.setdefault(_eager_part(cell), []).append(cell.id)
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._suspects)
@@ -83,7 +81,7 @@ class Backlog:
             return []
         ended = [replace(outcome, result=replace(row, attempts=attempts))]
         if row.status is Status.CRASHED and row.phase is Phase.EAGER:
-            alike = [self._waiting[id_] for id_ in self._alike[self._setting.of(cell)] if id_ in self._waiting]
+            alike = [self._waiting[id_] for id_ in self._alike[_eager_part(cell)] if id_ in self._waiting]
             ended += [self._spared(other, row.id) for other in alike]
         return ended
 
@@ -111,21 +109,10 @@ def _urgency(cell: Cell, seconds: Mapping[str, float]) -> float:
 
 def _needs(cell: Cell) -> tuple[object, ...]:
     """The same for cells that fit the same nodes."""
-    return cell.conversion, id(cell.device)
+    return cell.conversion, cell.device.key
 
 
-class _Settings:
-    """All that eager's part of a cell depends on, told apart by what is in it; what cells share is read once."""
-
-    def __init__(self) -> None:
-        self._read: dict[int, tuple[object, str]] = {}
-
-    def of(self, cell: Cell) -> tuple[object, ...]:
-        named = (self._text(cell.model), self._text(cell.device), self._text(cell.limits))
-        return *named, tuple(sorted(cell.overrides.items())), cell.batch_size, cell.threads, cell.seed
-
-    def _text(self, noun: object) -> str:
-        if id(noun) not in self._read:
-            text = json.dumps(asdict(noun), sort_keys=True, default=str)  # type: ignore[call-overload]
-            self._read[id(noun)] = noun, text  # kept, so that its id stays its own
-        return self._read[id(noun)][1]
+def _eager_part(cell: Cell) -> tuple[object, ...]:
+    """All that the unconverted model's part of a cell depends on."""
+    options = (cell.model.key, cell.device.key, cell.limits, cell.batch_size, cell.threads, cell.seed)
+    return *options, tuple(sorted(cell.overrides.items()))

@@ -4,10 +4,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
+from typing import Any
 
-from sweep.cell import Cell, Device, Measure, Mode, Request, Rule
+from sweep.cell import OPTIONS, Cell, Device, Mode, Model, Option, Request, Rule
 from sweep.plan import registry, rules
 from sweep.plan.rules import EVERY_CELL, Grid
 
@@ -40,57 +41,49 @@ def conversions(request: Request, modes: Mapping[str, Mode]) -> tuple[str, ...]:
 
 
 def _cells_of(request: Request, modes: Mapping[str, Mode], grid: Grid) -> Iterable[Cell]:
-    judged = rules.RuleMatcher(grid, request) if grid else None
-    meanings = {id(request): _meaning(request)}
-    excluded = None
+    matcher = rules.RuleMatcher(grid, request)
+    meanings: dict[tuple[int, ...], str] = {}  # cells that meet the same rules have all options in common
     for name in conversions(request, modes):
-        asked, mode = request, modes.get(name)
-        if judged:
-            asked, excluded = judged.cell(name, mode)
-            if id(asked) not in meanings:
-                meanings[id(asked)] = _meaning(asked)
-        yield Cell(
-            id=cell_id(asked, name, meanings[id(asked)], mode),
-            model=asked.model,
+        mode = modes.get(name)
+        met = matcher.rules_met(name, mode)
+        changed = matcher.changed(met)
+        if met not in meanings:
+            meanings[met] = _meaning(changed)
+        yield Cell.of(
+            changed,
+            id=cell_id(changed, name, meanings[met], mode),
             conversion=name,
             mode=mode,
-            device=asked.device,
-            batch_size=asked.batch_size,
-            threads=asked.threads,
-            seed=asked.seed,
-            cache=asked.cache,
-            start=asked.start,
-            env=asked.env,
-            python_path=asked.python_path,
-            measure=asked.measure,
-            limits=asked.limits,
-            tolerance=asked.tolerance,
-            overrides=asked.overrides,
-            excluded_by=excluded,
+            excluded_by=matcher.exclusion(name, mode),
         )
 
 
 def _meaning(request: Request) -> str:
     """All of a request that changes what its cells mean, as JSON."""
-    meaning = {
-        "model": request.model.config,
-        "device": _device(request.device),
-        "batch_size": request.batch_size,
-        "threads": request.threads,
-        "seed": request.seed,
-        "cache": request.cache,
-        "measure": _measure(request.measure),
-        "tolerance": {name: asdict(tolerance) for name, tolerance in request.tolerance.items()},
-    }
+    meaning = {name: _plain(getattr(request, name)) for name in OPTIONS if _counts(request, name, OPTIONS[name])}
     return json.dumps(meaning, sort_keys=True, default=str)
 
 
-def _measure(measure: Measure) -> dict[str, object]:
-    """How it is measured; what came later counts only where it is not as it always was."""
-    said = asdict(measure)
-    if measure.exclusive == Measure().exclusive:
-        del said["exclusive"]
-    return said
+def _counts(noun: Any, name: str, option: Option) -> bool:
+    """Whether an option is part of the question; a younger one only where it is not as it always was."""
+    if option.meaning == "if set":
+        return bool(getattr(noun, name) != type(noun).__dataclass_fields__[name].default)
+    return option.meaning == "always"
+
+
+def _plain(value: Any) -> Any:
+    """What an option stands for, as JSON can hold it."""
+    match value:
+        case Model():
+            return value.config
+        case Device():
+            return _device(value)
+        case Mapping():
+            return {key: _plain(item) for key, item in value.items()}
+        case _ if is_dataclass(value):
+            parts = {part.name: part.metadata.get("option", Option(meaning="always")) for part in fields(value)}
+            return {name: getattr(value, name) for name, option in parts.items() if _counts(value, name, option)}
+    return value
 
 
 def _device(device: Device) -> list[object]:

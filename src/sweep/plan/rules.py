@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweep import reading
-from sweep.cell import Device, Limits, Measure, Mode, Request, Tolerance
+from sweep.cell import OPTIONS, PARTS, Mode, Request, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 
-_WHOLE = ("model", "conversion", "device", "batch_size", "threads", "seed", "cache", "engine", "precision", "dtype")
-_PARTS: dict[str, type | None] = {"model": None, "device": Device, "measure": Measure, "limits": Limits}
-_MAY_BE_SET: dict[str, type] = {"measure": Measure, "limits": Limits}
+_PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)
+_WHOLE = ("model", "conversion", "device", *_PLAIN, "engine", "precision", "dtype")
+_PARTS: dict[str, type | None] = {"model": None, **PARTS}
+_BY_RULE = sorted((name for name, option in OPTIONS.items() if option.by_rule), key=lambda name: (name in _PLAIN, name))
 _COMPARED = re.compile(r"(<=|>=|<|>)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
 Condition = Mapping[str, Any]
@@ -35,13 +36,13 @@ class Grid:
     """What becomes of a grid's cells before they run.
 
     Where `include` holds conditions, cells that meet none of them are left out; so are cells that meet one in
-    `exclude`. Of the `changes`, all that a cell meets hold for it, later ones over earlier. Raises ValueError for a
+    `exclude`. Of the `rules`, all that a cell meets hold for it, later ones over earlier. Raises ValueError for a
     field or an option that no cell has.
     """
 
     include: tuple[Condition, ...] = ()
     exclude: tuple[Condition, ...] = ()
-    changes: tuple[Override, ...] = ()
+    rules: tuple[Override, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [
@@ -51,10 +52,9 @@ class Grid:
             if (problem := _unknown_field(where, name))
         ]
         problems += [
-            f"rules[{number}].set: {name} cannot be set by a rule: {', '.join(sorted(_MAY_BE_SET))}, tolerance "
-            "and threads can"
-            for number, change in enumerate(self.changes)
-            for name in change.set
+            f"rules[{number}].set: {name} cannot be set by a rule: {', '.join(_BY_RULE[:-1])} and {_BY_RULE[-1]} can"
+            for number, override in enumerate(self.rules)
+            for name in override.set
             if not _may_be_set(name)
         ]
         problems += [f"{where}: a rule without a field means every cell" for where, c in self.conditions() if not c]
@@ -66,39 +66,47 @@ class Grid:
         for name, conditions in (("include", self.include), ("exclude", self.exclude)):
             for number, condition in enumerate(conditions):
                 yield f"{name}[{number}]", condition
-        for number, change in enumerate(self.changes):
-            yield f"rules[{number}]", change.when
+        for number, override in enumerate(self.rules):
+            yield f"rules[{number}]", override.when
 
     def __bool__(self) -> bool:
-        return bool(self.include or self.exclude or self.changes)
+        return bool(self.include or self.exclude or self.rules)
 
 
 EVERY_CELL = Grid()
 
 
 class RuleMatcher:
-    """A request's cells before the rules of a grid; answers are remembered, for cells of a request are much alike."""
+    """What the rules of a grid make of a request's cells; answers are remembered, for those are much alike."""
 
     def __init__(self, grid: Grid, request: Request) -> None:
         self._grid, self._request = grid, request
-        self._fields = _fields_of(request)
+        self._fields = _fields_of(request) if grid else {}
         self._changed: dict[tuple[int, ...], Request] = {(): request}
 
-    def cell(self, conversion: str, mode: Mode | None) -> tuple[Request, str | None]:
-        """The request that holds for one of its conversions, and which rule leaves that out, if one does.
+    def rules_met(self, conversion: str, mode: Mode | None) -> tuple[int, ...]:
+        """The numbers of the rules that hold for one of its conversions."""
+        if not self._grid.rules:
+            return ()
+        known = self._fields | _fields_of_mode(conversion, mode)
+        return tuple(number for number, override in enumerate(self._grid.rules) if _meets(known, override.when))
 
-        Raises BadRequest where a rule sets an option to what it cannot be.
-        """
-        grid, known = self._grid, self._fields | _fields_of_mode(conversion, mode)
-        which = tuple(number for number, change in enumerate(grid.changes) if _meets(known, change.when))
-        if which not in self._changed:
-            self._changed[which] = _changed(self._request, {n: grid.changes[n].set for n in which})
-        if grid.include and not any(_meets(known, condition) for condition in grid.include):
-            return self._changed[which], "it meets no rule of include"
-        for number, condition in enumerate(grid.exclude):
+    def changed(self, met: tuple[int, ...]) -> Request:
+        """The request with what these rules set. Raises BadRequest where one sets an option to what it cannot be."""
+        if met not in self._changed:
+            self._changed[met] = _changed(self._request, {number: self._grid.rules[number].set for number in met})
+        return self._changed[met]
+
+    def exclusion(self, conversion: str, mode: Mode | None) -> str | None:
+        """Which rule leaves out one of its conversions, if one does."""
+        include, exclude = self._grid.include, self._grid.exclude
+        known = self._fields | _fields_of_mode(conversion, mode) if include or exclude else {}
+        if include and not any(_meets(known, condition) for condition in include):
+            return "it meets no rule of include"
+        for number, condition in enumerate(exclude):
             if _meets(known, condition):
-                return self._changed[which], f"exclude[{number}] leaves it out: {worded(condition)}"
-        return self._changed[which], None
+                return f"exclude[{number}] leaves it out: {worded(condition)}"
+        return None
 
 
 def worded(condition: Condition) -> str:
@@ -134,7 +142,7 @@ def unmet(grid: Grid, asked: Iterable[tuple[Request, Sequence[str]]], modes: Map
 
 def _fields_of(asked: Request) -> dict[str, Any]:
     """What can be asked of every cell of a request, and of options inside options by their dotted names."""
-    whole = {name: getattr(asked, name) for name in ("batch_size", "threads", "seed", "cache")}
+    whole = {name: getattr(asked, name) for name in _PLAIN}
     parts = {"model": asked.model.config, **{name: asdict(getattr(asked, name)) for name in _PARTS if name != "model"}}
     inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in _flat(node)}
     return {**whole, **inside, "model": asked.model.name, "device": asked.device.name}
@@ -189,7 +197,7 @@ def _each(patterns: Any) -> Sequence[Any]:
 def _unknown_field(where: str, name: str) -> str | None:
     part, _, inner = name.partition(".")
     noun = _PARTS.get(part)
-    names = [one.name for one in fields(noun)] if noun else []
+    names = [field.name for field in fields(noun)] if noun else []
     if name in _WHOLE or (inner and part in _PARTS and (noun is None or inner.partition(".")[0] in names)):
         return None
     every = [*_WHOLE, *(f"{part}.{inner}" for inner in names)]
@@ -199,9 +207,11 @@ def _unknown_field(where: str, name: str) -> str | None:
 def _may_be_set(name: str) -> bool:
     part, _, inner = name.partition(".")
     if part == "tolerance":
-        return inner.count(".") == 1 and inner.partition(".")[2] in {one.name for one in fields(Tolerance)}
-    noun = _MAY_BE_SET.get(part)
-    return name == "threads" or (noun is not None and inner in {one.name for one in fields(noun)})
+        return inner.count(".") == 1 and inner.partition(".")[2] in {field.name for field in fields(Tolerance)}
+    if part not in _BY_RULE:
+        return False
+    noun = _PARTS.get(part)
+    return name in _PLAIN if noun is None else inner in {field.name for field in fields(noun)}
 
 
 def _changed(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:
@@ -226,4 +236,4 @@ def _changed(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Requ
     except ValidationError as error:
         problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
         raise BadRequest(*(f"{where}: {problem}" for problem in problems)) from error
-    return replace(changed, model=request.model, device=request.device)  # what is the same stays one object
+    return replace(changed, model=request.model, device=request.device)  # cells share what is the same in them

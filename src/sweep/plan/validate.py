@@ -20,13 +20,11 @@ class Eligibility:
         self._modes = all_modes(nodes) if modes is None else modes
         self._kinds = {_kind(node): node for node in reversed(nodes)}
         self._answers: dict[tuple[object, ...], tuple[Reason, str] | None] = {}
-        self._kept: list[Cell] = []  # so that no other object gets the id of one that an answer goes by
 
     def refusal(self, cell: Cell) -> tuple[Reason, str] | None:
         """Why a cell can run nowhere, and what to do; None if it can. What makes no sense anywhere comes first."""
-        key = (cell.conversion, cell.mode is None, id(cell.model), id(cell.device))
+        key = (cell.conversion, cell.mode is None, cell.model.key, cell.device.key)
         if key not in self._answers:
-            self._kept.append(cell)
             self._answers[key] = self._refusal(cell)
         answer = self._answers[key]
         if cell.excluded_by and (answer is None or answer[0].status is not Status.INVALID):

@@ -119,7 +119,7 @@ def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]
     spread = {
         override.key_or_group: list(override.sweep_string_iterator())
         for override in overrides
-        if override.key_or_group in read.SPREAD and override.is_sweep_override()
+        if override.key_or_group in read.PLAIN and override.is_sweep_override()
     }
     lists |= {
         str(override.input_line): f"{override.key_or_group}={spread[override.key_or_group][0]}"

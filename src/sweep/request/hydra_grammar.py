@@ -8,11 +8,12 @@ from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
 
+from sweep.cell import OPTIONS
 from sweep.errors import BadRequest
 
 Names = str | Sequence[str]
 
-_RUN_EACH = {"device", "batch_size", "threads", "seed", "cache", "measure", "limits", "tolerance"}
+_RUN_EACH = {name for name, option in OPTIONS.items() if option.group is None} - {"model"}
 """Options that take one value, so that a list of them, or of one below them, asks for a run of each."""
 
 _KEY = re.compile(r"[+]{0,2}[A-Za-z_][\w.+-]*")

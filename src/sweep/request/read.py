@@ -8,29 +8,32 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep import reading
-from sweep.cell import Device, Limits, Measure, Request, Rule, Tolerance
+from sweep import cell, reading
+from sweep.cell import Device, Request, Rule, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.plan.registry import Registered
-from sweep.plan.rules import Override
-from sweep.request.settings import Dispatch, Settings
+from sweep.plan.rules import Grid, Override
+from sweep.request import settings
+from sweep.request.settings import Settings
 
-_COLUMNS = {"model", "conversion", "conversions", "device", "batch_size", "threads"}
-WHOLE_SWEEP = {
-    *("dispatch", "on_invalid", "fail_on", "dry_run", "isolate", "resume", "resume_anyway", "retry"),
-    *("include", "exclude", "rules", "register", "record", "report"),
-}
+_OF_CELLS = {name for name, option in cell.OPTIONS.items() if option.group is None}
+_GROUPED = {option.group for option in cell.OPTIONS.values() if option.group is not None}
+_CONVERSIONS = {"conversion", "conversions"}
+_COLUMNS = _CONVERSIONS | {name for name, option in cell.OPTIONS.items() if option.column}
+
+WHOLE_SWEEP = settings.OPTIONS | _GROUPED
 """Options that hold for all cells of a sweep."""
-_NOT_THE_MEANING = WHOLE_SWEEP | {"limits", "hydra"}
-_OPTIONS = _COLUMNS | WHOLE_SWEEP | {"seed", "cache", "measure", "limits", "tolerance"}
-SPREAD = {"batch_size", "threads", "seed", "cache"}
-"""Plain options, which Hydra need not compose anew for each of their values."""
-GROUPS = {
-    *("model", "conversions", "device", "dispatch", "limits", "measure", "tolerance", "isolate"),
-    *("register", "record", "report"),
-}
+
+PLAIN = {name for name, option in cell.OPTIONS.items() if option.plain}
+"""Options of a single value, which Hydra need not compose anew for each of their values."""
+
+GROUPS = {*settings.HELD, *_GROUPED, "conversions"} | (_OF_CELLS - PLAIN)
 """Options that hold options of their own."""
+
+_NOT_THE_MEANING = WHOLE_SWEEP | {"hydra"} | {n for n, option in cell.OPTIONS.items() if option.meaning == "never"}
+_OF_GRID = {field.name for field in fields(Grid)}
+_OPTIONS = _CONVERSIONS | WHOLE_SWEEP | _OF_CELLS
 
 
 def read(
@@ -46,30 +49,20 @@ def read(
     if broken := [*_missing(plain), *_unknown(plain)]:
         raise BadRequest(*broken)
     request = {
+        **{name: (plain[option.group] if option.group else plain)[name] for name, option in cell.OPTIONS.items()},
         "model": _model(plain["model"], choices.get("model")),
         "device": _device(plain["device"], choices["device"]),
         "conversions": _conversions(plain),
-        "env": plain["isolate"]["env"],
-        "start": plain["isolate"]["start"],
         "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
         "overrides": _beside_the_columns(task),
-        **{key: plain[key] for key in ("batch_size", "threads", "seed", "cache", "measure", "limits", "tolerance")},
     }
-    settings = {
+    of_sweep = {
+        **{name: plain[name] for name in settings.OPTIONS if name not in _OF_GRID},
+        "grid": {name: _listed(plain[name]) for name in _OF_GRID},
         "run_dir": run_dir,
-        "dispatch": plain["dispatch"],
         "command": tuple(arguments),
         "resume": plain["resume"] is not None,
-        "register": plain["register"],
-        "mlflow": plain["record"]["mlflow"],
-        "junit": plain["report"]["junit"],
-        "grid": {
-            "include": _listed(plain["include"]),
-            "exclude": _listed(plain["exclude"]),
-            "changes": _listed(plain["rules"]),
-        },
         **{key: [plain[key]] if isinstance(plain[key], str) else plain[key] for key in ("fail_on", "retry")},
-        **{key: plain[key] for key in ("on_invalid", "dry_run", "resume_anyway")},
     }
     problems = []
     try:
@@ -77,7 +70,7 @@ def read(
     except ValidationError as error:
         problems += _explained(error)
     try:
-        checked_settings = reading.of(Settings).validate_python(settings)
+        checked_settings = reading.of(Settings).validate_python(of_sweep)
     except ValidationError as error:
         problems += _explained(error)
     if problems:
@@ -111,23 +104,20 @@ def _missing(plain: dict[str, Any]) -> list[str]:
 def _unknown(plain: dict[str, Any]) -> list[str]:
     """Keys that nothing reads, wherever they stand: what is misspelt must not be dropped without a word."""
     given, rule = plain["model"].get("input"), plain["conversions"].get("rule")
-    changes = _listed(plain["rules"])
+    overrides = _listed(plain["rules"])
     device = {} if "unknown_near" in plain["device"] else plain["device"]
+    parts = {name: (plain[name], _names(noun)) for name, noun in {**cell.PARTS, **settings.PARTS}.items()}
+    parts["device"] = device, _names(Device) - {"name", "known", "near"}
+    parts |= {group: (plain[group], {n for n, o in cell.OPTIONS.items() if o.group == group}) for group in _GROUPED}
     return [
         *_unknown_keys(plain, _OPTIONS, ""),
-        *_unknown_keys(plain["measure"], _names(Measure), "measure."),
-        *_unknown_keys(plain["limits"], _names(Limits), "limits."),
-        *_unknown_keys(plain["dispatch"], _names(Dispatch), "dispatch."),
-        *_unknown_keys(plain["isolate"], {"env", "start"}, "isolate."),
-        *_unknown_keys(plain["record"], {"mlflow"}, "record."),
-        *_unknown_keys(plain["report"], {"junit"}, "report."),
-        *_unknown_keys(device, _names(Device) - {"name", "known", "near"}, "device."),
+        *(problem for part, (node, known) in parts.items() for problem in _unknown_keys(node, known, f"{part}.")),
         *_unknown_keys(given if isinstance(given, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
         *_unknown_keys({} if rule is None else rule, _names(Rule), "conversions.rule."),
         *(
             problem
-            for number, node in enumerate(changes if isinstance(changes, list) else [])
+            for number, node in enumerate(overrides if isinstance(overrides, list) else [])
             for problem in _unknown_keys(node, _names(Override), f"rules[{number}].")
         ),
         *(

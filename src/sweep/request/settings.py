@@ -1,7 +1,7 @@
 """How a whole sweep is carried out: what no single cell knows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,21 +37,53 @@ class Dispatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """Where rows go besides the run folder: `mlflow` is a tracking URI."""
+
+    mlflow: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Which files are made besides the usual ones."""
+
+    junit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
+    """What holds for all cells of a sweep; `conf/config.yaml` says what each option does.
+
+    `command` is what was typed after the program's name, `grid` the rules of `include`, `exclude` and `rules`,
+    `resume` whether the run folder holds a sweep to go on with, `retry` which of its cells run again.
+    """
+
     run_dir: Path
+    command: tuple[str, ...] = ()
+    grid: Grid = EVERY_CELL
     dispatch: Dispatch = Dispatch()
+    record: Record = Record()
+    report: Report = Report()
+    register: Mapping[str, Registered] = field(default_factory=dict)
     on_invalid: Literal["record", "abort"] = "record"
     fail_on: tuple[Status, ...] = ()
     dry_run: bool = False
     resume: bool = False
     resume_anyway: bool = False
     retry: tuple[Status | Reason, ...] = ()
-    command: tuple[str, ...] = ()
-    mlflow: str | None = None
-    junit: bool = False
-    grid: Grid = EVERY_CELL
-    register: Mapping[str, Registered] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.retry and not self.resume:
             raise ValueError("retry goes with resume=FOLDER, or resume=last: it says which of its cells run again")
+
+
+PARTS: Mapping[str, type] = {"dispatch": Dispatch, "record": Record, "report": Report}
+"""Those of them that hold options of their own, with the class whose fields these are."""
+
+HELD = (*PARTS, "register")
+"""All that hold something; what `register` does goes by the user's names."""
+
+OPTIONS = {field.name for field in fields(Settings)} - {"run_dir", "command", "grid"} | {
+    field.name for field in fields(Grid)
+}
+"""The options of a whole sweep, by the names they have in a configuration."""
