@@ -1,6 +1,7 @@
 import ast
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from sweep.errors import BadRequest
 from sweep.evidence import Engine, Memory
 from sweep.pick import __main__ as pick
 from sweep.pick import script
-from sweep.report import best
+from sweep.report import best, matrix
 from sweep.report.best import Choice, Constraints
+from sweep.report.page import answers
+from sweep.report.run import Run
 from sweep.result import Eager, Fidelity, Latency, Reason, Result, Speedup, Status
 
 
@@ -61,7 +64,7 @@ def test_the_fastest_proved_one_is_best() -> None:
     one = chosen(EAGER, OPENVINO, ONNX)
     assert one.best is OPENVINO
     assert one.beats_eager
-    assert (one.alike, one.passed, one.surer) == ((), (), ())
+    assert (one.alike, one.passed) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -125,17 +128,42 @@ def test_intervals_that_overlap_are_not_told_apart() -> None:
 
 def test_an_interval_that_holds_1_does_not_beat_eager() -> None:
     doubtful = row("A", 1.3, 0.9, 1.8)
-    assert not chosen(EAGER, doubtful).beats_eager
-    assert chosen(EAGER, doubtful).surer == ()
-    sure = row("B", 1.25, 1.2, 1.3)
-    assert names(chosen(EAGER, doubtful, sure).surer) == ["B"]
+    one = chosen(EAGER, doubtful)
+    assert (one.best, one.beats_eager) == (EAGER, False)
+    assert [(passed.row, passed.why) for passed in one.passed] == [
+        (doubtful, ("its interval holds 1.00x, so it may be no faster than eager",))
+    ]
+    assert chosen(doubtful).best is doubtful  # without eager to stay with
     assert not chosen(row("SLOW", 0.7)).beats_eager
 
 
 def test_eager_does_not_beat_itself() -> None:
     one = chosen(row("EAGER", 1.04, 1.01, 1.07), row("JIT_TRACE", 0.9))
     assert one.best is not None
-    assert (one.best.conversion, one.beats_eager, one.surer) == ("EAGER", False, ())
+    assert (one.best.conversion, one.beats_eager) == ("EAGER", False)
+
+
+@pytest.mark.parametrize(
+    ("others", "winner"),
+    [
+        ([("LUCKY", 1.9, 0.9, 4.0), ("SURE", 1.3, 1.2, 1.4), ("SLOW", 0.5, 0.4, 0.6)], "SURE"),
+        ([("LUCKY", 1.9, 0.9, 4.0), ("SLOW", 0.5, 0.4, 0.6)], "EAGER"),
+        ([("SURE", 1.3, 1.2, 1.4), ("SURER", 1.25, 1.24, 1.26)], "SURE"),
+    ],
+)
+def test_the_page_pick_and_python_name_the_same_winner(
+    others: list[tuple[str, float, float, float]], winner: str, tmp_path: Path
+) -> None:
+    wrong = row("WRONG", 9, status=Status.MISMATCH, reason=Reason.OUTPUT, message="far off")
+    rows = [EAGER, wrong, *(row(*figures) for figures in others)]
+    picked = chosen(*rows).best
+    from_python = Run(folder=tmp_path, about={"plan": [one.id for one in rows]}, rows=rows).best()
+    (answer,) = answers.answers(matrix.groups(rows))
+    assert picked is not None
+    assert picked.conversion == winner
+    assert list(from_python.values()) == [picked]
+    assert answer.best is (picked if winner != "EAGER" else None)  # where nothing beats eager the page says just that
+    assert ("Nothing is faster than eager" in answer.verdict) or answer.best is picked
 
 
 def test_a_batch_size_that_is_not_there_is_told_whatever_it_is() -> None:

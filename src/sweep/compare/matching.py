@@ -8,7 +8,8 @@ from typing import Any
 
 from sweep.cell import OPTIONS
 from sweep.compare.significance import Timings
-from sweep.reading import one_line
+from sweep.plan.inventory import version_changes
+from sweep.reading import flat, one_line
 from sweep.result import Result, Status
 
 ASKED = (
@@ -89,30 +90,19 @@ def renamed(
 
 def _differs(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """`measure.processes 3 → 1` for every part of the question that is not the same."""
-    before, now = dict(_flat(base)), dict(_flat(new))
+    before, now = dict(flat(base)), dict(flat(new))
     for name in dict.fromkeys([*before, *now]):
         if name.startswith(ASKED) and before.get(name) != now.get(name):
             yield f"{name} {_said(before.get(name))} → {_said(now.get(name))}"
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _said(value: object) -> str:
     return one_line(json.dumps(value), 60)
 
 
-def versions(base: ComparedRun, new: ComparedRun) -> Iterator[str]:
+def versions(base: ComparedRun, new: ComparedRun) -> list[str]:
     """`torch 2.13.0 → 2.14.0` for every version that is not what it was."""
-    before, now = _installed(base), _installed(new)
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            yield f"{name} {before.get(name, 'absent')} → {now.get(name, 'absent')}"
+    return version_changes(_installed(base), _installed(new))
 
 
 def _installed(run: ComparedRun) -> dict[str, str]:

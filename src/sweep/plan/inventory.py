@@ -16,6 +16,7 @@ class Inventory:
     `fingerprints` tells unlike hardware apart, for each device kind that a node has; `facts` is what they are made of.
     `memory` is in MB. `labels`, `resources` and `gpus` are what Ray was told, nothing without Ray. `no_gpu` says what
     keeps torch from a GPU that Ray was told of, `no_node` what to do about a device kind that is missing everywhere.
+    `id` is Ray's own for the node, empty without Ray, and another in each Ray: it is not recorded.
     """
 
     modes: Mapping[str, Mode]
@@ -33,6 +34,7 @@ class Inventory:
     resources: Mapping[str, float] = field(default_factory=dict)
     no_gpu: str = ""
     no_node: str = "run where there is one, or name a cluster that has one with dispatch.address=…"
+    id: str = ""
 
     @property
     def accelerators(self) -> set[str]:
@@ -78,3 +80,12 @@ def described(nodes: Sequence[Inventory]) -> dict[str, Any]:
             for node in nodes
         ],
     }
+
+
+def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """`torch 2.12.0 → 2.13.0` for each package whose version is not what it was."""
+    return [
+        f"{name} {before.get(name, 'absent')} → {now.get(name, 'absent')}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]

@@ -12,6 +12,7 @@ from sweep import reading
 from sweep.cell import OPTIONS, PARTS, Mode, Request, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
+from sweep.reading import flat
 
 _PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)
 _WHOLE = ("model", "conversion", "device", *_PLAIN, "engine", "precision", "dtype")
@@ -144,21 +145,13 @@ def _fields_of(asked: Request) -> dict[str, Any]:
     """What can be asked of every cell of a request, and of options inside options by their dotted names."""
     whole = {name: getattr(asked, name) for name in _PLAIN}
     parts = {"model": asked.model.config, **{name: asdict(getattr(asked, name)) for name in _PARTS if name != "model"}}
-    inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in _flat(node)}
+    inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in flat(node)}
     return {**whole, **inside, "model": asked.model.name, "device": asked.device.name}
 
 
 def _fields_of_mode(conversion: str, mode: Mode | None) -> dict[str, Any]:
     about = {name: getattr(mode, name) for name in ("engine", "precision", "dtype")} if mode else {}
     return {"conversion": conversion, **about}
-
-
-def _flat(node: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping):
-            yield from ((f"{name}.{inner}", deep) for inner, deep in _flat(value))
-        else:
-            yield name, value
 
 
 def _meets(known: Mapping[str, Any], condition: Condition) -> bool:

@@ -1,9 +1,10 @@
-"""The fastest conversion that is proved and keeps within what is asked of it, and why faster ones are passed over."""
+"""The fastest conversion: which it is, for the page, `sweep.pick` and `Run.best` alike, and why others are not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import ge, le, lt
 
+from sweep.cell import BASELINE
 from sweep.report import matrix, text
 from sweep.result import Result, Status
 
@@ -11,6 +12,28 @@ Meets = tuple[Callable[[float, float], bool], str]
 AT_LEAST: Meets = (ge, "at least")
 AT_MOST: Meets = (le, "at most")
 LESS_THAN: Meets = (lt, "less than")
+
+
+def fastest(rows: Iterable[Result]) -> Result | None:
+    """Of rows that may be compared the one to take; None where none is proved.
+
+    It is the one with the highest speed-up of those that beat the baseline for certain. Where none does it is the
+    baseline itself, and where that is not among them the one with the highest speed-up.
+    """
+    proved = sorted((row for row in rows if row.status is Status.OK), key=_rank)
+    certain = [row for row in proved if beats_baseline(row)]
+    baseline = [row for row in proved if row.conversion == BASELINE]
+    return next(iter([*certain, *baseline, *proved]), None)
+
+
+def beats_baseline(row: Result) -> bool:
+    """Whether the whole interval of a proved speed-up is above 1. The baseline itself does not, however it came out."""
+    proved = row.status is Status.OK and row.conversion != BASELINE
+    return proved and row.speedup is not None and row.speedup.low > 1
+
+
+def _rank(row: Result) -> tuple[float, str]:
+    return -_value(row), row.conversion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +65,9 @@ class Passed:
 class Choice:
     """What to take in a group of rows that may be compared; None where no proved row meets the constraints.
 
-    `alike` meet them too, and their speed-ups' intervals overlap the best's. `passed` are the rows that do not qualify
-    and are faster than the best, the fastest first, then those whose speed-up is unknown.
+    `alike` meet them too, and their speed-ups' intervals overlap the best's. `passed` are the rows that do not qualify,
+    or whose interval holds 1, and that came out faster than the best, the fastest first; then those whose speed-up is
+    unknown.
     """
 
     title: str
@@ -54,12 +78,7 @@ class Choice:
     @property
     def beats_eager(self) -> bool:
         """Whether the whole interval of the best one's speed-up is above 1."""
-        return self.best is not None and _surely_faster(self.best)
-
-    @property
-    def surer(self) -> tuple[Result, ...]:
-        """Where the best's interval holds 1: those alike whose interval does not, so that they do beat eager."""
-        return () if self.beats_eager else tuple(filter(_surely_faster, self.alike))
+        return self.best is not None and beats_baseline(self.best)
 
 
 def choose(rows: Sequence[Result], constraints: Constraints) -> list[Choice]:
@@ -70,14 +89,18 @@ def choose(rows: Sequence[Result], constraints: Constraints) -> list[Choice]:
 
 def _chosen(title: str, group: Sequence[Result], constraints: Constraints) -> Choice:
     why = {row.id: tuple(obstacles(row, constraints)) for row in group}
-    ranked = sorted(group, key=lambda row: (-_value(row), row.conversion))
-    best = next((row for row in ranked if not why[row.id]), None)
-    alike = [row for row in ranked if best and row is not best and not why[row.id] and _overlap(row, best)]
-    passed = [
-        Passed(row=row, why=why[row.id])
-        for row in ranked
-        if why[row.id] and (best is None or row.speedup is None or _value(row) > _value(best))
-    ]
+    best = fastest(row for row in group if not why[row.id])
+    alike, passed = [], []
+    for row in sorted(group, key=_rank):
+        faster = best is None or row.speedup is None or _value(row) > _value(best)
+        if row is best:
+            continue
+        if faster and not why[row.id]:
+            passed.append(Passed(row=row, why=("its interval holds 1.00x, so it may be no faster than eager",)))
+        elif faster:
+            passed.append(Passed(row=row, why=why[row.id]))
+        elif best and not why[row.id] and _overlap(row, best):
+            alike.append(row)
     return Choice(title=title, best=best, alike=tuple(alike), passed=tuple(passed))
 
 
@@ -114,10 +137,6 @@ def memory(row: Result) -> float | None:
 
 def _value(row: Result) -> float:
     return row.speedup.value if row.speedup else 0.0
-
-
-def _surely_faster(row: Result) -> bool:
-    return row.conversion != "EAGER" and row.speedup is not None and row.speedup.low > 1  # that one is no other
 
 
 def _overlap(row: Result, best: Result) -> bool:

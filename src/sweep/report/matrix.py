@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from sweep.cell import Cell
+from sweep.cell import BASELINE, Cell
 from sweep.errors import Incomplete
 from sweep.result import Result, Status
 
@@ -76,7 +76,7 @@ def noise_floor(rows: Sequence[Result]) -> float | None:
     distances = [
         abs(row.speedup.value - 1)
         for row in rows
-        if row.conversion == "EAGER" and row.status is Status.OK and row.speedup
+        if row.conversion == BASELINE and row.status is Status.OK and row.speedup
     ]
     return max(distances, default=None)
 
@@ -85,3 +85,12 @@ def counts(rows: Sequence[Result]) -> dict[Status, int]:
     """How many rows have each status that occurs, in the order of the statuses."""
     times = Counter(row.status for row in rows)
     return {status: times[status] for status in Status if times[status]}
+
+
+MOST_ROWS, FIRST = 2000, 3
+"""More rows than that nobody reads in a terminal or a notebook; then the first of each table will do."""
+
+
+def shown_of_each(rows: Sequence[Result]) -> int | None:
+    """How many rows of each table are shown to a person; None for all of them."""
+    return None if len(rows) <= MOST_ROWS else FIRST

@@ -8,9 +8,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sweep.report import matrix, text
 from sweep.result import Result, Status
 
-MOST_ROWS, FASTEST = 2000, 3
-"""As in a terminal: of more rows than that, the first of each table will do."""
-
 _COLOURS = {
     Status.OK: "#2e7d32",
     Status.MISMATCH: "#ad1fad",
@@ -31,7 +28,7 @@ _TEMPLATES = Environment(
 
 def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
     """A table for each model and device, with every status; all that rows say is text in it."""
-    most = None if len(rows) <= MOST_ROWS else FASTEST
+    most = matrix.shown_of_each(rows)
     return _TEMPLATES.get_template("notebook.html.j2").render(
         folder=folder,
         summary=summary,

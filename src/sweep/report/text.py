@@ -1,12 +1,10 @@
 """A row and a matrix in words, the same for the terminal and for Markdown."""
 
-import re
-import shlex
 from collections.abc import Sequence
 
+from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix
-from sweep.request import hydra_grammar
 from sweep.result import Result, Status
 
 HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "pays off", "note")
@@ -44,7 +42,7 @@ def speedup(row: Result) -> str:
 
 def pays_off(row: Result) -> str:
     """After how many calls converting has paid for itself against eager; `never` where it is no faster."""
-    if row.speedup is None or row.status is not Status.OK or row.conversion == "EAGER":
+    if row.speedup is None or row.status is not Status.OK or row.conversion == BASELINE:
         return "–"
     calls = row.speedup.break_even_calls
     return f"{calls:,}" if calls is not None and row.speedup.is_a_difference else "never"
@@ -78,15 +76,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def resume_command(folder: str) -> str:
-    """What to type in a shell to go on with the sweep in a run folder."""
-    # Hydra's own grammar wants most names in quotes
-    name = folder if re.fullmatch(r"[\w/.+-]+", folder, re.ASCII) else hydra_grammar.literal(folder)
-    return f"python -m sweep {shlex.quote(f'resume={name}')}"
-
-
-def rerun_command(folder: str, row: Result) -> str:
-    """What to type in a shell to run one cell of a run folder again in the foreground."""
-    return f"python -m sweep.rerun {shlex.quote(f'{folder}/cells/{row.id}')}"

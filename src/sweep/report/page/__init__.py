@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
+from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix, text
 from sweep.report.page import answers, compact, totals
@@ -61,7 +62,7 @@ class Page:
         self._added += 1
         cause = self._totals.add(row, compact.family(row))
         bare = _bare(row)
-        if row.conversion == answers.BASELINE and row.status is Status.OK:
+        if row.conversion == BASELINE and row.status is Status.OK:
             self._eager.append(bare)
         self._kept.append((bare, self._compact.row(row, cause)))
         if len(self._kept) > MOST_ROWS * 5 // 4:

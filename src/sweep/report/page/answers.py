@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix, text
+from sweep.report.best import beats_baseline, fastest
 from sweep.result import Result, Status
-
-BASELINE = "EAGER"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,7 @@ class Cost:
 class Answer:
     """What is known of a group.
 
-    `best` is the fastest row that is ok and whose interval lies above 1; None where there is none. `doubts` are
+    `best` is the `fastest` row, where that beats the baseline for certain, else None. `doubts` are
     what its message and the group's EAGER cell say against it, `unproved` the fastest row that is not ok and yet
     came out faster, of `more_unproved` + 1 such.
     """
@@ -41,7 +41,8 @@ def answers(groups: Sequence[tuple[str, Sequence[Result]]]) -> Iterator[Answer]:
     """An answer for each group of `matrix.groups`, in their order."""
     for title, rows in groups:
         proved = [row for row in rows if row.status is Status.OK]
-        best = next((row for row in proved if _is_faster(row)), None)
+        winner = fastest(rows)
+        best = winner if winner and beats_baseline(winner) else None
         reached = best.speedup.value if best and best.speedup else 1.0
         faster = [row for row in rows if row.status is not Status.OK and row.speedup and row.speedup.value > reached]
         faster.sort(key=lambda row: row.speedup.value if row.speedup else 0.0, reverse=True)
@@ -54,11 +55,6 @@ def answers(groups: Sequence[tuple[str, Sequence[Result]]]) -> Iterator[Answer]:
             unproved=faster[0] if faster else None,
             more_unproved=max(0, len(faster) - 1),
         )
-
-
-def _is_faster(row: Result) -> bool:
-    """Whether a proved row is faster than eager beyond the noise; eager itself is not, whatever it came out at."""
-    return row.conversion != BASELINE and row.speedup is not None and row.speedup.low > 1
 
 
 def _verdict(rows: Sequence[Result], proved: Sequence[Result]) -> str:
@@ -91,7 +87,7 @@ def _doubts(best: Result, proved: Sequence[Result]) -> Iterator[str]:
     """What a reader should know before believing it."""
     yield from filter(None, best.message.split("; "))
     assert best.speedup is not None
-    wider = [row for row in proved if row.conversion != BASELINE and row.speedup and not _is_faster(row)]
+    wider = [row for row in proved if row.conversion != BASELINE and row.speedup and not beats_baseline(row)]
     for row in wider:
         if row.speedup and row.speedup.value > best.speedup.value:
             name = one_line(row.conversion)
