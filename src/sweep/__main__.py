@@ -1,45 +1,54 @@
-"""The command line: `python -m sweep +model=NAME … -m`."""
+"""The command line: `python -m sweep +model=NAME … -m`, and its other commands: `python -m sweep compare BASE NEW`."""
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from io import TextIOWrapper
+from typing import NoReturn
 
-from sweep import interrupts
-from sweep.errors import BadRequest, ExitCode, SweepError
-from sweep.request.compose import compose
+from sweep import ending, interrupts
+from sweep.errors import ExitCode
+
+COMMANDS = {
+    "compare": "sweep.compare.__main__",
+    "modes": "sweep.modes",
+    "pick": "sweep.pick.__main__",
+    "report": "sweep.report.__main__",
+    "rerun": "sweep.rerun",
+}
+"""Each is `python -m sweep.NAME` too."""
 
 
-def main(arguments: Sequence[str]) -> ExitCode:
-    interrupts.listen()
+def main(arguments: Sequence[str]) -> int:
+    """The exit code of a sweep, or of the command that is named first."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our dots must not end a sweep
-    try:
-        composed = compose(arguments)
-        if composed is None:
-            return ExitCode.COMPLETE
+    if arguments and arguments[0] in COMMANDS:
+        code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+        return code
+    return ending.of("sweep", lambda: _sweep(arguments))
 
-        from sweep import app  # after the help: it brings what a run needs
-        from sweep.report.terminal import Board
 
-        return app.run(*composed, Board())
-    except BadRequest as error:
-        lead = "sweep: " if len(error.problems) == 1 else f"sweep: {len(error.problems)} problems\n  "
-        print(lead + "\n  ".join(error.problems), file=sys.stderr)
-        return error.exit_code
-    except SweepError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("sweep: interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
-    except Exception:
-        import traceback
+def _sweep(arguments: Sequence[str]) -> int:
+    interrupts.listen()
+    from sweep.request.compose import compose
 
-        traceback.print_exc()
-        print("sweep: this is a bug in sweep; what was written to the run folder is kept", file=sys.stderr)
-        return ExitCode.BUG
+    composed = compose(arguments)
+    if composed is None:
+        return ExitCode.COMPLETE
+
+    from sweep import app  # after the help: it brings what a run needs
+    from sweep.report.terminal import Board
+    from sweep.request import invocation
+
+    return app.run(*composed, Board(invocation=invocation.current()))
+
+
+def script() -> NoReturn:
+    """The console script `sweep`."""
+    sys.exit(main(sys.argv[1:]))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    script()

@@ -18,6 +18,7 @@ from sweep.report.terminal import Board
 from sweep.request import hydra_grammar
 from sweep.request.compose import compose
 from sweep.request.hydra_grammar import Names
+from sweep.request.invocation import FromPython
 
 
 def run(  # noqa: PLR0913 - all but two go by name
@@ -122,7 +123,7 @@ def _write(files: Mapping[str, str], folder: Path) -> None:
 def _board(*, quiet: bool) -> Iterator[Board]:
     """What tells how a sweep goes: in lines, where it is a notebook."""
     if not quiet:
-        yield Board(Console(highlight=False, force_jupyter=False))
+        yield Board(Console(highlight=False, force_jupyter=False), FromPython())
         return
     with open(os.devnull, "w") as nowhere:
-        yield Board(Console(file=nowhere))
+        yield Board(Console(file=nowhere), FromPython())

@@ -10,12 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from sweep import ending
 from sweep.cell import Mode
-from sweep.errors import SweepError
+from sweep.errors import ExitCode
 from sweep.isolate import survey
 from sweep.plan import registry
 from sweep.plan.inventory import Inventory
 from sweep.report.console import plain_unless_terminal, table
+from sweep.request.invocation import current
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,20 +45,20 @@ def obstacles(mode: Mode, has: Inventory) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweep.modes", description=__doc__)
+    parser = argparse.ArgumentParser(prog=current().command("modes"), description=__doc__)
     parser.add_argument("--json", action="store_true", help="for programs: one JSON array")
     options = parser.parse_args(arguments)
-    try:
-        has = survey.local()
-    except SweepError as error:
-        print(f"sweep: {error}", file=sys.stderr)
-        return error.exit_code
+    return ending.of("sweep.modes", lambda: _list(as_json=options.json))
+
+
+def _list(*, as_json: bool) -> ExitCode:
+    has = survey.local()
     listed = surveyed(has)
-    if options.json:
+    if as_json:
         print(json.dumps([_as_json(here) for here in listed], indent=1))
-        return 0
-    _show(listed, has, plain_unless_terminal(Console(highlight=False)))
-    return 0
+    else:
+        _show(listed, has, plain_unless_terminal(Console(highlight=False)))
+    return ExitCode.COMPLETE
 
 
 def _as_json(here: Here) -> dict[str, Any]:

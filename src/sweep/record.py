@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,14 +15,16 @@ from sweep import interrupts, reading
 from sweep.cell import Cell
 from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
+from sweep.plan.inventory import version_changes
 from sweep.result import SCHEMA, Outcome, Reason, Result, Status
 
 
 class RunFolder:
     """Names every file of a run, and writes the ones that are the truth: `sweep.json` and `results.jsonl`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, how_to_resume: Callable[[str], str] = "resume={}".format) -> None:
+        """`how_to_resume` says what to type to go on with the sweep in a folder."""
+        self.path, self._how_to_resume = path, how_to_resume
         self.request = path / "sweep.json"
         self.journal = path / "results.jsonl"
         self._lock: int | None = None
@@ -140,7 +142,7 @@ class RunFolder:
     def _full(self, error: OSError) -> RunFolderFull:
         return RunFolderFull(
             f"cannot write to {self.path}: {error.strerror}. All rows so far are kept; make room, and go on with "
-            f"python -m sweep resume={self.path}"
+            f"{self._how_to_resume(str(self.path))}"
         )
 
     def _append(self, line: str) -> None:
@@ -162,20 +164,24 @@ class RunFolder:
         """Every row written, in the order they came. What a killed sweep wrote of a last row is left out.
 
         Rows of earlier versions lack what was not known then. Raises RunFolderBroken for anything that is no row, or
-        one of a later version.
+        one of a later version, and where it cannot be read.
         """
-        rows: list[Result] = []
         if not self.journal.exists():
-            return rows
+            return []
+        try:
+            with open(self.journal, encoding="utf-8", errors="replace", newline="\n") as lines:
+                return list(self._rows(lines))
+        except OSError as error:
+            raise RunFolderBroken(f"cannot read {self.journal}: {error.strerror}") from error
+
+    def _rows(self, lines: Iterable[str]) -> Iterator[Result]:
         alike = _Alike()
-        with open(self.journal, encoding="utf-8", errors="replace", newline="\n") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.endswith("\n"):
-                    rows.append(alike.shared(self._row(number, line)))
-                else:
-                    with suppress(ValidationError):  # whole but for its line's end
-                        rows.append(reading.of(Result).validate_json(line))
-        return rows
+        for number, line in enumerate(lines, 1):
+            if line.endswith("\n"):
+                yield alike.shared(self._row(number, line))
+            else:
+                with suppress(ValidationError):  # whole but for its line's end
+                    yield reading.of(Result).validate_json(line)
 
     def _row(self, number: int, line: str) -> Result:
         try:
@@ -205,6 +211,18 @@ class RunFolder:
     def _write_request(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}
         write_atomically(self.request, json.dumps(plan, indent=1))
+
+
+def read_cell(folder: Path) -> Cell:
+    """The cell whose files are in a folder `cells/<id>`. Raises RunFolderBroken."""
+    file = folder / "cell.json"
+    try:
+        cell: Cell = reading.of(Cell).validate_json(file.read_bytes())
+    except OSError as error:
+        raise RunFolderBroken(f"cannot read {file}: {error.strerror}") from error
+    except ValidationError as error:
+        raise RunFolderBroken(f"{file} describes no cell: {error.errors()[0]['msg']}") from error
+    return cell
 
 
 def _refuse_newer(schema: Any, what: str) -> None:
@@ -250,12 +268,7 @@ def _plan_changes(before: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]
 
 
 def _version_changes(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    old, new = before.get("versions", {}), about.get("versions", {})
-    changed = [
-        f"{name} {old.get(name, 'absent')} → {new.get(name, 'absent')}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
+    changed = version_changes(before.get("versions", {}), about.get("versions", {}))
     if not changed:
         return []
     return [f"versions changed, so rows would not compare: {', '.join(changed)}; resume_anyway=true mixes them"]

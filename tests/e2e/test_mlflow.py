@@ -29,7 +29,7 @@ def test_each_row_is_a_run_of_its_experiment(weird_path: Path) -> None:
     made = [rows.ok(), rows.crashed(id="dead"), rows.not_ok(Reason.NEEDS_DEVICE, "no GPU here", id="elsewhere")]
     tracker = Tracker(uri)
     for row in made:
-        tracker.log(row)
+        tracker.ended(row)
     assert tracker.problems == []
     runs = {run.info.run_name: run for run in stored(uri)}
     assert {name: run.info.status for name, run in runs.items()} == {
@@ -44,7 +44,7 @@ def test_each_row_is_a_run_of_its_experiment(weird_path: Path) -> None:
     assert first.info.end_time - first.info.start_time == 10_750  # 9.5 s, and 1.25 s waited
     assert runs["elsewhere"].data.metrics == {}
     assert runs["elsewhere"].data.tags["message"] == "no GPU here"
-    Tracker(uri).log(rows.ok(id="later"))
+    Tracker(uri).ended(rows.ok(id="later"))
     assert len(stored(uri)) == 4  # in the same experiment
 
 
@@ -135,12 +135,12 @@ def server() -> Iterator[Server]:
 
 def test_a_server_that_goes_away_is_tried_a_few_times_and_told_of_at_the_end(server: Server) -> None:
     tracker = Tracker(server.uri)
-    tracker.log(rows.ok())
+    tracker.ended(rows.ok())
     changes = [name for name in server.told if not name.endswith(("get", "get-by-name"))]
     assert changes == ["runs/create", "runs/log-batch", "runs/update"]
     server.go_away()
     for number in range(MOST_FAILURES + 4):
-        tracker.log(rows.ok(id=str(number)))
+        tracker.ended(rows.ok(id=str(number)))
     *said, last = tracker.problems
     assert said
     assert all(problem.startswith("MLflow did not take a row: ") for problem in said)

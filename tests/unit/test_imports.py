@@ -10,11 +10,11 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 ORDER = [
     {"errors", "reading", "stats", "reaper", "interrupts", "durable"},
-    {"cell"},
+    {"cell", "ending"},
     {"evidence"},
     {"result"},
-    {"record"},
     {"plan"},
+    {"record"},
     {"request"},
     {"verdict"},
     {"isolate"},

@@ -5,9 +5,11 @@ from itertools import pairwise
 from tests.conftest import MakeCell
 
 from sweep.errors import RunFolderFull
+from sweep.plan import Plan
 from sweep.report.live import Live
-from sweep.report.page import Page
 from sweep.result import Reason, not_run
+
+NOTHING = Plan(cells=[], ready=[], refused=[], doubts=[])
 
 
 def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: MakeCell) -> None:
@@ -20,7 +22,8 @@ def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: M
         written.append((now, "".join(text)))
         now += took
 
-    live = Live(Page({"plan": ["a"] * 100}), write, lambda: now)
+    live = Live(".", write, lambda: now)
+    live.planned(NOTHING, [], {"plan": ["a"] * 100})
     row = not_run(make_cell(), Reason.NO_NODE, "no node")
     for number in range(100):
         live.ended(replace(row, id=f"row-{number}"))
@@ -38,9 +41,9 @@ def test_the_page_is_written_when_a_row_comes_but_not_for_every_row(make_cell: M
 
 def test_in_the_end_the_page_has_every_row_and_runs_no_more(make_cell: MakeCell) -> None:
     written: list[str] = []
-    live = Live(Page({"plan": ["a", "b", "c"]}), lambda name, text: written.append("".join(text)), lambda: 0.0)
+    live = Live(".", lambda name, text: written.append("".join(text)), lambda: 0.0)
     row = not_run(make_cell(), Reason.NO_NODE, "no node")
-    live.add(replace(row, id="row-kept"))
+    live.planned(NOTHING, [replace(row, id="row-kept")], {"plan": ["a", "b", "c"]})
     live.ended(replace(row, id="row-first"))
     live.ended(replace(row, id="row-last"))
     live.done({"plan": ["a", "b", "c"], "command": ["+model=what_was_asked"]})
@@ -55,4 +58,4 @@ def test_a_page_that_finds_no_room_ends_nothing(make_cell: MakeCell) -> None:
     def full(name: str, text: Iterable[str]) -> None:
         raise RunFolderFull("no room")
 
-    Live(Page({}), full).ended(not_run(make_cell(), Reason.NO_NODE, "no node"))
+    Live(".", full).ended(not_run(make_cell(), Reason.NO_NODE, "no node"))

@@ -12,20 +12,22 @@ from typing import Any
 
 from rich.console import Console
 
+from sweep import ending
 from sweep.compare import as_json, comparison, matching, significance, words
 from sweep.compare.comparison import Comparison
 from sweep.compare.matching import ComparedRun
 from sweep.compare.significance import Timings
 from sweep.errors import BadRequest, ExitCode, SweepError
-from sweep.record import RunFolder
 from sweep.report.console import plain_unless_terminal
+from sweep.report.run import load
+from sweep.request.invocation import current
 
 EXIT_CODES = """exit codes: 0 no regression; 1 a cell is slower by more than the threshold, or was ok and no longer is;
 2 the request is wrong, or what ran on unlike hardware would be compared"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweep.compare", description=__doc__, epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(prog=current().command("compare"), description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("base", metavar="BASE", help="a run folder")
     parser.add_argument("new", metavar="NEW", nargs="+", help="run folders, each to be compared with BASE")
     parser.add_argument("--threshold", default="5%", help="less is no difference: 5%% (the default) or 0.05")
@@ -34,13 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--format", choices=("terminal", "markdown", "html", "json"), default="terminal")
     parser.add_argument("--output", metavar="FILE", help="write there instead of printing")
     options = parser.parse_args(arguments)
-    try:
-        found = _compared([options.base, *options.new], options.threshold, unlike=options.unlike_hardware)
-        _tell(found, options.format, options.output, every=options.all)
-    except SweepError as error:
-        print(f"sweep.compare: {error}", file=sys.stderr)
-        return ExitCode.BAD_REQUEST
-    return ExitCode.FAILED_ON if found.regressed else ExitCode.COMPLETE
+    return ending.of("sweep.compare", lambda: _compare(options))
+
+
+def _compare(options: argparse.Namespace) -> ExitCode:
+    comparison = _compared([options.base, *options.new], options.threshold, unlike=options.unlike_hardware)
+    _tell(comparison, options.format, options.output, every=options.all)
+    return ExitCode.FAILED_ON if comparison.regressed else ExitCode.COMPLETE
 
 
 def _compared(folders: Sequence[str], threshold: str, *, unlike: bool) -> Comparison:
@@ -85,16 +87,12 @@ def share(said: str) -> float:
 
 def _run(path: Path) -> ComparedRun:
     """What is to be read of a run folder at first. Raises SweepError."""
-    folder = RunFolder(path)
-    try:
-        about, rows = folder.about(), folder.load()
-    except OSError as error:
-        raise BadRequest(f"cannot read {error.filename or path}: {error.strerror}") from error
-    versions = about.get("versions")
+    run = load(path)
+    versions = run.about.get("versions")
     return ComparedRun(
         name=str(path),
-        rows={row.id: row for row in rows},
-        planned=frozenset(about["plan"]),
+        rows={row.id: row for row in run.rows},
+        planned=frozenset(run.about["plan"]),
         versions=versions if isinstance(versions, dict) else {},
     )
 

@@ -1,7 +1,7 @@
 """How long cells took before, so that the longest can go first."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from sweep.dispatch.backlog import history_key
@@ -21,14 +21,14 @@ def seconds() -> dict[str, float]:
     return {}
 
 
-def remember(rows: Sequence[Result], before: Mapping[str, float]) -> None:
-    """Keep how long these took, beside what was known before. Without a cache to write to, it is forgotten."""
+def remember(rows: Sequence[Result]) -> None:
+    """Keep how long these took, beside what is remembered. Without a cache to write to, it is forgotten."""
     took = {
         history_key(row.model, row.conversion, row.device, row.batch_size): float(total)
         for row in rows
         if (total := row.seconds.get("total"))
     }
-    kept = {**{key: value for key, value in before.items() if key not in took}, **took}
+    kept = {**{key: value for key, value in seconds().items() if key not in took}, **took}
     with suppress(OSError):
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_atomically(cache_folder() / "seconds.json", json.dumps(dict(list(kept.items())[-MOST:])))

@@ -9,20 +9,20 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from sweep import reading
-from sweep.cell import Cell
-from sweep.errors import BadRequest, ExitCode, SweepError
+from sweep import ending
+from sweep.errors import BadRequest, ExitCode
 from sweep.pick import script
 from sweep.plan.names import did_you_mean, near
 from sweep.reading import one_line
-from sweep.record import RunFolder
+from sweep.record import read_cell
 from sweep.report import best, text
 from sweep.report.best import Choice, Constraints
 from sweep.report.console import plain_unless_terminal
+from sweep.report.run import load
+from sweep.request.invocation import current
 from sweep.result import Result
 
 EXIT_CODES = """exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
@@ -43,15 +43,15 @@ _CONSTRAINTS = {
 
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
+    return ending.of("sweep.pick", lambda: _pick(options))
+
+
+def _pick(options: argparse.Namespace) -> ExitCode:
     constraints = Constraints(**{field.name: getattr(options, field.name) for field in fields(Constraints)})
     run = Path(options.run)
-    try:
-        found = choices(_rows(run), options, constraints)
-        if options.emit:
-            return _emit(run, found)
-    except SweepError as error:
-        print(f"sweep.pick: {error}", file=sys.stderr)
-        return ExitCode.BAD_REQUEST
+    found = choices(_rows(run), options, constraints)
+    if options.emit:
+        return _emit(run, found)
     if options.json:
         print(json.dumps({"constraints": asdict(constraints), "groups": [_plain(one) for one in found]}, indent=1))
     else:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sweep.pick", description=__doc__, epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(prog=current().command("pick"), description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("run", metavar="RUN", help="a run folder")
     for name, (unit, meaning) in _CONSTRAINTS.items():
         parser.add_argument(name, metavar=unit, type=_number, help=meaning)
@@ -82,12 +82,7 @@ def _number(said: str) -> float:
 
 
 def _rows(run: Path) -> list[Result]:
-    folder = RunFolder(run)
-    try:
-        folder.about()
-        rows = folder.load()
-    except OSError as error:
-        raise BadRequest(f"cannot read {error.filename or run}: {error.strerror}") from error
+    rows = load(run).rows
     if not rows:
         raise BadRequest(f"there is no row in {run} yet")
     return rows
@@ -132,7 +127,7 @@ def _unknown(what: str, name: str | None, there: Iterable[str]) -> list[str]:
     return [f"no {what} {name!r} in this sweep{meant}"]
 
 
-def _emit(run: Path, choices: Sequence[Choice]) -> int:
+def _emit(run: Path, choices: Sequence[Choice]) -> ExitCode:
     """Print the script of the one choice. Raises BadRequest where there is not exactly one."""
     if len(choices) > 1:
         raise BadRequest(
@@ -143,13 +138,7 @@ def _emit(run: Path, choices: Sequence[Choice]) -> int:
     if one.best is None:
         print(f"sweep.pick: {one.title}: {NOTHING}", file=sys.stderr)
         return ExitCode.FAILED_ON
-    file = run / "cells" / one.best.id / "cell.json"
-    try:
-        cell = reading.of(Cell).validate_json(file.read_bytes())
-    except OSError as error:
-        raise BadRequest(f"cannot read {file}: {error.strerror}") from error
-    except ValidationError as error:
-        raise BadRequest(f"{file} describes no cell: {error.errors()[0]['msg']}") from error
+    cell = read_cell(run / "cells" / one.best.id)
     print(script.emitted(cell, one.best, "/".join(run.resolve().parts[-2:])), end="")
     return ExitCode.COMPLETE
 
@@ -176,9 +165,7 @@ def _beside(one: Choice) -> Iterable[str]:
     """What to know of the best beside the others and eager."""
     if one.alike:
         yield f"not told apart from it: {', '.join(map(_speedup, one.alike))}"
-    if one.surer:
-        yield f"its interval holds 1.00x; that beats eager for certain: {', '.join(map(_speedup, one.surer))}"
-    elif not one.beats_eager:
+    if not one.beats_eager:
         yield "nothing proved beats eager here: stay with eager"
 
 

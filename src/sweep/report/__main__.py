@@ -3,28 +3,28 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from sweep.errors import ExitCode, SweepError
+from sweep import ending
+from sweep.errors import ExitCode
 from sweep.record import RunFolder
 from sweep.report import files, page
+from sweep.report.run import load
+from sweep.request.invocation import current
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sweep.report", description=__doc__)
+    parser = argparse.ArgumentParser(prog=current().command("report"), description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("--junit", action="store_true", help="junit.xml too")
     options = parser.parse_args(arguments)
-    folder = RunFolder(Path(options.run))
-    try:
-        about, rows = folder.about(), folder.load()
-        place = {id_: number for number, id_ in enumerate(about["plan"])}
-        rows.sort(key=lambda row: place.get(row.id, len(place)))
-        folder.write("report.html", page.from_rows(rows, about, options.run))
-        files.write(rows, folder, junit_too=options.junit)
-    except SweepError as error:
-        print(f"sweep.report: {error}", file=sys.stderr)
-        return ExitCode.BAD_REQUEST
+    return ending.of("sweep.report", lambda: _make(options.run, junit_too=options.junit))
+
+
+def _make(where: str, *, junit_too: bool) -> ExitCode:
+    run = load(where)
+    folder = RunFolder(run.folder)
+    folder.write("report.html", page.from_rows(run.rows, run.about, where))
+    files.write(run.rows, folder, junit_too=junit_too)
     return ExitCode.COMPLETE
 
 

@@ -4,13 +4,14 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sweep.errors import BadRequest
 from sweep.report.columns import COLUMNS
+from sweep.report.listener import Listener
 from sweep.result import Result, Status
 
 EXPERIMENT = "sweep"
@@ -65,7 +66,7 @@ def _texts(values: Mapping[str, object], most: int) -> dict[str, str]:
     }
 
 
-class Tracker:
+class Tracker(Listener):
     """Logs rows to an MLflow store; what goes wrong with it is kept in `problems` and ends nothing."""
 
     def __init__(self, uri: str, experiment: str = EXPERIMENT) -> None:
@@ -99,11 +100,11 @@ class Tracker:
             return []
         return [*self._problems, f"MLflow lacks {missing} rows; results.jsonl has them"]
 
-    def leave_out(self, rows: int) -> None:
-        """Count rows that are not logged, so that they are told of."""
-        self._left_out += rows
+    def interrupted(self, rows: Sequence[Result]) -> None:
+        """Count the rows of what did not run: they are not logged, and that is told."""
+        self._left_out += len(rows)
 
-    def log(self, row: Result) -> None:
+    def ended(self, row: Result) -> None:
         """Log one row as one run of MLflow's: FINISHED if it is ok, else FAILED. Raises nothing of MLflow's."""
         if self._failed >= MOST_FAILURES:
             self._left_out += 1

@@ -9,6 +9,7 @@ from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
 from sweep.report import matrix, text
+from sweep.report.best import fastest
 from sweep.report.columns import COLUMNS, Column
 from sweep.result import Result, Status
 
@@ -64,11 +65,12 @@ class Run:
         return pandas.DataFrame(tables, index=pandas.Index(names, name="conversion", dtype="object"))
 
     def best(self) -> dict[str, Result]:
-        """The ok row with the highest speed-up of each table of the matrix, by its title; EAGER's where none is faster.
+        """The `fastest` row of each table of the matrix, by its title: what the page and `sweep.pick` name too.
 
-        Tables without an ok row are not there.
+        EAGER's where nothing beats it for certain. Tables without an ok row are not there.
         """
-        return {title: group[0] for title, group in matrix.groups(self.rows) if group[0].status is Status.OK}
+        winners = ((title, fastest(group)) for title, group in matrix.groups(self.rows))
+        return {title: winner for title, winner in winners if winner is not None}
 
     def __repr__(self) -> str:
         return f"<sweep run {self.folder}: {self.summary}>"

@@ -1,9 +1,10 @@
 """What a person sees while a sweep runs and when it is done; plain lines where no person is."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,9 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from sweep.cell import Cell
+from sweep.plan import Plan
 from sweep.reading import one_line
 from sweep.report import matrix, text
 from sweep.report.console import plain_unless_terminal, table
+from sweep.report.listener import Listener
+from sweep.request.invocation import Invocation
 from sweep.result import Result, Status
 
 _STYLES = {
@@ -24,31 +28,31 @@ _STYLES = {
     Status.SKIPPED: "dim",
     Status.CRASHED: "bold red",
 }
-MOST_ROWS, FASTEST = 2000, 3
-"""More rows than that nobody reads in a terminal; then the first of each table will do."""
 
 
-class Board:
-    """Told what is planned, started and ended; shows it. A context while cells run."""
+class Board(Listener):
+    """Shows on a terminal how a sweep goes; in lines, where it is none."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, invocation: Invocation | None = None) -> None:
+        """`invocation` is how sweep was started, for the commands that are shown."""
+        self.invocation = invocation or Invocation()
         self._console = plain_unless_terminal(console or Console(highlight=False))
         self._total = self._to_run = self._ended = self._ran = 0
         self._running: dict[str, tuple[Cell, float]] = {}
         self._began = time.monotonic()
         self._live: Live | None = None
 
-    def planned(self, total: int, done: int, to_run: int, doubts: Sequence[str] = ()) -> None:
-        """`doubts` is what should be said before anything runs."""
-        self._total, self._ended, self._to_run = total, done, to_run
-        for doubt in doubts:
+    def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
+        """Count what is to be done, and say what should be said before anything runs."""
+        self._total, self._ended, self._to_run = len(plan.cells), len(kept), len(plan.ready)
+        for doubt in plan.doubts:
             self._say(Text(doubt, "yellow"))
 
-    def show_plan(self, cells: Sequence[Cell], refused: Sequence[Result], doubts: Sequence[str] = ()) -> None:
+    def show_plan(self, plan: Plan) -> None:
         """Every cell with what would become of it, and what should be said beforehand."""
-        why = {row.id: row for row in refused}
+        why = {row.id: row for row in plan.refused}
         lines = table("cell", "conversion", "model", "device", "batch", "threads", "would be", "note")
-        for cell in cells:
+        for cell in plan.cells:
             row = why.get(cell.id)
             verdict = Text(text.verdict(row), _STYLES[row.status]) if row else Text("run", "green")
             threads = "all" if cell.threads is None else str(cell.threads)
@@ -56,9 +60,9 @@ class Board:
             line = [one_line(name) for name in named]
             lines.add_row(*map(Text, line), verdict, Text(row.message if row else ""))
         self._console.print(lines)
-        would = len(cells) - len(refused)
-        self._console.print(f"{len(cells)} cells planned: {would} would run, {len(refused)} would not.")
-        for doubt in doubts:
+        counts = f"{len(plan.ready)} would run, {len(plan.refused)} would not."
+        self._console.print(f"{len(plan.cells)} cells planned: {counts}")
+        for doubt in plan.doubts:
             self._say(Text(doubt, "yellow"))
 
     def __enter__(self) -> "Board":
@@ -119,10 +123,10 @@ class Board:
         """The matrix, a table for each model and device, and what to know about it; then what went wrong beside it.
 
         On a terminal a cell keeps to one line, and what there is to say of it stands below the table. Of more than
-        MOST_ROWS rows only the fastest of each table are shown.
+        `matrix.MOST_ROWS` rows only the first of each table are shown.
         """
         beside = not self._console.is_terminal
-        most = None if len(rows) <= MOST_ROWS else FASTEST
+        most = matrix.shown_of_each(rows)
         for title, group in matrix.groups(rows):
             self._console.print()
             self._console.print(Text(title, "bold"))
@@ -146,12 +150,12 @@ class Board:
         self._console.print(Text(f"Files: {folder}/ ({kinds})"))
 
         failed = [row for row in rows if row.log and row.status is not Status.OK]
-        for row in failed[: MOST_ROWS // 100 if most else None]:
-            again = Text(f"Again: {text.rerun_command(str(folder), row)}", "dim")
+        for row in failed[: matrix.MOST_ROWS // 100 if most else None]:
+            again = Text(f"Again: {self.invocation.rerun(str(folder), row.id)}", "dim")
             self._console.print(again, soft_wrap=True)
 
     def show_how_to_resume(self, folder: Path) -> None:
-        self._console.print(Text(f"Go on with: {text.resume_command(str(folder))}"), soft_wrap=True)
+        self._console.print(Text(f"Go on with: {self.invocation.resume(str(folder))}"), soft_wrap=True)
 
     def _notes(self, group: Sequence[Result]) -> None:
         """Each thing that was said, once, with the conversions it was said of."""
