@@ -170,7 +170,7 @@ def test_an_installed_wheel_in_an_empty_folder_does_the_same(sweep: Sweep, tmp_p
     subprocess.run([*pip, "install", "--no-deps", "--target", site, wheel], check=True)
     installed = {"PYTHONPATH": str(site)}
     where = subprocess.run(
-        [sys.executable, "-c", "import sweep.compose; print(sweep.__file__, sweep.compose.conf_dir())"],
+        [sys.executable, "-c", "from sweep.request import compose; print(compose.sweep.__file__, compose.conf_dir())"],
         env={**os.environ, **installed},
         cwd=tmp_path,
         capture_output=True,
@@ -178,6 +178,10 @@ def test_an_installed_wheel_in_an_empty_folder_does_the_same(sweep: Sweep, tmp_p
         check=True,
     )
     assert where.stdout.split() == [str(site / "sweep/__init__.py"), str(site / "sweep/conf")]
+    command = [site / "bin/sweep", "pick", "--help"]
+    environment = {**os.environ, **installed}
+    program = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "bin/sweep pick" in program.stdout
     from_wheel = sweep("+model=mlp", "conversion=EAGER,ONNX_CPU,OPENVINO,COMPILE_TVM", *QUICKLY, env=installed)
     statuses, ids = from_wheel.statuses(), {row["id"] for row in from_wheel.rows.values()}
     from_wheel.run.rename(tmp_path / "wheel-run")

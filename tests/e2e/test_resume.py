@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from tests.conftest import marked_processes
 from tests.e2e.conftest import QUICKLY, Sweep
 
 GRID = ("+model=mlp", "conversion=EAGER,JIT_TRACE", "batch_size=1,2,3", "-m", *QUICKLY)
-HELPERS = Path(__file__).parent.parent / "process" / "misbehaving.py"
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "process" / "misbehaving.py"
+BEFORE = Path(__file__).parent / "version_before" / "run"
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -27,9 +30,11 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def started(
+    folder: Path, *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "sweep")
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "sweep", *arguments],
+        [*program, *arguments],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -66,9 +71,20 @@ def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(sweep: Sweep, weir
     assert (ran.run / "matrix.md").is_file()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_says_how_to_go_on(weird_path: Path, number: signal.Signals) -> None:
-    driver = started(weird_path, *GRID, "dispatch=serial")
+@pytest.mark.parametrize(
+    ("number", "program"),
+    [
+        (signal.SIGINT, (sys.executable, "-m", "sweep")),
+        (signal.SIGTERM, (str(ROOT / "scripts" / "sweep"),)),
+        (signal.SIGINT, (str(Path(sys.executable).with_name("sweep")),)),
+    ],
+    ids=["module", "scripts/sweep", "console script"],
+)
+def test_an_interrupted_sweep_says_how_to_go_on(
+    weird_path: Path, number: signal.Signals, program: tuple[str, ...]
+) -> None:
+    """What is printed is typed as it stands, and works as what was typed first."""
+    driver = started(weird_path, *GRID, "dispatch=serial", program=program)
     until(lambda: rows(weird_path), driver)
     driver.send_signal(number)
     out, _ = driver.communicate()
@@ -77,8 +93,8 @@ def test_an_interrupted_sweep_says_how_to_go_on(weird_path: Path, number: signal
     assert len(interrupted) == 6
     assert {(row["status"], row["reason"]) for row in interrupted} == {("ok", None), ("skipped", "interrupted")}
     (command,) = [line.removeprefix("Go on with: ") for line in out.splitlines() if line.startswith("Go on with: ")]
-    _, *arguments = shlex.split(command)
-    ended = subprocess.run([sys.executable, *arguments], cwd="/", capture_output=True, text=True, check=False)
+    assert command.startswith(f"{shlex.join(program)} ")
+    ended = subprocess.run(["bash", "-c", command], cwd="/", capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert [row["status"] for row in rows(weird_path)] == ["ok"] * 6
     assert not marked_processes()
@@ -120,9 +136,7 @@ def test_a_crash_is_tried_again_when_asked_and_can_be_run_by_itself(sweep: Sweep
     assert crashed["crash"]["signal"] == "SIGSEGV"
     assert any("mine.py" in frame and "in _segfault" in frame for frame in crashed["crash"]["stack"])
     (again,) = [line.removeprefix("Again: ") for line in ran.out.splitlines() if line.startswith("Again: ")]
-    _, *arguments = shlex.split(again)
-    command = [sys.executable, *arguments]
-    ended = subprocess.run(command, cwd=weird_path, capture_output=True, text=True, check=False)
+    ended = subprocess.run(["bash", "-c", again], cwd=weird_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
     assert "Segmentation fault" in ended.stderr
     assert json.loads(ended.stdout)["crash"]["signal"] == "SIGSEGV"
@@ -131,6 +145,16 @@ def test_a_crash_is_tried_again_when_asked_and_can_be_run_by_itself(sweep: Sweep
     mended = sweep("resume=last", "retry=[crashed]")
     assert mended.statuses() == {"EAGER": "ok", "JIT_TRACE": "ok"}, mended.err
     assert [attempt.partition(" on ")[0] for attempt in mended.rows["EAGER"]["attempts"]] == ["signal", "ok"]
+
+
+def test_a_run_of_the_version_before_is_done(sweep: Sweep, weird_path: Path) -> None:
+    """Its cells have the ids they had, so none runs again and no row changes; its versions may be others by now."""
+    folder = weird_path / "run"
+    shutil.copytree(BEFORE, folder)
+    ran = sweep("resume=run", "resume_anyway=true")
+    assert ran.code == 0, ran.err
+    assert "8 cells planned, 8 done before, 0 to run" in ran.out
+    assert (folder / "results.jsonl").read_text() == (BEFORE / "results.jsonl").read_text()
 
 
 @pytest.mark.parametrize(

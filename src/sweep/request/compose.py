@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import sweep
-from sweep.cell import Device, Model, Request
+from sweep.cell import Request
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
@@ -40,47 +40,63 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
     Raises BadRequest with every problem that was found.
     """
-    requests: list[Request] = []
-    settings: list[Settings] = []
-    problems: list[str] = []
-    folders: set[Path] = set()
     arguments = [argument.encode(errors="replace").decode() for argument in arguments]
     arguments = taken_up(arguments, lambda some: _parse(_flags(some).overrides))
-
-    def collect(config: DictConfig) -> None:
-        try:
-            asked, how = _read(config, arguments, spread)
-        except BadRequest as error:
-            problems.extend(problem for problem in error.problems if problem not in problems)
-            folders.add(Path(HydraConfig.get().runtime.output_dir))
-        else:
-            requests.extend(asked)
-            settings.append(how)
-
     with _unknown_names_stand_in() as stand_in:
         argv, spread = _prepared(arguments)
+        jobs = _Jobs(arguments, spread)
         known_missing: set[str] = set()
-        while missing := _try(lambda: _run_hydra(collect, argv)):
+        while missing := _try(lambda: _run_hydra(jobs.collect, argv)):
             name = str(missing.missing_cfg_file)
-            _refuse_unless_replaceable(missing, problems, again=name in known_missing)
+            _refuse_unless_replaceable(missing, jobs.problems, again=name in known_missing)
             known_missing.add(name)
             stand_in(missing)
-            requests.clear()
-            settings.clear()
-    if problems:
-        for made in folders:
-            RunFolder(made).discard_unused()
-        raise BadRequest(*problems)
-    if not requests:
-        return None
-    if any(other != settings[0] for other in settings):
-        raise BadRequest(f"{', '.join(sorted(read.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
+            jobs.forget()
     try:
-        _refuse_if_nothing_is_known(requests)
+        return jobs.checked()
     except BadRequest:
-        RunFolder(settings[0].run_dir).discard_unused()
+        for folder in jobs.folders:
+            RunFolder(folder).discard_unused()
         raise
-    return requests, settings[0]
+
+
+class _Jobs:
+    """What the jobs that Hydra makes of a grid ask for, and what is wrong with them."""
+
+    def __init__(self, arguments: Sequence[str], spread: Mapping[str, Sequence[str]]) -> None:
+        self._arguments, self._spread = arguments, spread
+        self._requests: list[Request] = []
+        self._settings: list[Settings] = []
+        self.problems: list[str] = []
+        self.folders: set[Path] = set()
+
+    def collect(self, config: DictConfig) -> None:
+        """Take what one job asks for."""
+        self.folders.add(Path(HydraConfig.get().runtime.output_dir))
+        try:
+            requests, settings = _read(config, self._arguments, self._spread)
+        except BadRequest as error:
+            self.problems.extend(problem for problem in error.problems if problem not in self.problems)
+        else:
+            self._requests.extend(requests)
+            self._settings.append(settings)
+
+    def forget(self) -> None:
+        """Begin anew: the grid is composed again."""
+        self._requests.clear()
+        self._settings.clear()
+
+    def checked(self) -> tuple[list[Request], Settings] | None:
+        """All of it together, None where there was no job. Raises BadRequest."""
+        if self.problems:
+            raise BadRequest(*self.problems)
+        if not self._requests:
+            return None
+        first, *others = self._settings
+        if any(other != first for other in others):
+            raise BadRequest(f"{', '.join(sorted(read.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
+        read.refuse_if_nothing_is_known(self._requests)
+        return self._requests, first
 
 
 def _flags(arguments: Sequence[str]) -> Any:
@@ -97,7 +113,37 @@ def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]
     """
     flags = _flags(arguments)
     overrides = _parse(flags.overrides)
-    if flags.config_dir and (shadowed := sorted(_shadowed(Path(flags.config_dir)))):
+    _refuse_misleading(overrides, flags.config_dir)
+    swept = [override for override in overrides if override.is_sweep_override()]
+    spread = {
+        override.key_or_group: list(override.sweep_string_iterator())
+        for override in swept
+        if override.key_or_group in read.PLAIN
+    }
+    instead = {
+        str(override.input_line): f"{override.key_or_group}={spread[override.key_or_group][0]}"
+        for override in swept
+        if override.key_or_group in spread
+    }
+    instead |= {
+        line: f"conversion=[{line.partition('=')[2]}]"
+        for override in swept
+        if override.key_or_group == "conversion" and override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
+        if (line := str(override.input_line))
+    }
+    # Hydra's own parser wants all overrides on one side of the flags
+    rest = [argument for argument in arguments if argument not in flags.overrides]
+    argv = [*rest, *(instead.get(override, override) for override in flags.overrides)]
+    if not any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
+        # Hydra would look at the clock anew each time a grid is composed again
+        argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
+    is_grid = any(override.input_line not in instead for override in swept)
+    return [*argv, "--multirun"] if is_grid and not flags.multirun else argv, spread
+
+
+def _refuse_misleading(overrides: Sequence[Override], config_dir: str | None) -> None:
+    """Raise BadRequest for what Hydra would take in silence as something else than was meant."""
+    if config_dir and (shadowed := sorted(_shadowed(Path(config_dir)))):
         raise BadRequest(
             *(
                 f"{path}: sweep has a {path.parent.name} {path.stem!r} of its own, which would be taken in "
@@ -110,30 +156,6 @@ def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]
         raise BadRequest(*(f"{key} is given more than once: use {key}=a,b to run each" for key in twice))
     if outside := [str(o.input_line) for o in overrides if o.key_or_group in read.GROUPS and _leaves_its_group(o)]:
         raise BadRequest(*(f"{line}: a name must not lead out of its group" for line in outside))
-    lists = {
-        line: f"conversion=[{line.partition('=')[2]}]"
-        for override in overrides
-        if override.key_or_group == "conversion" and override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
-        if (line := override.input_line)
-    }
-    spread = {
-        override.key_or_group: list(override.sweep_string_iterator())
-        for override in overrides
-        if override.key_or_group in read.PLAIN and override.is_sweep_override()
-    }
-    lists |= {
-        str(override.input_line): f"{override.key_or_group}={spread[override.key_or_group][0]}"
-        for override in overrides
-        if override.key_or_group in spread
-    }
-    # Hydra's own parser wants all overrides on one side of the flags
-    rest = [argument for argument in arguments if argument not in flags.overrides]
-    argv = [*rest, *(lists.get(override, override) for override in flags.overrides)]
-    if not any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
-        # Hydra would look at the clock anew each time a grid is composed again
-        argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
-    swept = any(override.is_sweep_override() and override.input_line not in lists for override in overrides)
-    return [*argv, "--multirun"] if swept and not flags.multirun else argv, spread
 
 
 def _shadowed(folder: Path) -> Iterator[Path]:
@@ -222,20 +244,6 @@ def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequen
     hint = did_you_mean(near(name, options)) or f"; there are {', '.join(options)}"
     names = "; names of conversions go into conversion=…" if group == "conversions" else ""
     raise BadRequest(f"unknown {group} {name!r}{hint}{names}", *problems)
-
-
-def _refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
-    if any(asked.model.known and asked.device.known for asked in requests):
-        return
-    things = [thing for asked in requests for thing in (asked.model, asked.device) if not thing.known]
-    kinds = {Model: "model", Device: "device"}
-    raise BadRequest(
-        *dict.fromkeys(
-            f"unknown {kinds[type(thing)]} {thing.name!r}"
-            + (did_you_mean(thing.near) or f"; `python -m sweep --help` lists every {kinds[type(thing)]}")
-            for thing in things
-        )
-    )
 
 
 def _read(

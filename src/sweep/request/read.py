@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweep import cell, reading
-from sweep.cell import Device, Request, Rule, Tolerance
+from sweep.cell import Device, Model, Request, Rule, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.plan.registry import Registered
@@ -91,6 +91,21 @@ def spread(asked: Request, by_key: Mapping[str, Sequence[Request]]) -> list[Requ
         )
         for chosen in product(*by_key.values())
     ]
+
+
+def refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
+    """Raise BadRequest where no request has both a model and a device that there are."""
+    if any(asked.model.known and asked.device.known for asked in requests):
+        return
+    things = [thing for asked in requests for thing in (asked.model, asked.device) if not thing.known]
+    kinds = {Model: "model", Device: "device"}
+    raise BadRequest(
+        *dict.fromkeys(
+            f"unknown {kinds[type(thing)]} {thing.name!r}"
+            + (did_you_mean(thing.near) or f"; `python -m sweep --help` lists every {kinds[type(thing)]}")
+            for thing in things
+        )
+    )
 
 
 def _missing(plain: dict[str, Any]) -> list[str]:
