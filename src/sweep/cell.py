@@ -26,7 +26,12 @@ class Phase(StrEnum):
     @property
     def key(self) -> str:
         """The phase's name among a row's `seconds`."""
-        return "warmup" if self is Phase.WARM_UP else self.value.replace("-", "_")
+        return "warmup" if self is Phase.WARM_UP else self.option
+
+    @property
+    def option(self) -> str:
+        """The phase's name among the options of `limits`."""
+        return self.value.replace("-", "_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,7 +197,7 @@ class Limits:
             raise ValueError("; ".join(f"limits.{name} must be more than 0" for name in wrong))
 
     def of(self, phase: Phase) -> float:
-        seconds: float = getattr(self, phase.value.replace("-", "_"))
+        seconds: float = getattr(self, phase.option)
         return seconds
 
 
