@@ -34,22 +34,22 @@ def checked(inputs: list[torch.Tensor], lie: Callable[[torch.Tensor], Any]) -> O
 
 
 def test_figures_are_those_of_another_library(inputs: list[torch.Tensor]) -> None:
-    found = checked(inputs, lambda x: model(x) + 0.01 * torch.roll(x, 1))
+    check = checked(inputs, lambda x: model(x) + 0.01 * torch.roll(x, 1))
     pairs = [
         (model(x)[row].numpy().astype("f8"), (model(x) + 0.01 * torch.roll(x, 1))[row].numpy().astype("f8"))
         for x in inputs
         for row in range(2)
     ]
     norm = numpy.linalg.norm
-    assert found.rel_l2 == pytest.approx(max(norm(y - r) / norm(r) for r, y in pairs))
-    assert found.cosine == pytest.approx(min(r @ y / norm(r) / norm(y) for r, y in pairs))
-    assert found.max_abs == pytest.approx(max(abs(y - r).max() for r, y in pairs))
-    assert found.top1_agreement == 1.0
-    assert (found.inputs, found.noise, found.problem) == (3, 0.0, None)
+    assert check.rel_l2 == pytest.approx(max(norm(y - r) / norm(r) for r, y in pairs))
+    assert check.cosine == pytest.approx(min(r @ y / norm(r) / norm(y) for r, y in pairs))
+    assert check.max_abs == pytest.approx(max(abs(y - r).max() for r, y in pairs))
+    assert check.top1_agreement == 1.0
+    assert (check.inputs, check.noise, check.problem) == (3, 0.0, None)
 
 
 @pytest.mark.parametrize(
-    ("lie", "said"),
+    ("lie", "message"),
     [
         (lambda x: torch.full_like(x, float("nan")), "10 of 10 values are not finite"),
         (lambda x: model(x)[:1], "shape [1, 5], eager's is [2, 5]"),
@@ -60,10 +60,10 @@ def test_figures_are_those_of_another_library(inputs: list[torch.Tensor]) -> Non
         (lambda x: model(x).to("meta"), "on the meta device, where tensors hold no values"),
     ],
 )
-def test_no_tolerance_excuses_a_wrong_form(inputs: list[torch.Tensor], lie: Any, said: str) -> None:
+def test_no_tolerance_excuses_a_wrong_form(inputs: list[torch.Tensor], lie: Any, message: str) -> None:
     problem = checked(inputs, lie).problem
     assert problem is not None
-    assert said in problem
+    assert message in problem
 
 
 def test_one_wrong_row_of_one_input_is_seen_undiluted(inputs: list[torch.Tensor]) -> None:
@@ -75,11 +75,11 @@ def test_one_wrong_row_of_one_input_is_seen_undiluted(inputs: list[torch.Tensor]
             y[1] = -y[1]
         return y
 
-    found = checked(inputs, lie)
-    assert found.rel_l2 == pytest.approx(2.0)
-    assert found.cosine == pytest.approx(-1.0)
-    assert found.top1_agreement is not None
-    assert found.top1_agreement < 1
+    check = checked(inputs, lie)
+    assert check.rel_l2 == pytest.approx(2.0)
+    assert check.cosine == pytest.approx(-1.0)
+    assert check.top1_agreement is not None
+    assert check.top1_agreement < 1
 
 
 def test_one_answer_that_serves_two_inputs_is_seen(inputs: list[torch.Tensor]) -> None:
@@ -125,14 +125,14 @@ def test_an_output_without_a_batch_is_compared_as_one(inputs: list[torch.Tensor]
 
     reference = attest.Reference(whole, inputs)
     assert reference.check(whole, lambda x: x).rel_l2 == 0
-    found = reference.check(off, lambda x: x)
-    assert found.rel_l2 == pytest.approx(0.01, rel=1e-3)
-    assert (found.top1_agreement is None) is not isinstance(whole(inputs[0]), tuple)
+    check = reference.check(off, lambda x: x)
+    assert check.rel_l2 == pytest.approx(0.01, rel=1e-3)
+    assert (check.top1_agreement is None) is not isinstance(whole(inputs[0]), tuple)
 
 
 def test_an_empty_output_agrees_with_itself(inputs: list[torch.Tensor]) -> None:
-    found = attest.Reference(lambda x: x[:, :0], inputs).check(lambda x: x[:, :0], lambda x: x)
-    assert (found.rel_l2, found.max_abs) == (0, 0)
+    check = attest.Reference(lambda x: x[:, :0], inputs).check(lambda x: x[:, :0], lambda x: x)
+    assert (check.rel_l2, check.max_abs) == (0, 0)
 
 
 def test_an_output_of_zeros_is_as_like_itself_as_can_be_and_unlike_all_else(inputs: list[torch.Tensor]) -> None:
@@ -161,18 +161,20 @@ def test_work_that_is_done_when_the_output_is_read_is_seen_by_doing_it(inputs: l
             time.sleep(0.01)
             return self.as_subclass(torch.Tensor).detach()
 
-    def subject(forward: Callable[[torch.Tensor], Any]) -> measure.Subject:
-        found = measure.Subject(forward, inputs[0], measure.Timer(CPU), Measure())
-        found.samples, found.fresh = [1e-3], 0.0
-        found.read_whole(attest.tensors, enough=0.0)
-        return found
+    def subject_of(forward: Callable[[torch.Tensor], Any]) -> measure.Subject:
+        subject = measure.Subject(forward, inputs[0], measure.Timer(CPU), Measure())
+        subject.samples, subject.new_input_delay = [1e-3], 0.0
+        subject.read_whole(attest.tensors, enough=0.0)
+        return subject
 
-    eager = subject(model)
-    assert "before its work is done" in str(attest.late(subject(lambda x: model(x).as_subclass(Late)), eager))
-    honest = subject(model)
-    assert attest.late(honest, eager) is None
-    honest.fresh = 1.0
-    assert "remembers its answers" in str(attest.late(honest, eager))
+    eager = subject_of(model)
+    assert "before its work is done" in str(
+        attest.timing_problem(subject_of(lambda x: model(x).as_subclass(Late)), eager)
+    )
+    honest = subject_of(model)
+    assert attest.timing_problem(honest, eager) is None
+    honest.new_input_delay = 1.0
+    assert "remembers its answers" in str(attest.timing_problem(honest, eager))
 
 
 def test_a_noisy_reference_knows_its_noise(inputs: list[torch.Tensor]) -> None:
@@ -204,9 +206,9 @@ def test_work_put_off_until_the_output_is_read_is_seen(
     subjects = []
     for seconds in (reading, eager_reading):
         subject = measure.Subject(model, None, timer, Measure())
-        subject.samples, subject.reading = [call], seconds
+        subject.samples, subject.reading_delay = [call], seconds
         subjects.append(subject)
-    assert (attest.unfinished(*subjects) is not None) is late
+    assert (attest.deferred_work_problem(*subjects) is not None) is late
 
 
 def test_outputs_are_copied_and_flattened_whatever_holds_them() -> None:
@@ -284,11 +286,11 @@ def test_the_dispatcher_is_read_from_its_source() -> None:
             case _:
                 raise KeyError(mode)
     """
-    assert survey.dispatched(source) == {"A", "B", "C"}
+    assert survey.implemented_modes(source) == {"A", "B", "C"}
 
 
 @pytest.mark.parametrize(
-    ("expression", "here"),
+    ("expression", "expected"),
     [
         ("json", True),
         ("json:loads", True),
@@ -298,24 +300,24 @@ def test_the_dispatcher_is_read_from_its_source() -> None:
         ("no_such:attribute|neither", False),
     ],
 )
-def test_probes_find_modules_and_attributes(expression: str, here: bool) -> None:
-    assert survey.probe(expression) is here
+def test_probes_find_modules_and_attributes(expression: str, expected: bool) -> None:
+    assert survey.probe(expression) is expected
 
 
 def test_a_moved_module_is_found_by_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat, "_in_place", set())
+    monkeypatch.setattr(compat, "_applied", set())
     monkeypatch.delitem(sys.modules, "json.gone", raising=False)
     compat._moved_module("gone-is-tool", "json.gone", "json.tool")
     import json.tool
 
     assert sys.modules["json.gone"] is json.tool
-    assert compat._in_place == {"gone-is-tool"}
+    assert compat._applied == {"gone-is-tool"}
 
 
 def test_a_module_that_is_still_there_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compat, "_in_place", set())
+    monkeypatch.setattr(compat, "_applied", set())
     compat._moved_module("not-needed", "json.decoder", "json.tool")
-    assert compat._in_place == set()
+    assert compat._applied == set()
     assert sys.modules["json.decoder"].__name__ == "json.decoder"
 
 
@@ -332,8 +334,8 @@ def test_names_that_are_still_there_are_not_replaced(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("timed", "fresh", "saved"), [(1e-3, 4e-4, False), (1e-3, 1e-3, True), (1e-5, 1e-4, False)])
 def test_answers_that_were_saved_up_are_seen(timed: float, fresh: float, saved: bool) -> None:
     subject = measure.Subject(model, None, measure.Timer(CPU), Measure())
-    subject.samples, subject.fresh = [timed], fresh
-    assert (attest.remembered(subject) is not None) is saved
+    subject.samples, subject.new_input_delay = [timed], fresh
+    assert (attest.cached_answers_problem(subject) is not None) is saved
 
 
 def test_every_engine_that_a_label_names_has_an_attestor(modes: dict[str, Mode]) -> None:
@@ -347,7 +349,7 @@ def alma_bf16(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         compat.before_import()
         from alma.conversions.options import bf16
 
-    monkeypatch.setattr(compat, "_gone_through", set())
+    monkeypatch.setattr(compat, "_called", set())
     module: ModuleType = bf16
     return module
 
@@ -355,13 +357,13 @@ def alma_bf16(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_a_factory_returned_for_its_product_is_called(alma_bf16: ModuleType) -> None:
     forward = compat.callable_from(alma_bf16.get_bfp16_eager_forward_call, torch.nn.Linear(3, 2))
     assert forward(torch.ones(1, 3)).dtype is torch.bfloat16
-    assert compat._gone_through == {"bf16-eager-factory-called"}
+    assert compat._called == {"bf16-eager-factory-called"}
 
 
 def test_a_mended_alma_that_returns_the_product_is_left_alone(alma_bf16: ModuleType) -> None:
     product = alma_bf16.get_bfp16_eager_forward_call(torch.nn.Linear(3, 2))
     assert compat.callable_from(product, None) is product
-    assert compat._gone_through == set()
+    assert compat._called == set()
 
 
 def test_what_cannot_be_called_is_refused(alma_bf16: ModuleType) -> None:

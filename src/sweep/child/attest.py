@@ -13,7 +13,7 @@ from sweep.child import convert
 from sweep.child.measure import Subject
 from sweep.evidence import OutputCheck
 
-AGAIN = 3
+REPEATED_INPUTS = 3
 """On how many inputs the model must give the same answer twice before it is taken to do so always."""
 
 Outputs = list[list[torch.Tensor]]
@@ -26,10 +26,10 @@ def tensors(output: Any) -> list[torch.Tensor]:
     Copied because some engines hand out the same buffer at every call. Raises TypeError for anything else:
     an object that can turn into a tensor may not have done its work yet.
     """
-    return [_plain(leaf) for leaf in _pytree.tree_leaves(output) if leaf is not None]
+    return [_as_fp64(leaf) for leaf in _pytree.tree_leaves(output) if leaf is not None]
 
 
-def _plain(leaf: Any) -> torch.Tensor:
+def _as_fp64(leaf: Any) -> torch.Tensor:
     if not isinstance(leaf, torch.Tensor | numpy.ndarray | numpy.generic | int | float):
         raise TypeError(f"the output holds a {type(leaf).__name__}, which is no tensor, array or number")
     if isinstance(leaf, torch.Tensor) and leaf.device.type == "meta":
@@ -60,7 +60,7 @@ class Reference:
         self.noise = 0.0
         for number, (x, before) in enumerate(zip(inputs, self.outputs, strict=True), 1):
             self.noise = max(self.noise, _worst(_rel_l2, before, tensors(model(x.clone())), self._batch))
-            if number == AGAIN and not self.noise:
+            if number == REPEATED_INPUTS and not self.noise:
                 break  # it agrees with itself to the last bit
 
     @property
@@ -86,9 +86,9 @@ class Reference:
     def compare(self, outputs: Outputs) -> OutputCheck:
         """The worst figures over the samples of all inputs: rel_l2 |y - r| / |r|, cosine y.r / |y||r|, max |y - r|."""
         count = len(self._inputs)
-        for number, (wanted, got) in enumerate(zip(self.outputs, outputs, strict=True), 1):
-            if found := _unlike(wanted, got):
-                return OutputCheck(inputs=count, problem=f"input {number}: {found}", noise=self.noise)
+        for number, (expected, actual) in enumerate(zip(self.outputs, outputs, strict=True), 1):
+            if problem := _form_problem(expected, actual):
+                return OutputCheck(inputs=count, problem=f"input {number}: {problem}", noise=self.noise)
         pairs = _pairs(self.outputs, outputs)
         return OutputCheck(
             rel_l2=max(_worst(_rel_l2, r, y, self._batch) for r, y in pairs),
@@ -97,47 +97,48 @@ class Reference:
             top1_agreement=_top1_agreement(pairs),
             inputs=count,
             noise=self.noise,
-            problem=_deaf(self.outputs, outputs),
+            problem=_repetition_problem(self.outputs, outputs),
         )
 
 
 def verified(reference: Reference, converted: Subject, eager: Subject, dtype: str) -> OutputCheck:
     """What the callable that was timed gives after some use, and whether it gives it in time."""
-    converted.wear_in()
-    comparison = reference.check(converted.call_fresh, lambda x: convert.cast(x, dtype))
-    return comparison if comparison.problem else replace(comparison, problem=late(converted, eager))
+    converted.call_many_times()
+    check = reference.check(converted.call_with_new_input, lambda x: convert.cast(x, dtype))
+    return check if check.problem else replace(check, problem=timing_problem(converted, eager))
 
 
-def late(converted: Subject, eager: Subject) -> str | None:
+def timing_problem(converted: Subject, eager: Subject) -> str | None:
     """What is wrong if work was put off until the output is read, or saved up from earlier calls."""
-    converted.read_whole(tensors, converted.excusable + max(eager.reading, 0.0))
-    return unfinished(converted, eager) or remembered(converted)
+    converted.read_whole(tensors, converted.excusable + max(eager.reading_delay, 0.0))
+    return deferred_work_problem(converted, eager) or cached_answers_problem(converted)
 
 
-def unfinished(converted: Subject, eager: Subject) -> str | None:
+def deferred_work_problem(converted: Subject, eager: Subject) -> str | None:
     """What is wrong if reading an output takes so long, beside eager's, that its work was done only then."""
-    late = converted.reading - max(eager.reading, 0.0)
-    if late <= converted.excusable:
+    beyond = converted.reading_delay - max(eager.reading_delay, 0.0)
+    if beyond <= converted.excusable:
         return None
-    return f"returns before its work is done: having its whole output takes {late * 1e3:.3g} ms beyond the timed call"
+    return f"returns before its work is done: having its whole output takes {beyond * 1e3:.3g} ms beyond the timed call"
 
 
-def remembered(converted: Subject) -> str | None:
+def cached_answers_problem(converted: Subject) -> str | None:
     """What is wrong if inputs never seen before take much longer than the one that was timed over and over."""
-    if converted.fresh <= converted.excusable:
+    if converted.new_input_delay <= converted.excusable:
         return None
-    return f"remembers its answers: a new input takes {converted.fresh * 1e3:.3g} ms longer than the one that was timed"
+    ms = converted.new_input_delay * 1e3
+    return f"remembers its answers: a new input takes {ms:.3g} ms longer than the one that was timed"
 
 
 def _pairs(reference: Outputs, outputs: Outputs) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:
     return list(zip(reference, outputs, strict=True))
 
 
-def _unlike(wanted: list[torch.Tensor], got: list[torch.Tensor]) -> str | None:
+def _form_problem(expected: list[torch.Tensor], actual: list[torch.Tensor]) -> str | None:
     """What is wrong with the form of an output, or None."""
-    if len(wanted) != len(got):
-        return f"{len(got)} tensors, eager gives {len(wanted)}"
-    for r, y in zip(wanted, got, strict=True):
+    if len(expected) != len(actual):
+        return f"{len(actual)} tensors, eager gives {len(expected)}"
+    for r, y in zip(expected, actual, strict=True):
         if r.shape != y.shape:
             return f"shape {list(y.shape)}, eager's is {list(r.shape)}"
         if not bool(torch.isfinite(r).all()):
@@ -149,12 +150,12 @@ def _unlike(wanted: list[torch.Tensor], got: list[torch.Tensor]) -> str | None:
 
 def _worst(
     figure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    wanted: list[torch.Tensor],
-    got: list[torch.Tensor],
+    expected: list[torch.Tensor],
+    actual: list[torch.Tensor],
     batch: int,
 ) -> float:
     """The largest of a figure over the samples of a batch, so that one wrong row does not hide among right ones."""
-    r, y = _rows(wanted, batch), _rows(got, batch)
+    r, y = _rows(expected, batch), _rows(actual, batch)
     return float(figure(r, y).max()) if r.numel() else 0.0
 
 
@@ -183,14 +184,14 @@ def _max_abs(r: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def _top1_agreement(pairs: Iterable[tuple[list[torch.Tensor], list[torch.Tensor]]]) -> float | None:
     agree = [
         (r.argmax(-1) == y.argmax(-1)).flatten()
-        for wanted, got in pairs
-        for r, y in zip(wanted, got, strict=True)
+        for expected, actual in pairs
+        for r, y in zip(expected, actual, strict=True)
         if r.dim() > 1 and r.shape[-1] > 1
     ]
     return float(torch.cat(agree).double().mean()) if agree else None
 
 
-def _deaf(reference: Outputs, outputs: Outputs) -> str | None:
+def _repetition_problem(reference: Outputs, outputs: Outputs) -> str | None:
     """Whether some inputs give the same output although eager's differ: a cached answer, or a dead one."""
     for (a, b), (c, d) in zip(combinations(reference, 2), combinations(outputs, 2), strict=True):
         if not all(map(torch.equal, a, b)) and all(map(torch.equal, c, d)):

@@ -14,7 +14,7 @@ from sweep.cell import Phase
 
 
 class Channel:
-    """Writes evidence as it is found, so that what is known survives a crash of the next phase."""
+    """Writes evidence as soon as it is there, so that a crash of the next phase cannot lose it."""
 
     def __init__(self, descriptor: int, go: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -32,16 +32,17 @@ class Channel:
         self._send({"phase": phase, "at": time.monotonic()})
 
     def take_turn(self) -> None:
-        """Wait until nothing of the sweep that could disturb a measurement runs; until `end_turn` none will."""
+        """Wait until the supervisor grants a turn to measure: until `end_turn`, no cell that could disturb it runs."""
         self._send({"turn": "ask"})
         os.read(self._go, 1)
 
     def end_turn(self) -> None:
+        """Let other cells run and measure."""
         self._send({"turn": "leave"})
 
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
-        """Announce a phase, and tell its seconds when it ends without an exception."""
+        """Say that a phase begins, and report its seconds when it ends without an exception."""
         self.enter(phase)
         started = time.perf_counter()
         yield

@@ -1,7 +1,7 @@
 """What alma and torchvision need to work on today's torch: small named fixes, none where nothing is broken.
 
 A fix looks for the fault first and does nothing without it, so an older torch or a mended alma is left
-alone. `used` names the fixes that this process really went through.
+alone. `used` names the fixes that this process needed.
 """
 
 import importlib
@@ -16,20 +16,20 @@ from typing import Any
 
 _TORCHVISION = "torchvision-operators-declared"
 _ONNX_FOLDER = "onnx-model-folder-made"
-_in_place: set[str] = set()
-_gone_through: set[str] = set()
+_applied: set[str] = set()
+_called: set[str] = set()
 _declared: list[Any] = []
 """torch.library.Library objects: what they declare ends with them."""
 
 
 def used() -> list[str]:
-    """Names of the fixes without which this process would not have come where it is."""
+    """Names of the fixes without which this process would not have come so far, sorted."""
     unused = set()
     if "torchvision" not in sys.modules:
         unused.add(_TORCHVISION)
     if not Path("model/model.onnx").exists():
         unused.add(_ONNX_FOLDER)
-    return sorted((_in_place - unused) | _gone_through)
+    return sorted((_applied - unused) | _called)
 
 
 def before_import() -> None:
@@ -65,22 +65,22 @@ def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
     """
     bf16 = importlib.import_module("alma.conversions.options.bf16")
     if converted is bf16.get_bfp16_eager_forward_call:
-        _gone_through.add("bf16-eager-factory-called")
+        _called.add("bf16-eager-factory-called")
         converted = converted(model)
     if isinstance(converted, tuple):
-        _gone_through.add("native-convert-device-defined")
+        _called.add("native-convert-device-defined")
         converted = converted[0]
     if not callable(converted):
         raise TypeError(f"alma returned {type(converted).__name__}, which cannot be called")
     return converted  # type: ignore[no-any-return]
 
 
-def _noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    def through(*args: Any, **kwargs: Any) -> Any:
-        _gone_through.add(name)
+def _recording_use(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _called.add(name)
         return function(*args, **kwargs)
 
-    return through
+    return call
 
 
 def _exists(module: str) -> bool:
@@ -112,7 +112,7 @@ def _torchvision_operators() -> None:
             library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
             _declared.append(library)
-            _in_place.add(_TORCHVISION)
+            _applied.add(_TORCHVISION)
 
 
 def _moved_module(name: str, old: str, new: str) -> None:
@@ -125,7 +125,7 @@ def _moved_module(name: str, old: str, new: str) -> None:
     module = importlib.import_module(new)
     sys.modules[old] = module
     setattr(importlib.import_module(parent), leaf, module)
-    _in_place.add(name)
+    _applied.add(name)
 
 
 def _export_for_training() -> None:
@@ -133,7 +133,7 @@ def _export_for_training() -> None:
     import torch
 
     if not hasattr(torch.export, "export_for_training"):
-        torch.export.export_for_training = _noted(  # type: ignore[attr-defined]
+        torch.export.export_for_training = _recording_use(  # type: ignore[attr-defined]
             "export-for-training-renamed", torch.export.export
         )
 
@@ -147,7 +147,7 @@ def _onnx_dynamo_export() -> None:
         def dynamo_export(model: Any, *args: Any) -> Any:
             return torch.onnx.export(model, args, dynamo=True)
 
-        torch.onnx.dynamo_export = _noted("onnx-dynamo-export-renamed", dynamo_export)  # type: ignore[attr-defined]
+        torch.onnx.dynamo_export = _recording_use("onnx-dynamo-export-renamed", dynamo_export)  # type: ignore[attr-defined]
 
 
 def _onnx_model_folder() -> None:
@@ -156,7 +156,7 @@ def _onnx_model_folder() -> None:
     default = (onnx.get_onnx_dynamo_forward_call.__defaults__ or ("",))[0]
     if default == "model/model.onnx":
         Path("model").mkdir(exist_ok=True)
-        _in_place.add(_ONNX_FOLDER)
+        _applied.add(_ONNX_FOLDER)
 
 
 def _native_convert_device() -> None:
@@ -175,7 +175,7 @@ def _int4_weight_only() -> None:
         return
     api = importlib.import_module("torchao.quantization.quant_api")
     if not hasattr(api, "int4_weight_only") and hasattr(api, "Int4WeightOnlyConfig"):
-        api.int4_weight_only = _noted("int4-weight-only-renamed", api.Int4WeightOnlyConfig)  # type: ignore[attr-defined]
+        api.int4_weight_only = _recording_use("int4-weight-only-renamed", api.Int4WeightOnlyConfig)  # type: ignore[attr-defined]
 
 
 def _library_paths() -> None:
@@ -201,10 +201,10 @@ def _library_paths() -> None:
     options = cpp_builder.BuildOptionsBase(compiler="g++", libraries_dirs=[folder])
     line = cpp_builder.CppBuilder(name="probe", sources="probe.cpp", BuildOption=options).get_command_line()
     if f"-L{shlex.quote(folder)}" not in line:
-        cpp_builder.BuildOptionsBase.get_libraries_dirs = _noted(  # type: ignore[method-assign]
+        cpp_builder.BuildOptionsBase.get_libraries_dirs = _recording_use(  # type: ignore[method-assign]
             "inductor-library-paths-quoted", quoted(cpp_builder.BuildOptionsBase.get_libraries_dirs)
         )
     prepare: Callable[..., list[str]] = cpp_extension._prepare_ldflags
     switches = len(inspect.signature(prepare).parameters) - 1  # it gained one with almost every release
     if f"-L{folder}" in prepare([], *[False] * switches):
-        cpp_extension._prepare_ldflags = _noted("extension-library-paths-quoted", quoted(prepare))
+        cpp_extension._prepare_ldflags = _recording_use("extension-library-paths-quoted", quoted(prepare))

@@ -14,7 +14,7 @@ from sweep.child import compat, threads
 RESERVED = {"input", "checkpoint"}
 """Keys of a model's config that are not arguments of its target."""
 
-_OF_HYDRA = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
+_HYDRA_KEYS = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
 
 Forward = Callable[[torch.Tensor], Any]
 
@@ -34,7 +34,7 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> torch.nn.Mod
 
 
 def seed(number: int, device: torch.device) -> None:
-    """Seed what random weights come from. For a CPU its generator will do: to note a seed for CUDA takes 4 ms."""
+    """Seed the generator of random weights. On a CPU only its own: to seed CUDA's too takes 4 ms."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(number)
     else:
@@ -47,7 +47,7 @@ def instantiate(node: Any) -> Any:
         return [instantiate(item) for item in node]
     if not isinstance(node, dict):
         return node
-    values = {key: instantiate(value) for key, value in node.items() if key not in _OF_HYDRA}
+    values = {key: instantiate(value) for key, value in node.items() if key not in _HYDRA_KEYS}
     if "_target_" not in node:
         return values
     target, positional = _locate(node["_target_"]), instantiate(node.get("_args_") or [])
@@ -60,16 +60,16 @@ def _locate(path: str) -> Any:
     for split in range(len(parts) - 1, 0, -1):
         module_name = ".".join(parts[:split])
         try:
-            found = importlib.import_module(module_name)
+            value = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not (module_name + ".").startswith(error.name + "."):
                 raise
             continue
         for part in parts[split:]:
-            if not hasattr(found, part):
-                raise ImportError(f"target {path!r}: {found.__name__} has no {part!r}")
-            found = getattr(found, part)
-        return found
+            if not hasattr(value, part):
+                raise ImportError(f"target {path!r}: {value.__name__} has no {part!r}")
+            value = getattr(value, part)
+        return value
     raise ImportError(f"target {path!r}: there is no module {parts[0]!r}")
 
 
@@ -93,13 +93,13 @@ def make_inputs(cell: Cell, device: torch.device) -> list[torch.Tensor]:
     dtype = getattr(torch, spec.get("dtype", "float32"))
     generator = torch.Generator().manual_seed(cell.seed)
 
-    def one() -> torch.Tensor:
+    def random_input() -> torch.Tensor:
         if dtype.is_floating_point:
             return torch.randn(shape, generator=generator).to(device, dtype)
         low, high = spec.get("low", 0), spec.get("high", 2)
         return torch.randint(low, high, shape, generator=generator).to(device, dtype)
 
-    return [one() for _ in range(1 + cell.measure.verify_inputs)]
+    return [random_input() for _ in range(1 + cell.measure.verify_inputs)]
 
 
 def cast(data: torch.Tensor, dtype: str) -> torch.Tensor:
@@ -111,7 +111,7 @@ def prepare(thread_count: int | None) -> None:
     """Import alma's dispatcher, mended, and with it ONNX Runtime.
 
     Call before anything is timed: with them in the process eager itself was 1.5 to 2 % faster (resnet18, torch 2.13),
-    so a baseline taken before would flatter every conversion. Nor is an import part of a conversion's time.
+    so a baseline taken before would flatter every conversion. An import is no part of a conversion's time either.
     """
     compat.before_import()
     if thread_count is not None:

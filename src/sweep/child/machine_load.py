@@ -1,4 +1,4 @@
-"""What else the machine did while something was measured: read before, read after, and the difference told."""
+"""What else the machine did while something was measured: read before, read after, and the difference reported."""
 
 import os
 from contextlib import suppress
@@ -11,14 +11,14 @@ from sweep.evidence import MachineLoad
 
 
 class LoadWatch:
-    """Looks at the machine when it is made and again when it is asked; with `gpu`, also at the one that CUDA uses."""
+    """Reads the machine's counters when it is made, and again for `load`; with `gpu`, also those of the GPU in use."""
 
     def __init__(self, *, gpu: bool) -> None:
         self._gpu = _Gpu() if gpu else None
         self._began, self._before = perf_counter(), _counters()
 
-    def seen(self) -> MachineLoad:
-        """What others did since. A figure that this machine does not give is None."""
+    def load(self) -> MachineLoad:
+        """What other processes did since this was made. A figure that this machine does not give is None."""
         seconds, after = perf_counter() - self._began, _counters()
         since = {name: after[name] - before for name, before in self._before.items() if name in after}
         others = max(0.0, since["machine"] - since["own"])
@@ -36,16 +36,19 @@ class LoadWatch:
 def _counters() -> dict[str, float]:
     """Seconds of CPU time, of waiting for a CPU and of being held up by a quota, and how often heat slowed a core."""
     used = os.times()
-    found = {"machine": _machine(), "own": used.user + used.system + used.children_user + used.children_system}
+    counters = {
+        "machine": _machine_seconds(),
+        "own": used.user + used.system + used.children_user + used.children_system,
+    }
     with suppress(OSError, ValueError, IndexError):  # a kernel without pressure stall information, or that hides it
         some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
-        found["pressure"] = int(some.rpartition("total=")[2]) / 1e6
+        counters["pressure"] = int(some.rpartition("total=")[2]) / 1e6
     with suppress(OSError, ValueError, StopIteration):
-        found["throttled"] = _throttled()
+        counters["throttled"] = _throttled_seconds()
     with suppress(OSError, ValueError):
         if cores := _heat_counters():
-            found["heat"] = sum(int(core.read_text()) for core in cores)
-    return found
+            counters["heat"] = sum(int(core.read_text()) for core in cores)
+    return counters
 
 
 @cache
@@ -53,14 +56,14 @@ def _heat_counters() -> list[Path]:
     return list(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 
 
-def _machine() -> float:
+def _machine_seconds() -> float:
     """CPU seconds that all processes used: the first line of /proc/stat less idle, iowait and guests, proc(5)."""
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _iowait, *rest = [int(field) for field in stat.readline().split()[1:9]]
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
-def _throttled() -> float:
+def _throttled_seconds() -> float:
     """Seconds for which this process's control group had used up its share of the CPUs: cgroup v2's cpu.stat."""
     group = next(
         line.partition("::")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")
@@ -70,16 +73,16 @@ def _throttled() -> float:
 
 
 class _Gpu:
-    """The first GPU that this process sees, by NVIDIA's management library; it tells nothing where that is missing."""
+    """The first GPU that this process sees, by NVIDIA's management library; it gives None where that is missing."""
 
-    _NOT_OURS = 0x8 | 0x20 | 0x40 | 0x80
+    _SLOWDOWNS = 0x8 | 0x20 | 0x40 | 0x80
     """NVML's reasons to lower a clock, as nvml.h has them: a hardware slowdown (8), heat (20 by software, 40 by
     hardware) and the power brake (80); not idleness, nor a limit that somebody set."""
 
     def __init__(self) -> None:
         self._nvml: Any = None
         self._handle: Any = None
-        with suppress(Exception):  # whatever keeps the library from answering, it is only not there to tell
+        with suppress(Exception):  # without the library, or if it fails, there are just no figures
             import pynvml
             import torch
 
@@ -99,5 +102,5 @@ class _Gpu:
     def throttled(self) -> bool | None:
         with suppress(Exception):
             if self._nvml:
-                return bool(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle) & self._NOT_OURS)
+                return bool(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle) & self._SLOWDOWNS)
         return None

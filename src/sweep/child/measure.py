@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from time import perf_counter  # bound now: whatever a conversion does to the module `time`, this clock stays
+from time import perf_counter  # bound now, in case a conversion changes the module `time`
 from typing import Any
 
 import torch
@@ -17,15 +17,15 @@ from sweep.cell import Measure
 from sweep.child import machine_load
 from sweep.evidence import MachineLoad, Memory
 
-MOST_SAMPLES = 500_000
-"""Of what takes less than a microsecond a second has more; its median is long known, and they must be reported."""
+MAX_SAMPLES = 500_000
+"""A call of under a microsecond has more in a second: far more than its median needs, and all are reported."""
 
 
-LAZY_SHARE = 0.5
-LAZY_SECONDS = 2e-4
+EXCUSABLE_SHARE = 0.5
+EXCUSABLE_SECONDS = 2e-4
 """Work outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
 
-LEAST_IN_WINDOW = 5
+MIN_CALLS_IN_WINDOW = 5
 """Two windows of five can still be told apart at 5 %: if one lies wholly above the other, p is 0.008."""
 
 
@@ -34,10 +34,10 @@ class Timer:
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
-        self.overhead = statistics.median(self._empty() for _ in range(1001))
+        self.overhead = statistics.median(self._seconds_of_nothing() for _ in range(1001))
 
     @staticmethod
-    def _empty() -> float:
+    def _seconds_of_nothing() -> float:
         started = perf_counter()
         return perf_counter() - started
 
@@ -46,7 +46,7 @@ class Timer:
         if self.on_gpu:
             torch.cuda.synchronize()
 
-    def once(self, call: Callable[[], Any]) -> float:
+    def seconds_of(self, call: Callable[[], Any]) -> float:
         """Seconds of one call: CUDA's own events around it, or the clock's difference less what reading it costs."""
         if self.on_gpu:
             started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -61,10 +61,11 @@ class Timer:
 
 
 class Subject:
-    """A forward call and its input while they are measured: what was found, and how often it was called.
+    """A forward call and its input while they are measured: its figures, and how often it was called.
 
-    `reading` and `fresh` are the least of differences between two calls in a row, so that a busy machine, which
-    only ever makes calls longer, does not make an honest conversion look late.
+    `reading_delay` is how many seconds reading the output takes, `new_input_delay` how many more a call takes with an
+    input not seen before. Each is the least of several differences between two calls in a row: a busy machine only
+    ever makes calls longer, and must not make an honest conversion look late.
     """
 
     def __init__(self, forward: Callable[[Any], Any], data: Any, timer: Timer, measure: Measure) -> None:
@@ -73,11 +74,11 @@ class Subject:
         self.settled = False
         self.samples: list[float] = []
         self.load = MachineLoad()
-        self.reading = 0.0
-        self.fresh = math.inf
+        self.reading_delay = 0.0
+        self.new_input_delay = math.inf
 
     def evidence(self) -> dict[str, Any]:
-        """The fields of `cell.Sampled`."""
+        """The fields of `evidence.Sampled`."""
         return {
             "samples": self.samples,
             "settled": self.settled,
@@ -96,23 +97,23 @@ class Subject:
         """Call until two windows in a row cannot be told apart (`stats.settled`), or `max_warmup_seconds` are over.
 
         A window holds at least `warmup_calls` calls and lasts at least a twentieth of `min_seconds`; once time is over,
-        LEAST_IN_WINDOW calls will do.
+        MIN_CALLS_IN_WINDOW calls will do.
         """
-        ends = perf_counter() + self._measure.max_warmup_seconds
-        before = self._window(ends)
+        deadline = perf_counter() + self._measure.max_warmup_seconds
+        before = self._window(deadline)
         while True:
-            window = self._window(ends)
+            window = self._window(deadline)
             self.settled = stats.settled(before, window)
-            if self.settled or perf_counter() >= ends:
+            if self.settled or perf_counter() >= deadline:
                 return
             before = window
 
-    def _window(self, most: float) -> list[float]:
+    def _window(self, deadline: float) -> list[float]:
         ends = perf_counter() + self._measure.min_seconds / 20
         window: list[float] = []
         while len(window) < self._measure.warmup_calls or perf_counter() < ends:
-            window.append(self._timer.once(self.call))
-            if len(window) >= LEAST_IN_WINDOW and perf_counter() >= most:
+            window.append(self._timer.seconds_of(self.call))
+            if len(window) >= MIN_CALLS_IN_WINDOW and perf_counter() >= deadline:
                 break
         return window
 
@@ -120,80 +121,82 @@ class Subject:
         """Take `samples`: seconds of each call, in order.
 
         At least `min_samples`, for at least `min_seconds`, until the median's 95 % interval is within `precision`
-        of it, `max_seconds` are over, or there are MOST_SAMPLES. The interval is looked at only after every half
+        of it, `max_seconds` are over, or there are MAX_SAMPLES. The interval is looked at only after every half
         as many samples more, so that looking often does not stop it early. The garbage collector is off: its
-        pauses are nobody's latency.
+        pauses are no part of a latency.
         """
-        samples, once, call = self.samples, self._timer.once, partial(self._forward, self._data)
+        samples, seconds_of, call = self.samples, self._timer.seconds_of, partial(self._forward, self._data)
         gc.collect()
         gc.disable()
         watch = machine_load.LoadWatch(gpu=self._timer.on_gpu)
         try:
             self._timer.wait()
             began = perf_counter()
-            look = self._measure.min_samples
+            next_look = self._measure.min_samples
             while True:
-                samples.append(once(call))
-                if len(samples) >= MOST_SAMPLES:
+                samples.append(seconds_of(call))
+                if len(samples) >= MAX_SAMPLES:
                     break
                 elapsed = perf_counter() - began
-                if len(samples) < look or elapsed < self._measure.min_seconds:
+                if len(samples) < next_look or elapsed < self._measure.min_seconds:
                     continue
                 if elapsed >= self._measure.max_seconds or stats.half_width(samples) <= self._measure.precision:
                     break
-                look = len(samples) * 3 // 2
+                next_look = len(samples) * 3 // 2
         finally:
             gc.enable()
-        self.load = watch.seen()
+        self.load = watch.load()
         self.calls += len(samples)
 
     @property
     def excusable(self) -> float:
         """Seconds beyond the timed call that prove nothing: a share of its latency, or what a busy machine adds."""
-        return max(LAZY_SHARE * statistics.median(self.samples), LAZY_SECONDS)
+        return max(EXCUSABLE_SHARE * statistics.median(self.samples), EXCUSABLE_SECONDS)
 
-    def call_fresh(self, data: Any) -> Any:
-        """Call with another input and return the output; `fresh` is what that took beyond a call just before.
+    def call_with_new_input(self, data: Any) -> Any:
+        """Call with another input and return the output; `new_input_delay` is what that took beyond a call just before.
 
         It only ever falls, so once it can be excused it need not be found again.
         """
         outputs: list[Any] = []
-        if self.fresh <= self.excusable:
+        if self.new_input_delay <= self.excusable:
             return self._forward(data)
-        known = self._timer.once(self.call)
-        self.fresh = min(self.fresh, self._timer.once(lambda: outputs.append(self._forward(data))) - known)
+        known_input = self._timer.seconds_of(self.call)
+        self.new_input_delay = min(
+            self.new_input_delay, self._timer.seconds_of(lambda: outputs.append(self._forward(data))) - known_input
+        )
         return outputs[0]
 
-    def wear_in(self) -> None:
+    def call_many_times(self) -> None:
         """Call on until there were `verify_after_calls` in all, or for `max_seconds`: some go wrong only with use."""
         ends = perf_counter() + self._measure.max_seconds
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
 
     def read_whole(self, read: Callable[[Any], Any], enough: float, times: int = 10) -> None:
-        """Find `reading`: the seconds it takes beyond a call just before, at the least, to have the whole output.
+        """Find `reading_delay`: the seconds it takes beyond a call just before, at the least, to have the whole output.
 
         It is looked for `times` times, or until it is `enough`, in seconds: it only ever falls.
         """
-        once = self._timer.once
-        self.reading = math.inf
+        seconds_of = self._timer.seconds_of
+        self.reading_delay = math.inf
         for _ in range(times):
-            self.reading = min(self.reading, -once(self.call) + once(lambda: read(self.call())))
-            if self.reading <= enough:
+            self.reading_delay = min(self.reading_delay, -seconds_of(self.call) + seconds_of(lambda: read(self.call())))
+            if self.reading_delay <= enough:
                 return
 
 
-def forget_peak() -> float:
-    """Start the peak of this process's memory anew; its resident set now, in MB, is the baseline of the peak."""
+def reset_peak_memory() -> float:
+    """Start the peak of this process's memory anew; returns its resident set now, in MB: the baseline of the peak."""
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
     except OSError:
-        return 0.0  # then the peak is counted from nothing, as the whole process's
+        return 0.0  # then the peak is that of the whole process
     return _resident("VmRSS")
 
 
 def peak_memory(baseline: float, device: torch.device) -> Memory:
-    """Peaks in MB since `forget_peak`, above its baseline."""
+    """Peaks in MB since `reset_peak_memory`, above its baseline."""
     cuda = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
     return Memory(rss_peak=_resident("VmHWM") - baseline, cuda_peak=cuda)
 

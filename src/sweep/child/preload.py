@@ -16,41 +16,41 @@ from sweep.cell import Cell
 MADV_COLLAPSE = 25
 """madvise(2), since Linux 6.1."""
 
-NEUTRAL = (
+SHARED_MODULES = (
     *("torch._dynamo", "torch._inductor.compile_fx", "torch.profiler", "optimum.quanto", "onnx"),
     *("onnxruntime", "alma.conversions.select"),
-    *(f"sweep.child.{name}" for name in ("__main__", "attest", "convert", "engines", "threads")),
+    *(f"sweep.child.{name}" for name in ("__main__", "attest", "benchmark", "convert", "engines", "threads")),
 )
-"""Imported beforehand: nearly all that a cell would.
+"""Imported beforehand: nearly all that a cell needs.
 
-Not openvino.torch, which changes a setting of dynamo's; and no code of the user's. ONNX Runtime starts a thread when it
-is imported, for telemetry, unless the environment forbids it, as the supervisor sees to.
+Not openvino.torch, which changes a setting of dynamo; and no code of the user. ONNX Runtime starts a thread when it
+is imported, for telemetry, unless the environment forbids it; the supervisor sets that.
 """
 
 
-def everything() -> None:
-    """Import what is the same for every cell, as far as it may be forked from."""
+def import_for_all_cells() -> None:
+    """Import SHARED_MODULES, and get this process ready to be forked from."""
     from sweep.child import compat, survey
 
     compat.before_import()
-    for name in NEUTRAL:
+    for name in SHARED_MODULES:
         with suppress(ImportError):  # then a cell that needs it says so
             importlib.import_module(name)
-    survey.versions(), survey.cpu_model(), reading.of(Cell)  # they remember their answers
-    atexit._clear()  # what libraries do at exit is for this process; a cell's own comes after, as in multiprocessing
+    survey.versions(), survey.cpu_model(), reading.of(Cell)  # each caches its answer
+    atexit._clear()  # what libraries registered is for this process; a cell's own comes later, as in multiprocessing
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False  # so are torch.library's, which would take each cell 15 to 100 ms
+        finalizer.atexit = False  # the same for torch.library's, which would take each cell 15 to 100 ms
     atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
-    if not os.fork():  # OpenBLAS, which numpy starts threads with, ends them before a fork until they are needed again
+    if not os.fork():  # before a fork OpenBLAS, numpy's library, ends its threads; it starts them again when needed
         os._exit(0)
     os.wait()
     gc.collect()
-    gc.freeze()  # forked cells need not copy what they never change
+    gc.freeze()  # so that a garbage collection in a forked cell does not copy this memory
     use_huge_pages()
 
 
 def use_huge_pages() -> None:
-    """Put memory on huge pages where that can be done: forking takes a third of the time then, ending a fork half.
+    """Put memory on huge pages where the kernel can: forking then takes a third of the time, ending a fork half.
 
     For 290 MB on Linux 6.18 that was from 9 to 2.5 ms and from 12 to 6.5 ms. An older kernel leaves all as it is.
     """

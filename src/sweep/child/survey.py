@@ -37,7 +37,7 @@ def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
     from alma.conversions import select
     from alma.conversions.conversion_options import MODEL_CONVERSION_OPTIONS
 
-    implemented = dispatched(inspect.getsource(select.select_forward_call_function))
+    implemented = implemented_modes(inspect.getsource(select.select_forward_call_function))
     modes = [
         {
             "name": option.mode,
@@ -59,21 +59,21 @@ def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
 
 
 def entry_points() -> dict[str, dict[str, object]]:
-    """What installed packages register as conversions: target and, where it can be imported, what it says of itself.
+    """What installed packages register as conversions: target and, where it can be imported, its attribute `sweep`.
 
-    What cannot be imported here fails in its own cell, and says why there.
+    What cannot be imported here fails in its own cell, with the reason in its row.
     """
-    found: dict[str, dict[str, object]] = {}
+    conversions: dict[str, dict[str, object]] = {}
     for point in importlib.metadata.entry_points(group=GROUP):
-        said: dict[str, object] = {}
+        declared: dict[str, object] = {}
         with suppress(Exception):
-            said = dict(getattr(point.load(), "sweep", {}))
-        label = {key: list(one) if isinstance(one, set | tuple) else one for key, one in said.items()}
-        found[point.name] = {**label, "target": f"{point.module}.{point.attr}"}
-    return found
+            declared = dict(getattr(point.load(), "sweep", {}))
+        label = {key: list(value) if isinstance(value, set | tuple) else value for key, value in declared.items()}
+        conversions[point.name] = {**label, "target": f"{point.module}.{point.attr}"}
+    return conversions
 
 
-def dispatched(source: str) -> set[str]:
+def implemented_modes(source: str) -> set[str]:
     """The mode names that the dispatcher's `match` has a case for: what alma really implements."""
     tree = ast.parse(textwrap.dedent(source))
     return {
@@ -102,25 +102,25 @@ def _probe_one(expression: str) -> bool:
         return False
 
 
-def node(cpus: int) -> dict[str, object]:
-    """What every row says of where it ran; `cpus` is how many its node lets cells use."""
+def where_it_runs(cpus: int) -> dict[str, object]:
+    """What every row says of the machine it ran on; `cpus` is how many CPUs its node lets cells use."""
     return {"node": platform.node(), "hardware": hardware(cpus), "versions": versions()}
 
 
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of every package in PACKAGES that is installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def hardware(cpus: int) -> str:
-    """One line that tells unlike machines apart: CPU model, usable CPUs, memory, GPUs."""
+    """One line that differs between machines of different kinds: CPU model, usable CPUs, memory, GPUs."""
     import torch
 
     parts = [f"{cpu_model()} x{cpus}", f"{_memory():.0f} GiB"]
@@ -130,7 +130,7 @@ def hardware(cpus: int) -> str:
 
 
 def facts() -> dict[str, object]:
-    """What makes times of one machine unlike those of another, as far as the kernel and torch tell."""
+    """What can make times of one machine differ from those of another, as far as the kernel and torch know it."""
     import torch
 
     cpu = "/sys/devices/system/cpu"
@@ -143,8 +143,8 @@ def facts() -> dict[str, object]:
         "memory_gib": round(_memory()),
         "gpus": [
             {
-                "name": (one := torch.cuda.get_device_properties(index)).name,
-                "memory_gib": round(one.total_memory / 2**30),
+                "name": (gpu := torch.cuda.get_device_properties(index)).name,
+                "memory_gib": round(gpu.total_memory / 2**30),
             }
             for index in range(torch.cuda.device_count())
         ]

@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+from sweep.child import onnx_session
+
 
 def pin(threads: int | None) -> int:
     """Hold this process to `threads` threads on as many CPUs, or to nothing for None; returns how many torch uses.
@@ -23,14 +25,8 @@ def pin_onnxruntime(threads: int) -> None:
 
     Importing it starts a thread of its own (1.32 has a telemetry client), so call no earlier than it is needed.
     """
-    import onnxruntime
 
-    session_class = onnxruntime.InferenceSession
+    def set_threads(options: Any) -> None:
+        options.intra_op_num_threads = threads
 
-    class Pinned(session_class):  # type: ignore[misc,valid-type]
-        def __init__(self, model: Any, sess_options: Any = None, **kwargs: Any) -> None:
-            options = sess_options or onnxruntime.SessionOptions()
-            options.intra_op_num_threads = threads
-            super().__init__(model, options, **kwargs)
-
-    onnxruntime.InferenceSession = Pinned
+    onnx_session.replace_class(set_threads)

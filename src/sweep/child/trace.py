@@ -12,12 +12,12 @@ from torch.profiler import ProfilerActivity, profile
 _COMPUTE = ("conv", "linear", "addmm", "aten::mm", "bmm", "matmul", "attention", "rnn", "lstm", "gru", "einsum")
 """Parts of the names of the operators that do a network's work; the rest moves, reshapes or adjusts."""
 
-_IDLE = {
+_PASSIVE = {
     *("aten::alias", "aten::clone", "aten::contiguous", "aten::copy_", "aten::detach", "aten::empty", "aten::equal"),
     *("aten::empty_like", "aten::empty_strided", "aten::item", "aten::lift_fresh", "aten::resolve_conj"),
     *("aten::resolve_neg", "aten::select", "aten::to", "aten::_to_copy", "aten::view"),
 }
-"""Operators that only hand a tensor on, look at it or copy it: who runs no other has not run the model."""
+"""Operators that only pass a tensor on, look at it or copy it: a call that runs no others has not run the model."""
 
 _PRECISIONS = {"float": "fp32", "c10::Half": "fp16", "c10::BFloat16": "bf16", "double": "fp64"}
 
@@ -35,18 +35,18 @@ class Trace:
     precisions: frozenset[str]
     calls: Counter[str] = field(default_factory=Counter)
 
-    def any(self, *parts: str) -> int:
+    def count(self, *parts: str) -> int:
         """How many events have one of these in their name."""
         return sum(n for name, n in self.names.items() if any(part in name for part in parts))
 
     @property
     def compiled_regions(self) -> int:
         """Regions that TorchDynamo compiled, with whichever backend, and that ran."""
-        return self.any("Torch-Compiled Region")
+        return self.count("Torch-Compiled Region")
 
     @property
     def inductor_graphs(self) -> int:
-        return self.any("CompiledFxGraph")
+        return self.count("CompiledFxGraph")
 
     @property
     def scripted(self) -> int:
@@ -64,14 +64,14 @@ class Trace:
 
     @property
     def what_ran(self) -> str:
-        """The engine that these events are the mark of; `nothing` where torch did no more than hand tensors on."""
+        """The engine that these events are the mark of; `nothing` where torch did no more than pass tensors on."""
         if self.inductor_graphs:
             return "inductor"
         if self.compiled_regions:
             return "dynamo"
         if self.scripted:
             return "torchscript"
-        working = any(name.startswith(("aten::", "quantized::")) and name not in _IDLE for name in self.names)
+        working = any(name.startswith(("aten::", "quantized::")) and name not in _PASSIVE for name in self.names)
         return "eager" if working else "nothing"
 
 
@@ -82,7 +82,7 @@ def _computes(name: str) -> bool:
 def trace(
     call: Callable[[], Any], device: torch.device, counted: dict[str, tuple[Any, str]] | None = None
 ) -> tuple[Trace, Any]:
-    """Call once under the profiler; returns what was seen and what the call returned.
+    """Call once under the profiler; returns what ran and what the call returned.
 
     `counted` names functions, as (owner, attribute), whose calls are counted; they are put back afterwards.
     """
@@ -99,13 +99,13 @@ def trace(
         for dtype in event.dtypes()
         if dtype in _PRECISIONS
     }
-    seen = Trace(
+    traced = Trace(
         names=Counter(event.name for event in events),
         outside=Counter(event.name for event in events if event.cpu_parent is None),
         precisions=frozenset(precisions),
         calls=calls,
     )
-    return seen, output
+    return traced, output
 
 
 @contextmanager
@@ -113,12 +113,12 @@ def _counting(counted: dict[str, tuple[Any, str]], calls: Counter[str]) -> Itera
     originals = {name: getattr(owner, attribute) for name, (owner, attribute) in counted.items()}
 
     def counting(name: str) -> Callable[..., Any]:
-        def through(*args: Any, **kwargs: Any) -> Any:
+        def call_and_count(*args: Any, **kwargs: Any) -> Any:
             output = originals[name](*args, **kwargs)
             calls[name] += 1
             return output
 
-        return through
+        return call_and_count
 
     for name, (owner, attribute) in counted.items():
         setattr(owner, attribute, counting(name))

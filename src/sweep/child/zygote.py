@@ -1,8 +1,8 @@
-"""Starts a supervisor's cells, sees them off, and ends with it: `python -m sweep.child.zygote SOCKET fork|spawn`.
+"""Starts a supervisor's cells and waits for their ends: `python -m sweep.child.zygote SOCKET fork|spawn`.
 
 This process is a nursery. With `fork` it imports what all cells need, once. For each cell that may run at a time the
-supervisor has it fork a zygote, which forks cells from itself, one after the other. Neither runs anything of a cell's,
-so that what is forked is as fresh as a new interpreter, in milliseconds instead of seconds. With `spawn` a zygote
+supervisor has it fork a zygote, which forks cells from itself, one after the other. Neither runs any code of a cell,
+so a forked process is like a new interpreter, but is there in milliseconds instead of seconds. With `spawn` a zygote
 imports nothing, and each cell is a new interpreter.
 
 Messages are JSON, one a packet. A nursery says `{"ready": fork|spawn}` once, and makes a zygote of each descriptor of a
@@ -41,26 +41,26 @@ class Job:
     go: int
     log: int
 
-    def begin(self, zygote: int) -> NoReturn:
-        """In a process just forked: take on the job's folder, environment and descriptors, do it, and end."""
+    def run_here(self, zygote: int) -> NoReturn:
+        """In a process just forked: take the job's folder, environment and descriptors, run it, and exit."""
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for descriptor, standard in ((nothing, 0), (self.log, 1), (self.log, 2)):
+        devnull = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, standard in ((devnull, 0), (self.log, 1), (self.log, 2)):
             os.dup2(descriptor, standard)
-        os.close(nothing)
+        os.close(devnull)
         os.close(self.log)
         os.chdir(self.folder)
         os.environ.clear()
         os.environ.update(self.environment)
-        tempfile.tempdir = None  # as if nobody had asked for it yet
+        tempfile.tempdir = None  # Python found it for the old environment; it looks again
         random.seed()
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed()
-        from sweep.child.__main__ import end_with, main
+        from sweep.child.__main__ import main, run_and_exit
 
-        end_with(lambda: main(self.report, self.go, zygote, *self.arguments))
+        run_and_exit(lambda: main(self.report, self.go, zygote, *self.arguments))
 
     def spawn(self) -> int:
         """Start it as a new interpreter; returns its process id."""
@@ -101,26 +101,26 @@ class Link:
 
 
 def fork_zygotes(nursery: Link) -> Link | None:
-    """Fork a zygote for every socket that comes; None when the supervisor is gone, a Link in what is forked for it.
+    """Fork a zygote for every socket that comes. Returns None when the supervisor is gone, and a Link in each zygote.
 
-    It is forked twice, so that it becomes the supervisor's child, which outlives this process.
+    A zygote is forked twice, so that it becomes the supervisor's child and outlives this process.
     """
     while True:
         message, descriptors = nursery.hear()
         if message is None:
             return None
-        if not (between := os.fork()):
+        if not (middle := os.fork()):
             if os.fork():
                 os._exit(0)
             nursery.socket.close()
             return Link(descriptors[0])
         for descriptor in descriptors:
             os.close(descriptor)
-        os.waitpid(between, 0)
+        os.waitpid(middle, 0)
 
 
 def serve(link: Link, *, fork: bool) -> Job | None:
-    """Start and see off one job after the other; None when the supervisor is gone, a Job in what is forked for it."""
+    """Run one job after the other. Returns None when the supervisor is gone, and a Job in the process forked for it."""
     while True:
         message, descriptors = link.hear()
         if message is None:
@@ -137,32 +137,35 @@ def serve(link: Link, *, fork: bool) -> Job | None:
         for descriptor in descriptors:
             os.close(descriptor)
         link.tell(pid=pid)
-        if not see_off(link, pid):
+        if not supervise(link, pid):
             return None
 
 
-def see_off(link: Link, pid: int) -> bool:
-    """Pass signals on to a process's group until it is gone, then end what it left; False if the supervisor is gone."""
-    supervised = True
-    alive = os.pidfd_open(pid)
+def supervise(link: Link, pid: int) -> bool:
+    """Pass signals on to a process's group until the process is gone, then end what it left behind.
+
+    Returns False if the supervisor is gone.
+    """
+    supervisor_alive = True
+    pidfd = os.pidfd_open(pid)
     with selectors.DefaultSelector() as selector:
-        selector.register(alive, selectors.EVENT_READ)
+        selector.register(pidfd, selectors.EVENT_READ)
         selector.register(link.socket, selectors.EVENT_READ)
-        while alive not in {key.fd for key, _ in selector.select()}:
+        while pidfd not in {key.fd for key, _ in selector.select()}:
             message, _ = link.hear()
             if message is None:
-                supervised = False
+                supervisor_alive = False
                 selector.unregister(link.socket)
             number = message["signal"] if message else signal.SIGKILL
             try:
                 os.killpg(pid, number)
             except ProcessLookupError:  # just forked, it has no group of its own yet
                 os.kill(pid, number)
-    os.close(alive)
+    os.close(pidfd)
     _, status = os.waitpid(pid, 0)
     strays = reaper.end_all() if _has_children() else 0
     link.tell(ended=os.waitstatus_to_exitcode(status), strays=strays)
-    return supervised
+    return supervisor_alive
 
 
 def _has_children() -> bool:
@@ -180,11 +183,11 @@ def set_process_name(name: str) -> None:
 
 def main(descriptor: int, start: str) -> int:
     set_process_name("sweep-nursery")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the supervisor's to hear
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles a terminal's Ctrl-C
     reaper.end_with_parent(signal.SIGKILL)
     nursery = Link(descriptor)
     if start == "fork":
-        preload.everything()
+        preload.import_for_all_cells()
         if not preload.is_pristine():
             start = "spawn"  # some library of the cells' environment starts threads when it is imported
     reaper.end_with_parent(None)  # from now on it notices by the socket
@@ -195,11 +198,11 @@ def main(descriptor: int, start: str) -> int:
     set_process_name("sweep-zygote")
     os.setsid()
     reaper.adopt_orphans()
-    me = os.getpid()
-    link.tell(zygote=me)
+    zygote = os.getpid()
+    link.tell(zygote=zygote)
     job = serve(link, fork=start == "fork")
     if job:
-        job.begin(me)
+        job.run_here(zygote)
     return 0
 
 

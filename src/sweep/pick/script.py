@@ -16,8 +16,8 @@ WIDTH = 115
 def emitted(cell: Cell, row: Result, run: str) -> str:
     """The program, for an ok row; `run` is what to call the sweep it is of.
 
-    It goes the way of `sweep.child` in one process, and exits with 1 where a figure is not what the row says. No path
-    of this machine is in it but `python_path`, and what the model's config has.
+    It takes the steps of `sweep.child.benchmark` in one process, and exits with 1 where a figure is not what the row
+    says. No path of this machine is in it but `python_path`, and what the model's config has.
     """
     assert row.speedup and row.fidelity and row.engine, "an ok row has them"
     name = row.fidelity.tolerance_class
@@ -46,9 +46,9 @@ def emitted(cell: Cell, row: Result, run: str) -> str:
     )
 
 
-def _comment(said: str) -> str:
+def _comment(text: str) -> str:
     """Text that cannot end the string it stands in."""
-    return one_line(said, 1000).replace("\\", "/").replace('"', "'")
+    return one_line(text, 1000).replace("\\", "/").replace('"', "'")
 
 
 def _literal(value: object, indent: int = 0) -> str:
