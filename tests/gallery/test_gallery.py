@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +37,28 @@ TOLERANCE = {
 }
 
 
+@pytest.fixture(scope="module")
+def supervisor() -> Iterator[isolate.Supervisor]:
+    with closing(isolate.Supervisor()) as supervisor:
+        yield supervisor
+
+
 @pytest.fixture
-def told(make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Result]:
-    def tell(lie: str, conversion: str) -> Result:
+def row_of(
+    make_cell: Callable[..., Cell], supervisor: isolate.Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], Result]:
+    """Runs a conversion of which alma's dispatcher tells a lie."""
+
+    def run(lie: str, conversion: str) -> Result:
         monkeypatch.setenv("LC_SWEEP_LIE", lie)
         values: dict[str, Any] = {"model": SQUARE, "python_path": (HERE,), "tolerance": TOLERANCE, "batch_size": 4}
-        return isolate.run(make_cell(conversion=conversion, **values)).result
+        return isolate.run(make_cell(conversion=conversion, **values), supervisor=supervisor).result
 
-    return tell
+    return run
 
 
 @pytest.mark.parametrize(
-    ("lie", "conversion", "reason", "said"),
+    ("lie", "conversion", "reason", "message"),
     [
         ("returns_its_input", "EAGER", "engine", "ran nothing"),
         ("returns_its_input", "OPTIMUM_QUANTO_WI4", "engine", "asked for quanto"),
@@ -84,15 +95,15 @@ def told(make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch) -> Cal
     ],
 )
 def test_a_lie_is_found_out(
-    told: Callable[[str, str], Result], lie: str, conversion: str, reason: str, said: str
+    row_of: Callable[[str, str], Result], lie: str, conversion: str, reason: str, message: str
 ) -> None:
-    row = told(lie, conversion)
+    row = row_of(lie, conversion)
     assert (str(row.status), str(row.reason)) == ("mismatch", reason), row.message
-    assert said in row.message
+    assert message in row.message
 
 
 @pytest.mark.parametrize(
-    ("odd", "conversion", "said"),
+    ("odd", "conversion", "message"),
     [
         ("honest", "EAGER", ""),
         ("honest_in_another_nest", "EAGER", ""),
@@ -112,21 +123,21 @@ def test_a_lie_is_found_out(
         ("silently_eager", "COMPILE_INDUCTOR_EAGER_FALLBACK", "ran eager"),  # its label allows it, and the row says it
     ],
 )
-def test_what_is_honest_stays_ok(told: Callable[[str, str], Result], odd: str, conversion: str, said: str) -> None:
-    row = told(odd, conversion)
+def test_what_is_honest_stays_ok(row_of: Callable[[str, str], Result], odd: str, conversion: str, message: str) -> None:
+    row = row_of(odd, conversion)
     assert row.status == "ok", row.message
-    assert said in row.message
+    assert message in row.message
     assert row.engine is not None
     assert row.engine.actual in row.engine.requested.split(" or ")
 
 
 @pytest.mark.parametrize("conversion", ["EAGER", "COMPILE_OPENVINO"])
 def test_a_busy_machine_makes_no_liar_of_an_honest_conversion(
-    told: Callable[[str, str], Result], conversion: str
+    row_of: Callable[[str, str], Result], conversion: str
 ) -> None:
     neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        row = told("honest", conversion)
+        row = row_of("honest", conversion)
     finally:
         for neighbour in neighbours:
             neighbour.kill()
