@@ -18,6 +18,7 @@ from sweep.cell import Model
 from sweep.dispatch.backlog import Backlog
 from sweep.isolate.guard import Guard
 from sweep.plan import validate
+from sweep.plan.cells import expand
 from sweep.plan.inventory import all_modes
 from sweep.request.compose import compose
 from sweep.request.settings import Dispatch
@@ -56,10 +57,10 @@ def one_size(count: int, cells: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dispatcher = RayDispatcher(Dispatch(address=cluster.address))
         nodes = dispatcher.nodes()
-        ready, _ = validate.split(cells.expand(_requests(Path(folder), cells), all_modes(nodes)), nodes)
+        ready, _ = validate.split(expand(_requests(Path(folder), cells), all_modes(nodes)), nodes)
         started: dict[str, float] = {}
         ended: dict[str, float] = {}
-        # the first cell of a node waits for its station and imports torch: one each, which are not counted
+        # the first cell of a node waits for the node's actor and imports torch: one each, which are not counted
         warming = {cell.id for cell in ready[:count]}
         backlog = Backlog(ready, 0)
         for outcome in dispatcher.run(backlog, lambda cell: started.setdefault(cell.id, time.monotonic())):

@@ -28,8 +28,8 @@ def main(repeats: int, asked: Sequence[str]) -> None:
     for cell in _cells(asked or CELLS):
         rows = []
         for _ in range(repeats):
-            rows.append(isolate.run(cell).result)
-            isolate.close()  # so that the next is not forked from the same process
+            with isolate.Supervisor() as supervisor:  # another each time, so that none is forked from the same process
+                rows.append(isolate.run(cell, supervisor).result)
         print(_line(cell, rows))
         print(
             *(
@@ -47,7 +47,7 @@ def _cells(asked: Sequence[str]) -> list[Cell]:
         composed = compose([*asked, f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
     here = survey.local()
-    return validate.split(expand(composed[0], here.modes), here)[0]
+    return validate.split(expand(composed[0], here.modes), [here])[0]
 
 
 def _line(cell: Cell, rows: list[Result]) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 from sweep import isolate
 from sweep.cell import Cell, Model
 from sweep.child import compat
-from sweep.isolate import process, survey
+from sweep.isolate import output, survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.request.compose import compose
@@ -56,15 +56,14 @@ class Start:
 
 
 def main(repeats: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        ways = list(_ways(Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, isolate.Supervisor() as supervisor:
+        ways = list(_ways(Path(folder), supervisor))
         for _, start in ways:
             start()  # to warm up
         found: dict[str, list[Start]] = {name: [] for name, _ in ways}
         for _ in range(repeats):  # in turn, so that a change of the machine meets all alike
             for name, start in ways:
                 found[name].append(start())
-    isolate.close()
     print(f"medians of {repeats}")
     print(f"{'way':<36} {'overhead ms':>12} {'ratio':>7} {'first line ms':>14} {'waiting':>9}")
     least = statistics.median(start.overhead for start in found[ways[0][0]])
@@ -76,11 +75,11 @@ def main(repeats: int) -> None:
         print(f"{name:<36} {overhead:>12.1f} {overhead / least:>7.1f} {first:>14.1f} {waiting:>9.2%}")
 
 
-def _ways(folder: Path) -> Iterator[tuple[str, Callable[[], Start]]]:
+def _ways(folder: Path, supervisor: isolate.Supervisor) -> Iterator[tuple[str, Callable[[], Start]]]:
     (folder / "sleepy.py").write_text(MODEL)
     cell = _cell(folder)
-    yield "sweep, isolate.start=fork", lambda: _by_sweep(replace(cell, start="fork"))
-    yield "sweep, isolate.start=spawn", lambda: _by_sweep(replace(cell, start="spawn"))
+    yield "sweep, isolate.start=fork", lambda: _by_sweep(replace(cell, start="fork"), supervisor)
+    yield "sweep, isolate.start=spawn", lambda: _by_sweep(replace(cell, start="spawn"), supervisor)
     yield "alma, multiprocessing=True, spawned", lambda: _by_alma("cuda", folder)
     yield "alma, multiprocessing=True, forked", lambda: _by_alma("cpu", folder)
     if importlib.util.find_spec("optimum_benchmark"):
@@ -99,19 +98,19 @@ def _cell(folder: Path) -> Cell:
     return replace(cell, model=model, python_path=(str(folder),), measure=measure)
 
 
-def _by_sweep(cell: Cell) -> Start:
+def _by_sweep(cell: Cell, supervisor: isolate.Supervisor) -> Start:
     came: list[float] = []
-    add = process.Report.add
+    add = output.Report.add
 
-    def noted(report: process.Report, data: bytes) -> None:
+    def noted(report: output.Report, data: bytes) -> None:
         came.append(time.monotonic())
         add(report, data)
 
-    process.Report.add = noted  # type: ignore[method-assign]
+    output.Report.add = noted  # type: ignore[method-assign]
     began, used = time.monotonic(), _used()
-    row = isolate.run(cell).result
+    row = isolate.run(cell, supervisor).result
     seconds, used = time.monotonic() - began, _used() - used
-    process.Report.add = add  # type: ignore[method-assign]
+    output.Report.add = add  # type: ignore[method-assign]
     assert row.status is Status.OK, row.message
     work = sum(row.seconds[phase] or 0.0 for phase in row.seconds if phase not in {"total", "waited"})
     return Start(overhead=(seconds - work) * 1e3, first_line=(came[0] - began) * 1e3, waiting=used / seconds)

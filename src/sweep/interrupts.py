@@ -22,7 +22,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let what is inside be done first; what came meanwhile is heard after it. Nests; of use in the main thread."""
+    """Hold the signals back while what is inside is done, and raise them after it. Nests. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

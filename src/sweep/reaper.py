@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -28,6 +29,36 @@ def adopt_orphans(adopt: bool = True) -> bool:
     return bool(before.value)
 
 
+class OrphanAdoption:
+    """Has this process adopt orphans for as long as somebody holds it.
+
+    The kernel knows this of a process as a whole, while several supervisors may be in one process, and overlap: the
+    first who holds it turns it on, and the last who releases it restores what was before.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._holders = 0
+        self._before = False
+
+    def hold(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                self._before = adopt_orphans()
+            self._holders += 1
+
+    def release(self) -> None:
+        """To be called once for each `hold`."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                adopt_orphans(self._before)
+
+
+ORPHAN_ADOPTION = OrphanAdoption()
+"""This process's: all its supervisors hold and release this one, so that none ends what another needs."""
+
+
 def end_with_parent(number: signal.Signals | None) -> None:
     """Get that signal when the parent dies, or None."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number or 0)
@@ -41,13 +72,13 @@ def descendants(*roots: int) -> set[int]:
             with suppress(OSError):
                 fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: set[int] = set()
+    below_roots: set[int] = set()
     ahead = list(roots)
     while ahead:
-        below = parents.get(ahead.pop(), [])
-        found.update(below)
-        ahead += below
-    return found
+        children = parents.get(ahead.pop(), [])
+        below_roots.update(children)
+        ahead += children
+    return below_roots
 
 
 def end_all(mark: str | None = None, spare: Collection[int] = ()) -> int:
@@ -62,15 +93,15 @@ def end_all(mark: str | None = None, spare: Collection[int] = ()) -> int:
     def to_end() -> set[int]:
         return _marked(mark) - {*spare, *descendants(*spare)} if mark else descendants(os.getpid())
 
-    while found := _settled(to_end):
-        ended |= found
-        _send(found, signal.SIGKILL)
-        for pid in found:
-            _bury(pid)
+    while stopped := _stop_all(to_end):
+        ended |= stopped
+        _send(stopped, signal.SIGKILL)
+        for pid in stopped:
+            _wait_for(pid)
     return len(ended)
 
 
-def _bury(pid: int, seconds: float = 5) -> None:
+def _wait_for(pid: int, seconds: float = 5) -> None:
     """Wait for a killed process. If its parent was killed too it comes to us, but that may take a moment."""
     ends = time.monotonic() + seconds
     while Path(f"/proc/{pid}").exists() and time.monotonic() < ends:
@@ -82,15 +113,15 @@ def _bury(pid: int, seconds: float = 5) -> None:
 
 def stop_below(pid: int) -> set[int]:
     """Stop all that descends from a process; returns what was stopped, for `resume`."""
-    return _settled(lambda: set(_family(pid)) - {pid})
+    return _stop_all(lambda: set(_family(pid)) - {pid})
 
 
 def resume(stopped: set[int]) -> None:
     _send(stopped, signal.SIGCONT)
 
 
-def _settled(find: Callable[[], set[int]]) -> set[int]:
-    """All that can be found, stopped: looked for until nothing new is found twice in a row.
+def _stop_all(find: Callable[[], set[int]]) -> set[int]:
+    """Stop all processes that `find` returns, until it returns none that is new twice in a row; returns them all.
 
     Once is not enough, for a process that gets another parent while /proc is read can be missed.
     """
@@ -116,14 +147,15 @@ def memory(pid: int, enough: float) -> float:
 
 
 def _family(pid: int) -> list[int]:
-    found, ahead = [], [pid]
+    """A process and all below it."""
+    family, ahead = [], [pid]
     while ahead:
-        found.append(ahead.pop())
+        family.append(ahead.pop())
         with suppress(OSError):
-            for thread in os.listdir(f"/proc/{found[-1]}/task"):  # noqa: PTH208 - this is done often
-                with open(f"/proc/{found[-1]}/task/{thread}/children") as children:
+            for thread in os.listdir(f"/proc/{family[-1]}/task"):  # noqa: PTH208 - this is done often
+                with open(f"/proc/{family[-1]}/task/{thread}/children") as children:
                     ahead += map(int, children.read().split())
-    return found
+    return family
 
 
 def _resident(pid: int) -> int:
@@ -151,8 +183,9 @@ def machine_memory() -> int:
 
 
 def _marked(mark: str) -> set[int]:
-    found = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, mark)}
-    return found | descendants(*found)
+    """All processes that have a mark in their environment, and what is below them."""
+    marked = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, mark)}
+    return marked | descendants(*marked)
 
 
 def _has(process: Path, mark: str) -> bool:

@@ -30,7 +30,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"sweep.rerun: cell.json describes no cell: {error.errors()[0]['msg']}", file=sys.stderr)
         return ExitCode.BAD_REQUEST
     try:
-        row = isolate.run(cell, echo=_echo).result
+        with isolate.Supervisor() as supervisor:
+            row = isolate.run(cell, supervisor, _echo).result
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     print(json.dumps(asdict(row), indent=1))

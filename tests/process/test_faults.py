@@ -24,9 +24,10 @@ def verdict(row: Result) -> str:
 
 
 @pytest.fixture
-def behave(make_cell: MakeCell, tmp_path: Path) -> Callable[..., Outcome]:
+def behave(make_cell: MakeCell, supervisor: isolate.Supervisor, tmp_path: Path) -> Callable[..., Outcome]:
     def run(how: str, **changes: Any) -> Outcome:
-        return isolate.run(make_cell(model=misbehaving(how, tmp_path / "marker"), **{"measure": QUICK} | changes))
+        model = misbehaving(how, tmp_path / "marker")
+        return isolate.run(make_cell(model=model, **{"measure": QUICK} | changes), supervisor)
 
     return run
 
@@ -84,17 +85,21 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[how for how, _, _ in FAULTS])
 def test_each_way_to_fail_has_its_reason_and_hurts_nobody(
-    behave: Callable[..., Outcome], make_cell: MakeCell, tmp_path: Path, fault: tuple[str, str, str]
+    behave: Callable[..., Outcome],
+    make_cell: MakeCell,
+    supervisor: isolate.Supervisor,
+    tmp_path: Path,
+    fault: tuple[str, str, str],
 ) -> None:
-    how, expected, said = fault
+    how, expected, part_of_message = fault
     short = {"build": 4, "eager": 4, "verify": 4} if expected == "crashed/timeout" else {}
     row = behave(how, limits=Limits(**short, grace=0.5, memory=1000)).result
     assert verdict(row) == expected, row.message
-    assert said in row.message
+    assert part_of_message in row.message
     assert "\x1b" not in row.message
     if how.startswith("leave a "):
         assert not Path(f"/proc/{int((tmp_path / 'marker').read_text())}").exists()
-    assert isolate.run(make_cell()).result.status == "ok"
+    assert isolate.run(make_cell(), supervisor).result.status == "ok"
 
 
 def test_no_descriptor_is_left_open(behave: Callable[..., Outcome]) -> None:

@@ -17,7 +17,7 @@ MakeCell = Callable[..., Cell]
 
 
 @pytest.fixture
-def behave(make_cell: MakeCell, tmp_path: Path) -> Callable[..., Outcome]:
+def behave(make_cell: MakeCell, supervisor: isolate.Supervisor, tmp_path: Path) -> Callable[..., Outcome]:
     def run(how: str, **changes: Any) -> Outcome:
         config = {
             "_target_": "misbehaving.Misbehaving",
@@ -25,7 +25,7 @@ def behave(make_cell: MakeCell, tmp_path: Path) -> Callable[..., Outcome]:
             "marker": str(tmp_path / "marker"),
             "input": {"shape": [8]},
         }
-        return isolate.run(make_cell(model=Model(name="misbehaving", config=config), **changes))
+        return isolate.run(make_cell(model=Model(name="misbehaving", config=config), **changes), supervisor)
 
     return run
 
@@ -111,12 +111,12 @@ def test_the_deadline_of_all_phases_is_that_of_all_processes(behave: Callable[..
     assert "of 20: " in outcome.result.message
 
 
-def test_a_model_that_is_not_there_is_a_bad_model(make_cell: MakeCell) -> None:
-    for target, said in {"no.such.Model": "no module 'no'", "torch.nn.NoSuch": "has no 'NoSuch'"}.items():
+def test_a_model_that_is_not_there_is_a_bad_model(make_cell: MakeCell, supervisor: isolate.Supervisor) -> None:
+    for target, problem in {"no.such.Model": "no module 'no'", "torch.nn.NoSuch": "has no 'NoSuch'"}.items():
         config = {"_target_": target, "input": {"shape": [8]}}
-        row = isolate.run(make_cell(model=Model(name="m", config=config))).result
+        row = isolate.run(make_cell(model=Model(name="m", config=config)), supervisor).result
         assert row.reason is Reason.BAD_MODEL
-        assert said in row.message
+        assert problem in row.message
 
 
 ONNX_RUNTIME_THREADS = """
@@ -144,16 +144,18 @@ def test_onnx_runtime_keeps_to_the_cpus_of_the_cell(tmp_path: Path) -> None:
     assert (lines[0], lines[-1]) == ("1", "0")
 
 
-def test_a_row_tells_the_threads_it_ran_with(make_cell: MakeCell) -> None:
-    assert isolate.run(make_cell(threads=1)).result.threads == 1
-    everything = isolate.run(make_cell(threads=None)).result.threads
+def test_a_row_tells_the_threads_it_ran_with(make_cell: MakeCell, supervisor: isolate.Supervisor) -> None:
+    assert isolate.run(make_cell(threads=1), supervisor).result.threads == 1
+    everything = isolate.run(make_cell(threads=None), supervisor).result.threads
     assert everything is not None
     assert everything >= 1
 
 
 @pytest.mark.parametrize("cache", ["cold", "warm"])
-def test_a_warm_cell_finds_what_it_compiled_before_and_a_cold_one_nothing(make_cell: MakeCell, cache: str) -> None:
-    row = isolate.run(make_cell(conversion="COMPILE_INDUCTOR_DEFAULT", cache=cache)).result
+def test_a_warm_cell_finds_what_it_compiled_before_and_a_cold_one_nothing(
+    make_cell: MakeCell, supervisor: isolate.Supervisor, cache: str
+) -> None:
+    row = isolate.run(make_cell(conversion="COMPILE_INDUCTOR_DEFAULT", cache=cache), supervisor).result
     assert row.status == "ok", row.message
     assert row.engine is not None
     assert (row.engine.evidence["cache_hits"] > 0) is (cache == "warm")

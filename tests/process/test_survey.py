@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sweep import isolate, modes
+from sweep import modes
 from sweep.errors import BadEnvironment
 from sweep.isolate import survey
 
@@ -25,7 +25,7 @@ def test_the_installed_alma_registers_what_the_unit_tests_rest_on(
 
 def test_the_survey_is_remembered_until_something_changes(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = survey.local()
-    monkeypatch.setattr(isolate, "survey", lambda _: pytest.fail("asked again"))
+    monkeypatch.setattr(survey, "survey", lambda _: pytest.fail("asked again"))
     assert survey.local() == first
     (file,) = empty_cache.iterdir()
     file.write_text("torn")

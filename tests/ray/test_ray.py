@@ -12,6 +12,7 @@ import pytest
 from sweep.cell import Cell, Device, Measure, Model, Request, Tolerance
 from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.backlog import Backlog
+from sweep.dispatch.node import Node
 from sweep.dispatch.ray import RayDispatcher
 from sweep.errors import BadEnvironment
 from sweep.plan import validate
@@ -79,23 +80,23 @@ def test_a_supervisor_that_is_killed_costs_no_cell_but_the_one_that_kills_it(mak
         *(make_cell(id=f"beside {n}", model=misbehaving("take two seconds")) for n in range(2)),
         make_cell(id="after"),
     ]
-    found = recorded(RayDispatcher(Dispatch(cells_per_node=3)), Backlog(cells, retries=1))
-    assert found["killer"].reason == "lost"
-    assert "Ray task" in found["killer"].message
-    assert len(found["killer"].attempts) == 2
-    assert all(attempt.startswith("lost, ") for attempt in found["killer"].attempts)
-    assert {name for name, row in found.items() if row.status == "ok"} == {"beside 0", "beside 1", "after"}
+    row_of = recorded(RayDispatcher(Dispatch(cells_per_node=3)), Backlog(cells, retries=1))
+    assert row_of["killer"].reason == "lost"
+    assert "Ray task" in row_of["killer"].message
+    assert len(row_of["killer"].attempts) == 2
+    assert all(attempt.startswith("lost, ") for attempt in row_of["killer"].attempts)
+    assert {name for name, row in row_of.items() if row.status == "ok"} == {"beside 0", "beside 1", "after"}
 
 
 def recorded(dispatcher: Dispatcher, backlog: Backlog, then: Callable[[], None] = lambda: None) -> dict[str, Result]:
     """Every row by its cell, each recorded once; `then` is called after each outcome."""
-    found: dict[str, Result] = {}
+    row_of: dict[str, Result] = {}
     for outcome in dispatcher.run(backlog, lambda cell: None):
-        for told in backlog.ended(outcome):
-            assert told.result.id not in found
-            found[told.result.id] = told.result
+        for ended in backlog.ended(outcome):
+            assert ended.result.id not in row_of
+            row_of[ended.result.id] = ended.result
         then()
-    return found
+    return row_of
 
 
 @pytest.fixture
@@ -147,15 +148,17 @@ def test_each_cell_goes_where_there_is_what_its_device_asks_for(
     went: dict[str, set[str]] = {}
     launch = RayDispatcher._launch
 
-    def noted(self: RayDispatcher, post: Any, cell: Cell, started: Callable[[Cell], None]) -> None:
-        went[cell.id] = {name for name in post.has.resources if name.startswith("node_")}
-        launch(self, post, cell, started)
+    def noted(
+        self: RayDispatcher, node: Node, cell: Cell, started: Callable[[Cell], None], *, alone: bool = False
+    ) -> None:
+        went[cell.id] = {name for name in node.has.resources if name.startswith("node_")}
+        launch(self, node, cell, started, alone=alone)
 
     monkeypatch.setattr(RayDispatcher, "_launch", noted)
-    found = recorded(dispatcher, Backlog(ready, 0))
-    assert {row.status for row in found.values()} == {"ok"}
+    row_of = recorded(dispatcher, Backlog(ready, 0))
+    assert {row.status for row in row_of.values()} == {"ok"}
     assert went == {cell.id: {cell.device.name} for cell in ready}
-    assert {row.fingerprint for row in found.values()} == {nodes[0].fingerprints["cpu"]}
+    assert {row.fingerprint for row in row_of.values()} == {nodes[0].fingerprints["cpu"]}
 
 
 def test_a_node_that_joins_is_asked_what_it_has_and_used(cluster: Any, make_cell: Callable[..., Cell]) -> None:
@@ -168,8 +171,8 @@ def test_a_node_that_joins_is_asked_what_it_has_and_used(cluster: Any, make_cell
         if not added:
             added.append(cluster.add_node(num_cpus=1, labels={"late": "yes"}))
 
-    found = recorded(dispatcher, Backlog(cells, 0), add_a_node)
-    assert {row.status for row in found.values()} == {"ok"}
+    row_of = recorded(dispatcher, Backlog(cells, 0), add_a_node)
+    assert {row.status for row in row_of.values()} == {"ok"}
     after = dispatcher.nodes()
     assert len(after) == len(before) + 1
     assert after[-1].labels["late"] == "yes"
@@ -216,9 +219,9 @@ def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell
             went.append(cluster.worker_nodes.copy().pop())
             cluster.remove_node(went[0], allow_graceful=False)
 
-    found = recorded(RayDispatcher(Dispatch(address=cluster.address)), Backlog(cells, retries=2), lose_a_node)
-    assert {name: row.status for name, row in found.items()} == {cell.id: "ok" for cell in cells}
-    tried_twice = [row for row in found.values() if len(row.attempts) > 1]
+    row_of = recorded(RayDispatcher(Dispatch(address=cluster.address)), Backlog(cells, retries=2), lose_a_node)
+    assert {name: row.status for name, row in row_of.items()} == {cell.id: "ok" for cell in cells}
+    tried_twice = [row for row in row_of.values() if len(row.attempts) > 1]
     assert len(tried_twice) == 1
     assert tried_twice[0].attempts[0].startswith("lost, ")
     assert tried_twice[0].attempts[1].startswith("ok on ")

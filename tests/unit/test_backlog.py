@@ -28,16 +28,16 @@ def test_cells_come_in_the_order_of_the_plan_unless_they_do_not_fit(make_cell: M
 def test_what_is_lost_comes_back_until_its_retries_are_over(make_cell: MakeCell) -> None:
     backlog = Backlog([make_cell(id="a")], 2)
     for attempt in ("one", "two"):
-        cell = backlog.take() or backlog.take_suspect()
+        cell = backlog.take() or backlog.take_alone()
         assert cell is not None
         assert backlog.ended(outcome(cell, Reason.LOST, attempt=attempt)) == []
         assert backlog.take() is None  # it is not given out beside others any more
         assert len(backlog) == 1
-    cell = backlog.take_suspect()
+    cell = backlog.take_alone()
     assert cell is not None
-    (told,) = backlog.ended(outcome(cell, Reason.LOST, attempt="three"))
-    assert told.result.attempts == ("one", "two", "three")
-    assert backlog.take_suspect() is None
+    (ended,) = backlog.ended(outcome(cell, Reason.LOST, attempt="three"))
+    assert ended.result.attempts == ("one", "two", "three")
+    assert backlog.take_alone() is None
 
 
 def test_what_crashes_by_itself_is_not_tried_again(make_cell: MakeCell) -> None:
@@ -83,9 +83,9 @@ def test_what_had_too_little_memory_beside_others_is_tried_alone(make_cell: Make
     assert cell is not None
     crowded = replace(outcome(cell, Reason.MEMORY, attempt="beside others"), crowded=True)
     assert backlog.ended(crowded) == []
-    assert backlog.take_suspect() == cell
-    (told,) = backlog.ended(outcome(cell, Reason.MEMORY, attempt="alone"))
-    assert told.result.attempts == ("beside others", "alone")
+    assert backlog.take_alone() == cell
+    (ended,) = backlog.ended(outcome(cell, Reason.MEMORY, attempt="alone"))
+    assert ended.result.attempts == ("beside others", "alone")
 
 
 def test_eager_and_then_the_longest_go_first_as_long_as_before_or_as_their_engine_tells(make_cell: MakeCell) -> None:
@@ -99,13 +99,13 @@ def test_eager_and_then_the_longest_go_first_as_long_as_before_or_as_their_engin
 def test_whether_a_node_fits_is_asked_once_for_cells_with_the_same_needs(make_cell: MakeCell) -> None:
     device = Device(name="cpu")
     backlog = Backlog([make_cell(id=f"{n}", device=device) for n in range(1000)], 0)
-    asked: list[Cell] = []
+    judged: list[Cell] = []
 
     def fits(cell: Cell) -> bool:
-        asked.append(cell)
+        judged.append(cell)
         return False
 
     assert backlog.take(fits) is None
-    assert len(asked) == 1
+    assert len(judged) == 1
     assert backlog.has(lambda cell: True)
     assert not backlog.has(lambda cell: False)

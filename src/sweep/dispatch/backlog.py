@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sweep.cell import Cell, Phase
+from sweep.cell import BASELINE, Cell, Phase
 from sweep.plan import registry
 from sweep.result import Outcome, Reason, Status, not_run
 
@@ -16,10 +16,13 @@ class Backlog:
     """Dispatchers take cells from it, and it is told what became of each."""
 
     def __init__(self, cells: Sequence[Cell], retries: int, seconds: Mapping[str, float] | None = None) -> None:
-        """`seconds` is how long cells took before, by `history_key`; where it is silent, the engine tells."""
+        """`seconds` is how long cells took before, by `history_key`; for any other, what its engine typically takes.
+
+        `retries` is how often a cell that was lost is tried again.
+        """
         self._waiting = {cell.id: cell for cell in cells}
         self._taken: dict[str, Cell] = {}
-        self._suspects: dict[str, Cell] = {}
+        self._to_run_alone: dict[str, Cell] = {}
         self._retries = retries
         self._attempts: dict[str, tuple[str, ...]] = {}
         self._queues: dict[tuple[object, ...], deque[tuple[float, int, Cell]]] = {}
@@ -31,7 +34,7 @@ class Backlog:
             self._alike.setdefault(_eager_part(cell), []).append(cell.id)
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._suspects)
+        return len(self._waiting) + len(self._to_run_alone)
 
     def take(self, fits: Fits | None = None) -> Cell | None:
         """The next cell (that fits), if there is one. `fits` is asked once for all cells with the same needs."""
@@ -43,20 +46,20 @@ class Backlog:
         self._taken[cell.id] = self._waiting.pop(cell.id)
         return cell
 
-    def take_suspect(self, fits: Fits | None = None) -> Cell | None:
+    def take_alone(self, fits: Fits | None = None) -> Cell | None:
         """A cell (that fits) that was lost, or ended for want of memory, while others ran beside it: to be run alone.
 
-        Whatever took the supervisor down, or filled the node, then takes no other cell with it.
+        If it kills the supervisor, or fills the node's memory, then no other cell is lost with it.
         """
-        for cell in self._suspects.values():
+        for cell in self._to_run_alone.values():
             if fits is None or fits(cell):
-                self._taken[cell.id] = self._suspects.pop(cell.id)
+                self._taken[cell.id] = self._to_run_alone.pop(cell.id)
                 return cell
         return None
 
     def has(self, fits: Fits) -> bool:
         """Whether some cell is left that fits."""
-        return any(fits(queue[0][2]) for queue in self._heads()) or any(map(fits, self._suspects.values()))
+        return any(fits(queue[0][2]) for queue in self._heads()) or any(map(fits, self._to_run_alone.values()))
 
     def _heads(self) -> list[deque[tuple[float, int, Cell]]]:
         """Queues whose first cell still waits."""
@@ -77,15 +80,15 @@ class Backlog:
         attempts = (*before, *row.attempts)
         if outcome.crowded or (row.reason is Reason.LOST and len(before) < self._retries):
             self._attempts[row.id] = attempts
-            self._suspects[row.id] = cell
+            self._to_run_alone[row.id] = cell
             return []
         ended = [replace(outcome, result=replace(row, attempts=attempts))]
         if row.status is Status.CRASHED and row.phase is Phase.EAGER:
             alike = [self._waiting[id_] for id_ in self._alike[_eager_part(cell)] if id_ in self._waiting]
-            ended += [self._spared(other, row.id) for other in alike]
+            ended += [self._not_tried(other, row.id) for other in alike]
         return ended
 
-    def _spared(self, cell: Cell, shown_by: str) -> Outcome:
+    def _not_tried(self, cell: Cell, shown_by: str) -> Outcome:
         del self._waiting[cell.id]
         message = f"the unconverted model crashes here, see {shown_by}: mend that first"
         return Outcome(result=not_run(cell, Reason.EAGER_FAILS, message))
@@ -104,7 +107,7 @@ def expected_seconds(cell: Cell, seconds: Mapping[str, float]) -> float:
 
 def _urgency(cell: Cell, seconds: Mapping[str, float]) -> float:
     """The least goes first: a model unconverted, which shows what would fail in every cell of it, then the longest."""
-    return -math.inf if cell.conversion == "EAGER" else -expected_seconds(cell, seconds)
+    return -math.inf if cell.conversion == BASELINE else -expected_seconds(cell, seconds)
 
 
 def _needs(cell: Cell) -> tuple[object, ...]:

@@ -1,61 +1,172 @@
-"""A node as the driver sees it, and what its workers are given."""
+"""The nodes that cells are sent to, as the driver sees them. Knows neither Ray nor the clock."""
 
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import sweep
 from sweep.cell import Cell
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
-from sweep.request.settings import Dispatch
+from sweep.result import Reason
 
 CELL_MB = 2000
 """Memory to reckon with for a cell that converts; resnet18's take up to 1.5 GB with a compiler's processes."""
 
+DOUBT_SECONDS = 30
+"""For so long a node gets no cell after it lost one, unless there is no other: Ray is slow to notice a dead one."""
+
+MOST_FAILURES = 3
+"""How often in a row an actor may fail to start on a node before the node is given up."""
+
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Node:
-    """A node as the driver sees it: what it has, its station once it has been asked for, and what runs there."""
+    """A node: what it has, and the actor that runs cells there, from the first cell that fits to the last.
 
-    id: str
+        no actor ──actor_asked_for──> starting ──came_up──> up: cells are launched, and end
+            ^                            │                  │
+            ├─────── failed_to_start ────┘                  │
+            └─────── lost_a_cell, dismissed ────────────────┘
+
+    These methods say what happened; whoever calls them does it. `now` is in seconds, by one clock for all.
+    `cells` is how many run at a time. `running` holds them by the task that comes back with their outcome.
+    """
+
     has: Inventory
     cells: int
-    station: Any = None
-    ready: Any = None  # a reference, until the node was free and the station came up
+    actor: Any = None
+    starting: Any = None
+    """The task that comes back when the actor is up; None from then on, and without an actor."""
     running: dict[Any, Cell] = field(default_factory=dict)
-    alone: bool = False
-    doubted: float = -math.inf
-    failures: int = 0
-    answers: dict[tuple[str, int], bool] = field(default_factory=dict)
+    _alone: bool = False
+    """Whether what runs is a cell beside which no other may run."""
+    _doubted_at: float = -math.inf
+    _failures: int = 0
+    _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def fits(self, cell: Cell) -> bool:
-        key = (cell.conversion, id(cell.device))
-        if key not in self.answers:
-            self.answers[key] = validate.obstacle(cell, self.has) is None
-        return self.answers[key]
+        """Whether the node has what a cell needs."""
+        key = (cell.conversion, cell.device.key)
+        if key not in self._answers:
+            self._answers[key] = validate.obstacle(cell, self.has) is None
+        return self._answers[key]
 
     @property
-    def open(self) -> bool:
-        return self.station is not None and self.ready is None
+    def is_up(self) -> bool:
+        return self.actor is not None and self.starting is None
 
     @property
     def room(self) -> int:
-        return 0 if self.alone else self.cells - len(self.running)
+        """How many more cells can be launched now."""
+        return self.cells - len(self.running) if self.is_up and not self._alone else 0
+
+    @property
+    def is_given_up(self) -> bool:
+        return self._failures >= MOST_FAILURES
+
+    def is_doubted(self, now: float) -> bool:
+        """Whether it failed just now, so that other nodes should get cells first."""
+        return self._doubted_at > now - DOUBT_SECONDS
+
+    def actor_asked_for(self, actor: Any, starting: Any) -> None:
+        self.actor, self.starting = actor, starting
+
+    def came_up(self) -> None:
+        self.starting, self._failures = None, 0
+
+    def failed_to_start(self, now: float) -> None:
+        self.lost_a_cell(now)
+        self._failures += 1
+
+    def launched(self, task: Any, cell: Cell, *, alone: bool) -> None:
+        self.running[task] = cell
+        self._alone = alone
+
+    def ended(self, task: Any) -> Cell:
+        """A task is over, well or not; returns its cell."""
+        self._alone = False
+        return self.running.pop(task)
+
+    def lost_a_cell(self, now: float) -> None:
+        """The actor is of no use any more."""
+        self.dismissed()
+        self._doubted_at = now
+
+    def dismissed(self) -> None:
+        """The actor was ended: the node is there for whoever else uses the cluster."""
+        self.actor = self.starting = None
+
+
+class Nodes:
+    """The nodes that can be used now, and what is known of all that ever were."""
+
+    def __init__(self, cells_per_node: int | None) -> None:
+        """`cells_per_node` is how many cells may run on one at a time; None for as many as it has room for."""
+        self._cells_per_node = cells_per_node
+        self._usable: dict[str, Node] = {}
+        self._seen: set[str] = set()
+        self.inventories: list[Inventory] = []
+        """Of all that were ever added; another list whenever one is."""
+        self.problems: list[str] = []
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self._usable.values()))
+
+    def __len__(self) -> int:
+        return len(self._usable)
+
+    def is_new(self, id_: str) -> bool:
+        """Whether nobody has asked about this one before."""
+        is_new = id_ not in self._seen
+        self._seen.add(id_)
+        return is_new
+
+    def add(self, has: Inventory) -> None:
+        self.inventories = [*self.inventories, has]
+        self._usable[has.id] = Node(has=has, cells=self._cells_per_node or cells_at_a_time(has))
+
+    def keep(self, alive: Collection[str]) -> None:
+        """Forget those that are gone, once nothing is awaited from them."""
+        self._usable = {id_: node for id_, node in self._usable.items() if id_ in alive or node.running}
+
+    def drop_given_up(self) -> None:
+        self._usable = {id_: node for id_, node in self._usable.items() if not node.is_given_up}
+
+    def forget(self) -> None:
+        """There is no connection to any of them now."""
+        self._usable, self._seen = {}, set()
+
+    def by_trust(self, now: float) -> list[Node]:
+        """Those to send cells to: without the doubted ones, unless there is no other; the emptiest first."""
+        emptiest_first = sorted(self, key=lambda node: len(node.running) / node.cells)
+        return [node for node in emptiest_first if not node.is_doubted(now)] or emptiest_first
+
+    def obstacle(self, cell: Cell) -> tuple[Reason, str]:
+        """Why a cell that some node could run can be run by none now."""
+        obstacles = [validate.obstacle(cell, node.has) for node in self]
+        return next(filter(None, obstacles), (Reason.NO_NODE, "the node that could run it is gone"))
+
+    def tasks(self) -> dict[Any, Node]:
+        """What runs now, and where."""
+        return {task: node for node in self for task in node.running}
+
+    def starting(self) -> dict[Any, Node]:
+        """The tasks of actors that are not up yet, and where they start."""
+        return {node.starting: node for node in self if node.starting is not None}
 
 
 def declared(node: dict[str, Any]) -> Inventory:
     """A node as Ray knows it."""
     resources = node["Resources"]
     return Inventory(
+        id=node["NodeID"],
         modes={},
         found=frozenset(),
         devices=frozenset(),
         versions={},
         node=node["NodeManagerHostname"],
         hardware="",
-        facts={"id": node["NodeID"]},
         cpus=resources["CPU"],
         gpus=resources.get("GPU", 0),
         labels=node.get("Labels") or {},
@@ -66,18 +177,3 @@ def declared(node: dict[str, Any]) -> Inventory:
 def cells_at_a_time(has: Inventory) -> int:
     """How many cells may convert at a time: as many as CPUs and memory allow."""
     return max(1, int(min(has.cpus, has.memory // CELL_MB)))
-
-
-def runtime_environment(options: Dispatch) -> dict[str, Any]:
-    """What every worker is given: the user's code, and this very sweep on the nodes of a cluster."""
-    environment = dict(options.runtime_env)
-    if options.working_dir:
-        environment["working_dir"] = options.working_dir
-    modules = list(options.py_modules)
-    if options.address is not None:
-        modules.append(str(Path(sweep.__file__).parent))
-        variables = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **environment.get("env_vars", {})}
-        environment["env_vars"] = variables  # without it a worker that was given no GPU could not see if there is one
-    if modules:
-        environment["py_modules"] = modules
-    return environment

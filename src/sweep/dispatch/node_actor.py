@@ -15,9 +15,10 @@ from sweep.result import Outcome
 def look(declared: Inventory) -> Inventory:
     """What the node that this is called on has, beside what Ray was told of it. Raises BadEnvironment."""
     here = survey.local()
-    short = declared.gpus and not here.gpus
+    gpu_missing = declared.gpus and not here.gpus
     return replace(
         here,
+        id=declared.id,
         node=declared.node,
         cpus=min(here.cpus, declared.cpus),
         # what Ray does not know of, it gives to nobody
@@ -26,7 +27,7 @@ def look(declared: Inventory) -> Inventory:
         labels=declared.labels,
         resources=declared.resources,
         no_gpu=f"{declared.node} offers {declared.gpus:g} GPU to Ray, but torch finds none there: look for its driver"
-        if short
+        if gpu_missing
         else "",
     )
 
@@ -36,7 +37,7 @@ class NodeActor:
 
     def __init__(self, cells: int, shipped_from: str | None) -> None:
         """`cells` is how many run at a time, `shipped_from` the folder that the working folder here is a copy of."""
-        with suppress(OSError):  # Ray's workers are nice, and what is measured here must not be; only root may undo it
+        with suppress(OSError):  # Ray gives its workers a low priority, and times would suffer; only root may undo it
             os.setpriority(os.PRIO_PROCESS, 0, 0)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         self._supervisor = isolate.Supervisor(
@@ -51,7 +52,7 @@ class NodeActor:
     def run(self, cell: Cell) -> Outcome | None:
         """What became of a cell; None if it was told to end."""
         try:
-            return isolate.run(cell, supervisor=self._supervisor)
+            return isolate.run(cell, self._supervisor)
         except isolate.Withdrawn:
             return None
 

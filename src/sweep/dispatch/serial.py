@@ -12,17 +12,25 @@ from sweep.result import Outcome
 
 
 class SerialDispatcher:
+    """Has a supervisor from the first cell until it is closed."""
+
+    def __init__(self) -> None:
+        self._supervisor: isolate.Supervisor | None = None
+
     def nodes(self) -> list[Inventory]:
         return [survey.local()]
 
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         (here,) = self.nodes()
         try:
-            while cell := backlog.take() or backlog.take_suspect():
+            while cell := backlog.take() or backlog.take_alone():
                 started(cell)
-                yield validate.stamped(isolate.run(cell), cell, here)
+                self._supervisor = self._supervisor or isolate.Supervisor()
+                yield validate.stamped(isolate.run(cell, self._supervisor), cell, here)
         finally:
             self.close()
 
     def close(self) -> None:
-        isolate.close()
+        if self._supervisor:
+            self._supervisor.close()
+            self._supervisor = None

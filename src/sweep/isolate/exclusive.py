@@ -1,9 +1,10 @@
 """Who of a node's cells may measure, and which of the others stand still meanwhile.
 
 Any number of cells build, convert and compile at a time, each a process tree below a zygote of its own. One that wants
-to measure asks for the lock; while it has it, whatever could disturb it is stopped with SIGSTOP and goes on after it.
-All of a node's cells have one supervisor, so that a lock in its memory will do: if it dies its zygotes end with their
-cells, and nothing is left stopped. A cell that dies gives the lock back, and one that never does has a deadline.
+to measure asks for its turn; while it has it, whatever could disturb it is stopped with SIGSTOP, and goes on when it
+leaves its turn. All of a node's cells have one supervisor, so that a lock in its memory will do. If it dies, its
+zygotes end with their cells, and nothing stays stopped. A cell that dies loses its turn, and one that never leaves it
+meets its deadline.
 """
 
 import math
@@ -17,15 +18,18 @@ from dataclasses import dataclass, field
 from sweep import reaper
 from sweep.cell import Exclusive
 
-GLANCE = 0.2
-"""Seconds to wait at a time."""
+POLL_SECONDS = 0.2
+"""How long to wait before looking again."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Turn:
-    """A cell's place on the lock: how it measures, on which GPU (None: on the CPUs), and when it stood still.
+    """A cell's turn to measure: it asks for it, has it, and leaves it; meanwhile others have theirs, and it waits.
 
-    `zygote` is the process below which all that belongs to it runs.
+    `exclusive` is what must stand still while it measures, `gpu` the GPU it measures on (None: on the CPUs), and `go`
+    the descriptor to tell it on that it has its turn. `zygote` is the process below which all that belongs to the cell
+    runs; `stopped` are those of these processes that stand still, None while the cell may run. `pauses` is when it
+    waited for its turn or stood still.
     """
 
     exclusive: Exclusive
@@ -47,13 +51,13 @@ class Turn:
                 return other.gpu is None or self.gpu == other.gpu
 
     def paused(self, since: float, until: float) -> float:
-        """Seconds it waited for the lock, or was stopped, between two moments of the monotonic clock."""
+        """Seconds for which it waited for its turn or stood still, between two moments of the monotonic clock."""
         last = [] if self.paused_since is None else [(self.paused_since, until)]
         return math.fsum(max(0.0, min(end, until) - max(begin, since)) for begin, end in [*self.pauses, *last])
 
 
 class MeasureLock:
-    """Grants measurements in the order in which they are asked for. Each method may be called from any thread."""
+    """Gives cells their turns in the order in which they ask. Each method may be called from any thread."""
 
     def __init__(self, cpus: int) -> None:
         """`cpus` is how many the node has: half of them stay idle for what is measured on a GPU."""
@@ -64,22 +68,25 @@ class MeasureLock:
         self._measuring: list[Turn] = []
 
     @contextmanager
-    def entered(self, turn: Turn, check: Callable[[], None]) -> Iterator[None]:
-        """Have a turn, from when nothing keeps it from running; `check` is called while it waits, and may raise."""
+    def present(self, turn: Turn, check: Callable[[], None]) -> Iterator[None]:
+        """A cell is here; what is inside begins when no measurement keeps it from running.
+
+        `check` is called while it waits, and may raise.
+        """
         with self._changed:
             self._turns.append(turn)
-            self._settle()
+            self._update()
         try:
             with self._changed:
                 while turn.stopped is not None:
-                    self._changed.wait(GLANCE)
+                    self._changed.wait(POLL_SECONDS)
                     check()
             yield
         finally:
-            self.withdraw(turn)
+            self.remove(turn)
 
-    def withdraw(self, turn: Turn) -> None:
-        """Give up the lock and the turn, and let go on what is left of its process."""
+    def remove(self, turn: Turn) -> None:
+        """The cell is over, and with it its turn; what is left of its processes goes on."""
         with self._changed:
             for states in (self._turns, self._asking, self._measuring):
                 with suppress(ValueError):
@@ -88,29 +95,30 @@ class MeasureLock:
             if turn.paused_since is not None:
                 turn.pauses.append((turn.paused_since, time.monotonic()))
                 turn.paused_since = None
-            self._settle()
+            self._update()
 
     def began(self, turn: Turn) -> None:
-        """Its process is there: if it must stand still by now, it does."""
+        """The cell's process has started: it is stopped if it must stand still now."""
         with self._changed:
             if turn.stopped is not None:
                 turn.stopped |= reaper.stop_below(turn.zygote)
 
     def ask(self, turn: Turn, go: int) -> None:
-        """Have a byte written to the descriptor `go` when the turn has the lock."""
+        """The cell asks for its turn: a byte is written to the descriptor `go` when it has it."""
         with self._changed:
             if turn not in self._asking and turn not in self._measuring:
                 turn.go = go
                 self._asking.append(turn)
-                self._settle()
+                self._update()
 
     def leave(self, turn: Turn) -> None:
+        """The cell has measured; others have their turns."""
         with self._changed, suppress(ValueError):
             self._measuring.remove(turn)
-            self._settle()
+            self._update()
 
-    def _settle(self) -> None:
-        """Grant what can be granted, stop what is in its way, and let go on what no longer is."""
+    def _update(self) -> None:
+        """Give turns to who can have them, stop what would disturb them, and resume what no longer would."""
         granted: list[Turn] = []
         ahead: list[Turn] = []
         for turn in self._asking:
@@ -140,6 +148,7 @@ class MeasureLock:
         self._changed.notify_all()
 
     def _to_stand_still(self) -> set[Turn]:
+        """Cells that may not run now: what disturbs a measurement, and all but a few beside one on a GPU."""
         others = [turn for turn in self._turns if turn not in self._measuring]
         still = {turn for turn in others if any(turn.disturbs(measuring) for measuring in self._measuring)}
         if any(turn.exclusive != "none" for turn in self._measuring):

@@ -1,6 +1,5 @@
-"""Sees one process of a cell from its start to its end: phases, deadlines, memory, what it reports and prints."""
+"""Runs one process of a cell and watches it from its start to its end: its phases, deadlines and memory."""
 
-import json
 import math
 import os
 import selectors
@@ -16,151 +15,73 @@ from typing import Any
 from sweep import reaper
 from sweep.cell import Limits, Phase
 from sweep.evidence import Exit
-from sweep.isolate.exclusive import GLANCE, MeasureLock, Turn
+from sweep.isolate.exclusive import POLL_SECONDS, MeasureLock, Turn
+from sweep.isolate.output import Echo, Log, Report
 from sweep.isolate.zygote import Zygote
 
-REPORT_MOST = 64_000_000
-"""Bytes of a report: some three million samples."""
 
-
-Echo = Callable[[bytes], None]
-
-
-class Tally:
-    """What the cells of a node hold in memory together."""
+class NodeMemory:
+    """How much memory the cells of a node use together. A cell is known by its turn."""
 
     def __init__(self) -> None:
-        self._held: dict[Turn, float] = {}
+        self._used: dict[Turn, float] = {}
         self._most = 0.9 * reaper.machine_memory()
 
     def too_much(self, turn: Turn, used: float) -> bool:
-        """Whether all cells hold 90 % of the memory, and this one, which holds so many bytes, the most of it."""
-        self._held[turn] = used
-        held = list(self._held.values())
-        return len(held) > 1 and sum(held) > self._most and used >= max(held)
+        """Whether all cells use more than 90 % of the memory, and none more than this one, which uses `used` bytes."""
+        self._used[turn] = used
+        of_all = list(self._used.values())
+        return len(of_all) > 1 and sum(of_all) > self._most and used >= max(of_all)
 
     def forget(self, turn: Turn) -> None:
-        self._held.pop(turn, None)
+        self._used.pop(turn, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
-    """Where on its node a cell runs: its turn, what it shares with the others, and who listens to what it prints.
+class Slot:
+    """What a cell gets of its node while it runs: its turn to measure, and what it shares with the node's other cells.
 
-    `check` is called now and then, and raises when the cell is to end.
+    `check` is called now and then, and raises when the cell is to end. `echo` is given what the cell prints.
     """
 
     turn: Turn
     lock: MeasureLock
-    tally: Tally
+    memory: NodeMemory
     check: Callable[[], None] = lambda: None
     echo: Echo | None = None
-
-
-class Log:
-    """The first and the last of what is printed; what lies between is counted and dropped."""
-
-    KEEP = 500_000
-
-    def __init__(self, echo: Echo | None = None) -> None:
-        self._head, self._tail, self._dropped = bytearray(), bytearray(), 0
-        self._echo = echo
-
-    def add(self, data: bytes) -> None:
-        if self._echo:
-            self._echo(data)
-        room = self.KEEP - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
-        if len(self._tail) > 2 * self.KEEP:
-            self._dropped += len(self._tail) - self.KEEP
-            del self._tail[: -self.KEEP]
-
-    @property
-    def text(self) -> str:
-        gap = f"\n[{self._dropped} bytes left out]\n".encode() if self._dropped else b""
-        return (self._head + gap + self._tail).decode(errors="replace")
-
-
-class Report:
-    """The JSON lines of a report, as far as it is one; a line that is none is left out."""
-
-    def __init__(self) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.phase = Phase.START
-        self.began: dict[Phase, float] = {}
-        self.turns: list[str] = []
-        self._size = 0
-        self._rest = bytearray()
-
-    @property
-    def too_long(self) -> bool:
-        return self._size > REPORT_MOST
-
-    def add(self, data: bytes) -> None:
-        self._size += len(data)
-        if self.too_long:
-            return
-        self._rest += data
-        if b"\n" in data:
-            *lines, self._rest = self._rest.split(b"\n")
-            for line in lines:
-                self._take(bytes(line))
-
-    def _take(self, line: bytes) -> None:
-        try:
-            message = json.loads(line)
-        except (ValueError, RecursionError):
-            return
-        if isinstance(message, dict):
-            self.messages.append(message)
-            if "turn" in message:
-                self.turns.append(message["turn"])
-            with suppress(ValueError, TypeError):  # whatever it is that was sent
-                self.phase = Phase(str(message.get("phase")))
-                self.began[self.phase] = float(message.get("at", math.nan))
 
 
 class Watch:
     """One process, from its start to its end; it is ended when it takes too long or too much."""
 
-    def __init__(self, zygote: Zygote, limits: Limits, place: Place, cell_started: float) -> None:
+    def __init__(self, zygote: Zygote, limits: Limits, slot: Slot, cell_started: float) -> None:
         """`limits.total` counts from `cell_started`, on the monotonic clock."""
-        self._zygote, self._limits, self._place, self._cell_started = zygote, limits, place, cell_started
-        self.log, self.report = Log(place.echo), Report()
+        self._zygote, self._limits, self._slot, self._cell_started = zygote, limits, slot, cell_started
+        self.log, self.report = Log(slot.echo), Report()
         self._memory_most = limits.memory * 1e6 if limits.memory else 0.9 * reaper.machine_memory()
         self._look_again = 0.0
         self._ended_in: Phase | None = None
         self._timeout: str | None = None
         self._memory: str | None = None
 
-    def see_through(self, module: str, arguments: Sequence[str], folders: Path, environment: Mapping[str, str]) -> Exit:
+    def run_to_end(self, module: str, arguments: Sequence[str], folders: Path, environment: Mapping[str, str]) -> Exit:
         """Run `python -m module … arguments` until it, and all it leaves behind, is gone. Raises ZygoteLost, Withdrawn.
 
         Its working and temporary folders are made in `folders`.
         """
         job = {"module": module, "arguments": list(arguments), **_folders(folders, environment)}
-        turn = self._place.turn
+        turn, lock = self._slot.turn, self._slot.lock
         turn.zygote, came = self._zygote.pid, time.monotonic()
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
-            ends = []
-            stack.enter_context(self._place.lock.entered(turn, self._place.check))
-            selector.register(self._zygote, selectors.EVENT_READ)
-            go, grant = os.pipe()
-            stack.callback(os.close, grant)
-            for take in (self.report.add, self.log.add):
-                ours, theirs = os.pipe()
-                stack.callback(os.close, ours)
-                os.set_blocking(ours, False)
-                selector.register(ours, selectors.EVENT_READ, take)
-                ends.append(theirs)
+            stack.enter_context(lock.present(turn, self._slot.check))
+            theirs, grant = self._open_pipes(stack, selector)
             started, killed_before = time.monotonic(), _oom_kills()
-            pid = self._zygote.begin(job, (ends[0], go, ends[1]))
+            pid = self._zygote.begin(job, theirs)
             try:
-                self._place.lock.began(turn)
+                lock.began(turn)
                 code, strays = self._until_gone(selector, pid, started, grant)
             except BaseException:
-                self._place.lock.withdraw(turn)  # what is stopped would not hear of its end
+                lock.remove(turn)  # a stopped process would not hear that it is to end
                 self._zygote.end(self._limits.grace)
                 raise
             for key in list(selector.get_map().values()):  # nobody writes any more
@@ -179,13 +100,31 @@ class Watch:
             strays=strays,
         )
 
+    def _open_pipes(self, stack: ExitStack, selector: selectors.BaseSelector) -> tuple[tuple[int, int, int], int]:
+        """The process's ends of its pipes, for report, turn and log, and our end of that for its turn.
+
+        Our ends are closed with the stack; those of report and log, and the zygote's messages, are in the selector.
+        """
+        selector.register(self._zygote, selectors.EVENT_READ)
+        go, grant = os.pipe()
+        stack.callback(os.close, grant)
+        writers = []
+        for take in (self.report.add, self.log.add):
+            reader, writer = os.pipe()
+            stack.callback(os.close, reader)
+            os.set_blocking(reader, False)
+            selector.register(reader, selectors.EVENT_READ, take)
+            writers.append(writer)
+        report, log = writers
+        return (report, go, log), grant
+
     def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float, grant: int) -> tuple[int, int]:
         """The return code, and how many processes it left behind."""
-        turn = self._place.turn
+        turn = self._slot.turn
         phase, phase_started = Phase.START, started
         ending: list[tuple[float, signal.Signals]] | None = None
         while True:
-            for key, _ in selector.select(GLANCE):
+            for key, _ in selector.select(POLL_SECONDS):
                 if key.fileobj is self._zygote:
                     message = self._zygote.hear()
                     return message["ended"], message["strays"]
@@ -194,45 +133,45 @@ class Watch:
                     key.data(data)
                 elif data is not None:
                     selector.unregister(key.fd)
-            self._place.check()
+            self._slot.check()
             while self.report.turns:
                 if self.report.turns.pop(0) == "ask":
-                    self._place.lock.ask(turn, grant)
+                    self._slot.lock.ask(turn, grant)
                 else:
-                    self._place.lock.leave(turn)
+                    self._slot.lock.leave(turn)
             now = time.monotonic()
             if self.report.phase is not phase:
                 phase, phase_started = self.report.phase, now
             if ending is None and self._too_much(pid, phase, phase_started, now):
                 self._ended_in = phase
                 # QUIT has it print its stack (faulthandler); TERM and KILL follow whatever it makes of that
-                last = now + GLANCE + (self._limits.grace if self._timeout else 0)
-                ending = [(now, signal.SIGQUIT), (now + GLANCE, signal.SIGTERM), (last, signal.SIGKILL)]
+                last = now + POLL_SECONDS + (self._limits.grace if self._timeout else 0)
+                ending = [(now, signal.SIGQUIT), (now + POLL_SECONDS, signal.SIGTERM), (last, signal.SIGKILL)]
             while ending and ending[0][0] <= now:
                 self._zygote.signal(ending.pop(0)[1])
 
     def _too_much(self, pid: int, phase: Phase, phase_started: float, now: float) -> bool:
         """Whether it is beyond a limit; the time it waited or was stopped counts against none."""
-        limits, turn = self._limits, self._place.turn
+        limits, turn = self._limits, self._slot.turn
         if now < self._look_again or turn.paused_since is not None:
             return False
-        self._look_again = now + GLANCE
+        self._look_again = now + POLL_SECONDS
         if now - self._cell_started - turn.paused(self._cell_started, now) >= limits.total:
             self._timeout = f"took more than limits.total={limits.total:g} s"
         elif now - phase_started - turn.paused(phase_started, now) >= limits.of(phase):
-            self._timeout = f"took more than limits.{phase.value.replace('-', '_')}={limits.of(phase):g} s"
+            self._timeout = f"took more than limits.{phase.option}={limits.of(phase):g} s"
         elif (used := reaper.memory(pid, self._memory_most)) > self._memory_most:
             self._memory = (
                 f"used {used / 1e6:.0f} MB of memory, more than limits.memory={self._memory_most / 1e6:.0f} MB"
             )
-        elif limits.memory is None and self._place.tally.too_much(turn, used):
+        elif limits.memory is None and self._slot.memory.too_much(turn, used):
             self._memory = f"used {used / 1e6:.0f} MB of memory, and with the node's other cells all there is"
         return bool(self._timeout or self._memory or self.report.too_long)
 
     def paused(self, phase: Phase, seconds: float) -> float:
         """Seconds for which it stood still in a phase that took so many, by its own clock."""
         began = self.report.began.get(phase, math.nan)
-        return 0.0 if math.isnan(began) else self._place.turn.paused(began, began + seconds)
+        return 0.0 if math.isnan(began) else self._slot.turn.paused(began, began + seconds)
 
 
 def _folders(parent: Path, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -1,17 +1,21 @@
 """One node's supervisor: what the cells that run there share, and what each of them gets of it."""
 
 import os
-import platform
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from sweep import reaper
 from sweep.cell import Cell
 from sweep.isolate.exclusive import MeasureLock, Turn
-from sweep.isolate.process import Echo, Place, Tally
-from sweep.isolate.zygote import NotBegun, Start, Zygote, ZygoteLost, Zygotes
+from sweep.isolate.output import Echo
+from sweep.isolate.pool import ZygotePool
+from sweep.isolate.process import NodeMemory, Slot
+from sweep.isolate.zygote import NotBegun, Start, Zygote, ZygoteLost
 
 
 class Withdrawn(Exception):
@@ -19,7 +23,10 @@ class Withdrawn(Exception):
 
 
 class Supervisor:
-    """Runs cells of one node, as many at a time as there are threads that call; measurements never overlap."""
+    """Runs cells of one node, as many at a time as there are threads that call; measurements never overlap.
+
+    It has no process before the first cell. Whoever makes one closes it, or uses it as a context manager.
+    """
 
     def __init__(self, *, cells: int = 1, gpus: Sequence[str] = (), shipped: tuple[Path, Path] | None = None) -> None:
         """At most `cells` at a time will run here, on `gpus` as CUDA_VISIBLE_DEVICES names them (none: as it is).
@@ -28,17 +35,25 @@ class Supervisor:
         """
         cpus = len(os.sched_getaffinity(0))
         self.compile_threads = max(1, cpus // cells)
-        self.name = platform.node()
-        self._measure_lock, self._tally, self._zygotes = MeasureLock(cpus), Tally(), Zygotes()
+        self._measure_lock, self._memory = MeasureLock(cpus), NodeMemory()
+        self._pool = ZygotePool(reaper.ORPHAN_ADOPTION)
         self._lock = threading.Lock()
         self._gpus = dict.fromkeys(gpus, 0)
         self._shipped = shipped
         self._ending = threading.Event()
         self._present = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
     @contextmanager
-    def place(self, cell: Cell, echo: Echo | None) -> Iterator[tuple[Place, str | None]]:
-        """A cell's place, and the GPU it gets."""
+    def slot(self, cell: Cell, echo: Echo | None) -> Iterator[tuple[Slot, str | None]]:
+        """A cell's slot, and the GPU it gets."""
         with self._lock:
             gpu = min(self._gpus, key=lambda name: self._gpus[name], default=None) if cell.device.gpus else None
             if gpu is not None:
@@ -47,9 +62,9 @@ class Supervisor:
         number = None if cell.device.kind == "cpu" else list(self._gpus).index(gpu) if gpu is not None else 0
         turn = Turn(exclusive=cell.measure.exclusive, gpu=number)
         try:
-            yield Place(turn=turn, lock=self._measure_lock, tally=self._tally, check=self._check, echo=echo), gpu
+            yield Slot(turn=turn, lock=self._measure_lock, memory=self._memory, check=self._check, echo=echo), gpu
         finally:
-            self._tally.forget(turn)
+            self._memory.forget(turn)
             with self._lock:
                 self._present -= 1
                 if gpu is not None:
@@ -60,7 +75,7 @@ class Supervisor:
         """Whether more than one cell is here now."""
         return self._present > 1
 
-    def here(self, cell: Cell) -> Cell:
+    def with_local_paths(self, cell: Cell) -> Cell:
         """The cell with the user's files where they are on this node."""
         if self._shipped is None:
             return cell
@@ -78,22 +93,22 @@ class Supervisor:
         """A zygote for one process. Raises BadEnvironment, ZygoteLost."""
         with self._lock:
             try:
-                zygote = self._zygotes.lend(start, environment)
+                zygote = self._pool.acquire(start, environment)
             except ZygoteLost:  # its nursery died just now
-                zygote = self._zygotes.lend(start, environment)
+                zygote = self._pool.acquire(start, environment)
         try:
             yield zygote
         except (ZygoteLost, NotBegun):
             with self._lock:
-                self._zygotes.bury(zygote)
+                self._pool.discard(zygote)
             raise
         except BaseException:
             with self._lock:
-                self._zygotes.give_back(zygote)
+                self._pool.release(zygote)
             raise
         else:
             with self._lock:
-                self._zygotes.give_back(zygote)
+                self._pool.release(zygote)
 
     def _check(self) -> None:
         if self._ending.is_set():
@@ -104,11 +119,11 @@ class Supervisor:
         self._ending.set()
 
     def close(self) -> None:
-        """Let the processes that start cells go. No cell may run any more."""
+        """End the processes that start cells. No cell may run any more."""
         with self._lock:
-            self._zygotes.close()
+            self._pool.close()
 
 
 def _moved(path: str, there: Path, here: Path) -> str:
-    found = Path(path)
-    return str(here / found.relative_to(there)) if found.is_relative_to(there) else path
+    original = Path(path)
+    return str(here / original.relative_to(there)) if original.is_relative_to(there) else path

@@ -21,9 +21,9 @@ from sweep import reading, reaper
 from sweep.cell import Limits, Mode
 from sweep.durable import cache_folder, write_atomically
 from sweep.errors import BadEnvironment
-from sweep.isolate.cell import _allowed
+from sweep.isolate import environment
 from sweep.isolate.exclusive import MeasureLock, Turn
-from sweep.isolate.process import Place, Tally, Watch
+from sweep.isolate.process import NodeMemory, Slot, Watch
 from sweep.isolate.supervisor import Supervisor
 from sweep.isolate.zygote import ZygoteLost
 from sweep.plan import registry
@@ -37,65 +37,63 @@ def local() -> Inventory:
     Raises BadEnvironment when alma cannot be read.
     """
     remembered = cache_folder() / f"inventory-{_fingerprint()}.json"
-    found = _read(remembered)
-    if found is None:
-        found = survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
-        _write(remembered, found)
-    devices = {"cpu"} | ({"cuda"} if found["gpus"] else set())
+    surveyed = _read(remembered)
+    if surveyed is None:
+        surveyed = survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
+        _write(remembered, surveyed)
+    devices = {"cpu"} | ({"cuda"} if surveyed["gpus"] else set())
     return Inventory(
-        modes=_modes(found),
-        found=frozenset(name for name, here in found["found"].items() if here),
+        modes=_modes(surveyed),
+        found=frozenset(name for name, here in surveyed["found"].items() if here),
         devices=frozenset(devices),
-        versions=found["versions"],
+        versions=surveyed["versions"],
         node=platform.node(),
-        hardware=found["hardware"],
-        facts=found["facts"],
-        fingerprints={kind: fingerprint(found["facts"], kind) for kind in sorted(devices)},
-        cpus=found["facts"]["cpus"],
+        hardware=surveyed["hardware"],
+        facts=surveyed["facts"],
+        fingerprints={kind: fingerprint(surveyed["facts"], kind) for kind in sorted(devices)},
+        cpus=surveyed["facts"]["cpus"],
         memory=reaper.machine_memory() / 1e6,
-        gpus=found["gpus"],
+        gpus=surveyed["gpus"],
     )
 
 
 def survey(probes: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
     """What `sweep.child.survey` found on this machine. Raises BadEnvironment with the end of its log."""
-    with tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch:
-        limits = Limits(start=seconds, total=seconds)
-        environment = _allowed(os.environ, (), ())
-        place = Place(turn=Turn(exclusive="none", gpu=None), lock=MeasureLock(1), tally=Tally())
-        supervisor = Supervisor()
-        try:
-            with supervisor.zygote("spawn", environment) as zygote:
-                watch = Watch(zygote, limits, place, time.monotonic())
-                watch.see_through("sweep.child.survey", [json.dumps(dict(probes))], Path(scratch), environment)
-        except ZygoteLost as error:
-            raise BadEnvironment("something killed the process that was to look at this environment") from error
-        finally:
-            supervisor.close()
-    found: dict[str, Any] = {}
-    for message in watch.report.messages:
-        found |= message.get("evidence", {})
-    if "versions" not in found:
+    limits = Limits(start=seconds, total=seconds)
+    variables = environment.allowed(os.environ, (), ())
+    slot = Slot(turn=Turn(exclusive="none", gpu=None), lock=MeasureLock(1), memory=NodeMemory())
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch,
+            Supervisor() as supervisor,
+            supervisor.zygote("spawn", variables) as zygote,
+        ):
+            watch = Watch(zygote, limits, slot, time.monotonic())
+            watch.run_to_end("sweep.child.survey", [json.dumps(dict(probes))], Path(scratch), variables)
+    except ZygoteLost as error:
+        raise BadEnvironment("something killed the process that was to look at this environment") from error
+    inventory = watch.report.evidence()
+    if "versions" not in inventory:
         raise BadEnvironment(
             "cannot read the conversions of alma-torch in this environment; install the tested set with "
             f"`pip install -c constraints.txt -e .`. It said:\n{watch.log.text[-2000:].strip()}"
         )
-    return found
+    return inventory
 
 
-def _modes(found: dict[str, Any]) -> dict[str, Mode]:
+def _modes(surveyed: dict[str, Any]) -> dict[str, Mode]:
     """alma's modes and those of installed packages. Raises BadEnvironment for one that is not what it should be."""
-    theirs = registry.modes(found["modes"])
+    theirs = registry.modes(surveyed["modes"])
     known = {field.name for field in fields(Registered)}
-    for name, node in found["own"].items():
+    for name, node in surveyed["own"].items():
         if unknown := sorted(node.keys() - known):
             raise BadEnvironment(f"{node['target']} registers {name} with what is no part of a label: {unknown}")
     try:
-        registered = {name: reading.of(Registered).validate_python(node) for name, node in found["own"].items()}
+        registered = {name: reading.of(Registered).validate_python(node) for name, node in surveyed["own"].items()}
         return theirs | registry.own(registered, theirs, "entry point")
     except ValidationError as error:
-        said = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
-        raise BadEnvironment(f"an installed package registers a conversion that is none: {said}") from error
+        problem = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
+        raise BadEnvironment(f"an installed package registers a conversion that is none: {problem}") from error
     except ValueError as error:
         raise BadEnvironment(f"an installed package registers a conversion that is none: {error}") from error
 
@@ -137,15 +135,15 @@ def _source_of(module: str) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        surveyed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= _KEYS else None
+    return surveyed if isinstance(surveyed, dict) and surveyed.keys() >= _KEYS else None
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
+def _write(path: Path, surveyed: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(found))
+        write_atomically(path, json.dumps(surveyed))
     except OSError:
         pass  # a home that cannot be written costs seconds at the next start, nothing else

@@ -12,9 +12,8 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from sweep import reaper
 from sweep.errors import BadEnvironment
 
 Start = Literal["fork", "spawn"]
@@ -26,7 +25,7 @@ MARK = "SWEEP_ZYGOTE"
 
 
 class ZygoteLost(Exception):
-    """Something killed the zygote, and with it the process it was to see off."""
+    """Something killed the zygote, and with it the process that it ran."""
 
 
 class NotBegun(ZygoteLost):
@@ -52,17 +51,20 @@ class _Link:
 
 
 class Nursery:
-    """A process that forks zygotes, which come to whoever adopts orphans. Raises BadEnvironment if it cannot start."""
+    """A process that forks zygotes, which become children of who adopts orphans: of the supervisor.
+
+    Raises BadEnvironment if it cannot start. `mark` is the value of `MARK` for all that comes from it.
+    """
 
     def __init__(self, start: Start, environment: Mapping[str, str]) -> None:
         self.mark = uuid.uuid4().hex
         self._link = _Link()
-        with self._link.theirs as theirs, tempfile.TemporaryFile() as said:
+        with self._link.theirs as theirs, tempfile.TemporaryFile() as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sweep.child.zygote", str(theirs.fileno()), start],
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 env={**environment, MARK: self.mark},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -75,8 +77,8 @@ class Nursery:
             except (ZygoteLost, TimeoutError) as error:
                 self._process.kill()
                 self.close()
-                said.seek(0)
-                text = said.read().decode(errors="replace").strip()
+                output.seek(0)
+                text = output.read().decode(errors="replace").strip()
                 raise BadEnvironment(f"cannot start a process for cells. It said:\n{text[-2000:]}") from error
             except BaseException:
                 self._process.kill()
@@ -106,7 +108,7 @@ class Nursery:
             raise
 
     def close(self) -> None:
-        """Let it go; its zygotes stay."""
+        """Close its socket, on which it ends; its zygotes stay."""
         self._link.socket.close()
         self._process.wait()
 
@@ -134,16 +136,16 @@ class Zygote:
 
         The descriptors are its ends of pipes: report, turn and log; they are closed here. Raises NotBegun.
         """
-        given = list(descriptors)
+        theirs = list(descriptors)
         try:
             environment = {**job["environment"], MARK: self.mark}
             request = json.dumps({"start": {**job, "environment": environment}})
-            socket.send_fds(self._link.socket, [request.encode()], given)
+            socket.send_fds(self._link.socket, [request.encode()], theirs)
             self._cell = self._link.hear()["pid"]
         except (OSError, ZygoteLost) as error:
             raise NotBegun from error
         finally:
-            for descriptor in given:
+            for descriptor in theirs:
                 os.close(descriptor)
         return self._cell
 
@@ -168,84 +170,8 @@ class Zygote:
                 pass
 
     def close(self) -> None:
-        """Let it go: it ends what it still runs, and then itself."""
+        """Close its socket, on which it ends what it still runs, and then itself."""
         self._link.socket.close()
         for pid in filter(None, (self.pid, self._cell)):  # if it was killed, its last process has come to us
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-
-
-class Zygotes:
-    """The zygotes of a supervisor, and the nurseries they come from: one for each environment that cells ask for."""
-
-    MOST_NURSERIES = 2
-    _open: ClassVar[list["Zygotes"]] = []
-    _adopted: ClassVar[bool] = False
-    """Whether this process took orphans for its children before it had zygotes."""
-
-    def __init__(self) -> None:
-        self._nurseries: dict[tuple[Start, str], Nursery] = {}
-        self._idle: list[tuple[tuple[Start, str], Zygote]] = []
-        self._lent: dict[Zygote, tuple[Start, str]] = {}
-
-    def lend(self, start: Start, environment: Mapping[str, str]) -> Zygote:
-        """One that has nothing to do, for cells that see this environment. Raises BadEnvironment, ZygoteLost."""
-        key = (start, json.dumps(environment, sort_keys=True))
-        zygote = self._taken(key)
-        if zygote is None:
-            zygote = self._nursery(key, environment).zygote()
-        self._lent[zygote] = key
-        return zygote
-
-    def _taken(self, key: tuple[Start, str]) -> Zygote | None:
-        """An idle one for `key`; those for another environment go, so that there are no more than cells at a time."""
-        found = next((zygote for other, zygote in self._idle if other == key and zygote.alive), None)
-        for _, zygote in self._idle:
-            if zygote is not found and (found is None or not zygote.alive):
-                zygote.close()
-        self._idle = [(other, zygote) for other, zygote in self._idle if found and zygote is not found and zygote.alive]
-        return found
-
-    def _nursery(self, key: tuple[Start, str], environment: Mapping[str, str]) -> Nursery:
-        nursery = self._nurseries.pop(key, None)
-        if nursery and not nursery.alive:
-            nursery.close()
-            nursery = None
-        if nursery is None:
-            if self not in Zygotes._open:
-                was = reaper.adopt_orphans()
-                Zygotes._adopted = Zygotes._adopted if Zygotes._open else was
-                Zygotes._open.append(self)
-            nursery = Nursery(key[0], environment)
-        self._nurseries[key] = nursery  # the last is the one used last
-        for other in list(self._nurseries)[: -self.MOST_NURSERIES]:
-            self._nurseries.pop(other).close()
-        return nursery
-
-    def give_back(self, zygote: Zygote) -> None:
-        self._idle.append((self._lent.pop(zygote), zygote))
-
-    def bury(self, zygote: Zygote) -> None:
-        """Close one that was lost, and end what its cell left behind."""
-        del self._lent[zygote]
-        zygote.close()
-        nurseries = [nursery.pid for nursery in self._nurseries.values()]
-        zygotes = [other.pid for other in (*self._lent, *(idle for _, idle in self._idle))]
-        reaper.end_all(f"{MARK}={zygote.mark}", spare=[*nurseries, *zygotes])
-
-    def close(self) -> None:
-        """Let all go, and end whatever they left."""
-        for _, zygote in self._idle:
-            zygote.close()
-        for zygote in list(self._lent):
-            zygote.close()
-        marks = [nursery.mark for nursery in self._nurseries.values()]
-        for nursery in self._nurseries.values():
-            nursery.close()
-        self._idle, self._lent, self._nurseries = [], {}, {}
-        for mark in marks:
-            reaper.end_all(f"{MARK}={mark}")
-        if self in Zygotes._open:
-            Zygotes._open.remove(self)
-            if not Zygotes._open:  # what else this process starts is not ours to adopt
-                reaper.adopt_orphans(Zygotes._adopted)

@@ -1,0 +1,64 @@
+"""What Ray is told when it is connected to: settings, variables, and the code that every worker gets."""
+
+import logging
+import secrets
+import socket
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import sweep
+from sweep.request.settings import Dispatch
+
+ANSWER_SECONDS = 20
+"""How long a cluster may take to answer at all."""
+
+
+def set_variables(environment: MutableMapping[str, str], address: str | None) -> None:
+    """Set what Ray reads from the environment when it starts, for a local one (no address) or a cluster."""
+    environment["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    if address is None:
+        # a token for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
+        environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def init_arguments(options: Dispatch) -> dict[str, Any]:
+    """The arguments of `ray.init`."""
+    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if options.address is None:
+        arguments |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        # Ray would end a worker for what its cell holds, and have what it measures yield to all else on the machine
+        arguments["_system_config"] = {"memory_monitor_refresh_ms": 0, "worker_niceness": 0}
+    else:
+        arguments["address"] = options.address
+    if environment := _runtime_environment(options):
+        arguments["runtime_env"] = environment
+    return arguments
+
+
+def _runtime_environment(options: Dispatch) -> dict[str, Any]:
+    """What every worker is given: the user's code, and this very sweep on the nodes of a cluster."""
+    environment = dict(options.runtime_env)
+    if options.working_dir:
+        environment["working_dir"] = options.working_dir
+    modules = list(options.py_modules)
+    if options.address is not None:
+        modules.append(str(Path(sweep.__file__).parent))
+        variables = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **environment.get("env_vars", {})}
+        environment["env_vars"] = variables  # without it a worker that was given no GPU could not see if there is one
+    if modules:
+        environment["py_modules"] = modules
+    return environment
+
+
+def shipped_from(options: Dispatch) -> str | None:
+    """The folder on this machine that workers get a copy of to work in, if there is one."""
+    folder = options.working_dir
+    return str(Path(folder).expanduser().absolute()) if folder and "://" not in folder else None
+
+
+def check_that_somebody_listens(address: str | None) -> None:
+    """Raise OSError if nobody listens at an address: Ray would find that out only after minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()

@@ -1,0 +1,51 @@
+"""What a cell's processes see in their environment."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sweep.cell import Cell
+
+ENVIRONMENT = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
+    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HF_HOME", "TORCH_HOME"),
+)
+"""Variables a cell may see besides LC_*; `isolate.env` adds to them. The rest, secrets among it, stays outside."""
+
+
+def allowed(outer: Mapping[str, str], more: Sequence[str], python_path: Sequence[str]) -> dict[str, str]:
+    """What all processes of a cell see of `outer`, this process's environment; `more` names further variables."""
+    seen = {
+        name: value for name, value in outer.items() if name in ENVIRONMENT or name in more or name.startswith("LC_")
+    }
+    # its working folder will be another
+    paths = [str(Path(path).absolute()) for path in outer.get("PYTHONPATH", "").split(os.pathsep) if path]
+    # ONNX Runtime's telemetry is a thread, and with a thread nothing can be forked
+    return {"ORT_DISABLE_TELEMETRY": "1", **seen, "PYTHONPATH": os.pathsep.join([*python_path, *paths])}
+
+
+def of_cell(cell: Cell, gpu: str | None) -> dict[str, str]:
+    """What a cell sees besides: the device it may use, and how many threads."""
+    variables = {}
+    if cell.device.kind == "cpu":
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpu is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = gpu
+    if cell.threads is not None:
+        variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
+    return variables
+
+
+def caches(folder: Path, compile_threads: int) -> dict[str, str]:
+    """Compile caches of a cell alone, made in its folder: cold at first, and gone with it; and with how many threads
+    it may compile.
+    """
+    variables = {
+        "TORCHINDUCTOR_CACHE_DIR": folder / "inductor",
+        "TRITON_CACHE_DIR": folder / "triton",
+        "TORCH_EXTENSIONS_DIR": folder / "extensions",
+    }
+    for cache in variables.values():
+        cache.mkdir()
+    paths = {name: str(cache) for name, cache in variables.items()}
+    return {**paths, "TORCHINDUCTOR_COMPILE_THREADS": str(compile_threads)}
