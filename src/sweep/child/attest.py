@@ -1,4 +1,4 @@
-"""Does the output agree with the eager model's, on inputs the conversion has not seen, and is it there in time?"""
+"""Does the output agree with the eager model's, on inputs new to the conversion, and is it complete after the call?"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -102,7 +102,7 @@ class Reference:
 
 
 def verified(reference: Reference, converted: Subject, eager: Subject, dtype: str) -> OutputCheck:
-    """What the callable that was timed gives after some use, and whether it gives it in time."""
+    """Compare outputs of the callable that was timed, after many calls, and see that the call does all the work."""
     converted.call_many_times()
     check = reference.check(converted.call_with_new_input, lambda x: convert.cast(x, dtype))
     return check if check.problem else replace(check, problem=timing_problem(converted, eager))
@@ -192,7 +192,7 @@ def _top1_agreement(pairs: Iterable[tuple[list[torch.Tensor], list[torch.Tensor]
 
 
 def _repetition_problem(reference: Outputs, outputs: Outputs) -> str | None:
-    """Whether some inputs give the same output although eager's differ: a cached answer, or a dead one."""
+    """Whether some inputs give the same output although eager's differ: a cached answer, or a constant."""
     for (a, b), (c, d) in zip(combinations(reference, 2), combinations(outputs, 2), strict=True):
         if not all(map(torch.equal, a, b)) and all(map(torch.equal, c, d)):
             return "gives the same output for inputs to which eager gives different ones"

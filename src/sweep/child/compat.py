@@ -1,6 +1,6 @@
 """What alma and torchvision need to work on today's torch: small named fixes, none where nothing is broken.
 
-A fix looks for the fault first and does nothing without it, so an older torch or a mended alma is left
+A fix looks for the fault first and does nothing without it, so an older torch or a corrected alma is left
 alone. `used` names the fixes that this process needed.
 """
 
@@ -19,7 +19,7 @@ _ONNX_FOLDER = "onnx-model-folder-made"
 _applied: set[str] = set()
 _called: set[str] = set()
 _declared: list[Any] = []
-"""torch.library.Library objects: what they declare ends with them."""
+"""torch.library.Library objects, kept here because what they declare ends with them."""
 
 
 def used() -> list[str]:
@@ -33,7 +33,7 @@ def used() -> list[str]:
 
 
 def before_import() -> None:
-    """Mend what would stop alma or torchvision from being imported. Needs torch only."""
+    """Fix what would stop alma or torchvision from being imported. Needs torch only."""
     _torchvision_operators()
     _moved_module(
         "pt2e-quantize-moved",
@@ -48,7 +48,7 @@ def before_import() -> None:
 
 
 def before_conversion() -> None:
-    """Mend what alma's conversions call and no longer find. Call after `before_import`."""
+    """Fix what alma's conversions call and no longer find. Call after `before_import`."""
     _export_for_training()
     _onnx_dynamo_export()
     _onnx_model_folder()
@@ -120,7 +120,7 @@ def _moved_module(name: str, old: str, new: str) -> None:
     if old in sys.modules or _exists(old) or not _exists(new):
         return
     parent, _, leaf = old.rpartition(".")
-    if parent not in sys.modules and not _exists(parent):  # the package went with its module
+    if parent not in sys.modules and not _exists(parent):  # the package is gone with its module
         sys.modules[parent] = ModuleType(parent)
     module = importlib.import_module(new)
     sys.modules[old] = module

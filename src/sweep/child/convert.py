@@ -108,7 +108,7 @@ def cast(data: torch.Tensor, dtype: str) -> torch.Tensor:
 
 
 def prepare(thread_count: int | None) -> None:
-    """Import alma's dispatcher, mended, and with it ONNX Runtime.
+    """Import alma's dispatcher, with the fixes that it needs, and with it ONNX Runtime.
 
     Call before anything is timed: with them in the process eager itself was 1.5 to 2 % faster (resnet18, torch 2.13),
     so a baseline taken before would flatter every conversion. An import is no part of a conversion's time either.

@@ -65,7 +65,7 @@ class Observation:
 
     @property
     def owner(self) -> Any:
-        """What the forward call is a method of, if it is one."""
+        """The object whose method the forward call is; None if it is no method."""
         return getattr(self.forward, "__self__", None)
 
     @property

@@ -50,7 +50,7 @@ class Trace:
 
     @property
     def scripted(self) -> int:
-        """TorchScript's interpreter notes the method it runs under the method's own name."""
+        """Calls of TorchScript's interpreter, which records each under the name of the method that it runs."""
         return self.names["forward"]
 
     @property

@@ -3,7 +3,7 @@
 This process is a nursery. With `fork` it imports what all cells need, once. For each cell that may run at a time the
 supervisor has it fork a zygote, which forks cells from itself, one after the other. Neither runs any code of a cell,
 so a forked process is like a new interpreter, but is there in milliseconds instead of seconds. With `spawn` a zygote
-imports nothing, and each cell is a new interpreter.
+imports nothing, and each cell is a new interpreter. All of them end when the supervisor does.
 
 Messages are JSON, one a packet. A nursery says `{"ready": fork|spawn}` once, and makes a zygote of each descriptor of a
 socket that it is sent. A zygote says `{"zygote": PID}` there. From the supervisor it hears `{"start": {…}}` with three
@@ -77,7 +77,7 @@ class Job:
             pass_fds=[self.report, self.go],
             start_new_session=True,
         )
-        process.returncode = 0  # it is waited for by its id, not by this object
+        process.returncode = 0  # the process is waited for by its id, not by this object
         return process.pid
 
 
@@ -126,7 +126,7 @@ def serve(link: Link, *, fork: bool) -> Job | None:
         if message is None:
             return None
         if "start" not in message:
-            continue  # a signal for what has just ended by itself
+            continue  # a signal for a process that has just ended by itself
         report, go, log = descriptors
         job = Job(**message["start"], report=report, go=go, log=log)
         if fork and not (pid := os.fork()):
@@ -169,7 +169,7 @@ def supervise(link: Link, pid: int) -> bool:
 
 
 def _has_children() -> bool:
-    """Whether anything is left of a process that has just ended: its orphans are ours."""
+    """Whether a process that has just ended left others behind: they are children of this process now."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -190,7 +190,7 @@ def main(descriptor: int, start: str) -> int:
         preload.import_for_all_cells()
         if not preload.is_pristine():
             start = "spawn"  # some library of the cells' environment starts threads when it is imported
-    reaper.end_with_parent(None)  # from now on it notices by the socket
+    reaper.end_with_parent(None)  # from now on the socket says when the supervisor is gone
     nursery.tell(ready=start)
     link = fork_zygotes(nursery)
     if link is None:
@@ -208,4 +208,4 @@ def main(descriptor: int, start: str) -> int:
 
 if __name__ == "__main__":
     code = main(int(sys.argv[1]), sys.argv[2])
-    os._exit(code)  # there is nothing to tidy up, and taking torch apart takes a while
+    os._exit(code)  # nothing is left to do, and freeing the objects of torch takes a while
