@@ -178,7 +178,7 @@ def test_an_installed_wheel_in_an_empty_folder_does_the_same(sweep: Sweep, tmp_p
         check=True,
     )
     assert where.stdout.split() == [str(site / "sweep/__init__.py"), str(site / "sweep/conf")]
-    command = [site / "bin/sweep", "pick", "--help"]
+    command = [str(site / "bin" / "sweep"), "pick", "--help"]
     environment = {**os.environ, **installed}
     program = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "bin/sweep pick" in program.stdout
