@@ -12,7 +12,7 @@ else:
     _HOMES = {"run": "sweep.api", "load": "sweep.report.run", "Run": "sweep.report.run"}
 
     def __getattr__(name: str) -> object:
-        """The public names when they are used: a cell's process imports this too, and must stay light."""
+        """Import a public name when it is used: a cell's process imports this package too, and must stay light."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(_HOMES[name]), name)

@@ -16,21 +16,21 @@ COMMANDS = {
     "report": "sweep.report.__main__",
     "rerun": "sweep.rerun",
 }
-"""Each is `python -m sweep.NAME` too."""
+"""The modules of the other commands, by name; each can be started as `python -m sweep.NAME` too."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code of a sweep, or of the command that is named first."""
+    """Run a sweep, or the command that the first argument names; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our dots must not end a sweep
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a sweep
     if arguments and arguments[0] in COMMANDS:
         code: int = import_module(COMMANDS[arguments[0]]).main(arguments[1:])
         return code
-    return ending.of("sweep", lambda: _sweep(arguments))
+    return ending.run_command("sweep", lambda: _run_sweep(arguments))
 
 
-def _sweep(arguments: Sequence[str]) -> int:
+def _run_sweep(arguments: Sequence[str]) -> int:
     interrupts.listen()
     from sweep.request.compose import compose
 
@@ -38,7 +38,7 @@ def _sweep(arguments: Sequence[str]) -> int:
     if composed is None:
         return ExitCode.COMPLETE
 
-    from sweep import app  # after the help: it brings what a run needs
+    from sweep import app  # after the help: importing what a run needs takes long
     from sweep.report.terminal import Board
     from sweep.request import invocation
 
@@ -46,7 +46,7 @@ def _sweep(arguments: Sequence[str]) -> int:
 
 
 def script() -> NoReturn:
-    """The console script `sweep`."""
+    """The entry point of the console script `sweep`."""
     sys.exit(main(sys.argv[1:]))
 
 

@@ -1,4 +1,4 @@
-"""A sweep asked for from Python: the same way as the command line's, with a Run for its answer."""
+"""Running a sweep from Python: the same steps as from the command line, and a Run as its result."""
 
 import os
 import shutil
@@ -35,37 +35,41 @@ def run(  # noqa: PLR0913 - all but two go by name
 ) -> Run:
     """Do what `python -m sweep` does, and return the run; one that was interrupted has rows that say so.
 
-    `models` are names of configs, or configs by name; `conversions` names, or `preset` the name of a preset. Any other
-    option goes by its name, as `measure="quick"`, dotted ones into `options`: `{"limits.memory": 8000}`. Where an
-    option takes one value, a list asks for each: `batch_size=[1, 8]`. `folder` is the run folder (default:
-    multirun/<date>/<time>), `config_dir` a folder with configs of your own; `quiet` prints nothing. With
-    `resume=FOLDER` models may be left out: then it asks what was asked there.
+    `models` are names of configs, or configs by name; `conversions` are names, or `preset` is the name of a preset. Any
+    other option is given by its name, as `measure="quick"`; dotted ones go into `options`: `{"limits.memory": 8000}`.
+    Where an option takes one value, a list runs each of them: `batch_size=[1, 8]`. `folder` is the run folder (default:
+    multirun/<date>/<time>), `config_dir` a folder with configs of your own; with `quiet` nothing is printed. With
+    `resume=FOLDER` models may be left out: then the arguments of that sweep are used.
 
-    Raises SweepError where the command line would end with its message: BadRequest holds every problem.
+    Raises SweepError where the command line would end with an error message; BadRequest holds every problem.
     """
     options = {**(options or {}), **more}
     resumed = options.get("resume") is not None
-    _refuse(models, folder, config_dir, options, resumed=resumed)
+    _refuse_contradictions(models, folder, config_dir, options, resumed=resumed)
     named, configs = (list(models), models) if isinstance(models, Mapping) else (models, {})
-    asked = hydra_grammar.of(named, conversions, preset, devices, options)
-    where = Path(folder) if folder is not None else _new_folder()
+    arguments = hydra_grammar.command_line(named, conversions, preset, devices, options)
+    run_dir = Path(folder) if folder is not None else _new_folder()
     if not resumed:
-        asked.append(f"hydra.sweep.dir={hydra_grammar.literal(where)}")
-    with _model_configs(where, configs) as theirs, _board(quiet=quiet) as board:
-        folders = [str(path) for path in (config_dir, theirs) if path is not None]
-        asked += [f"--config-dir={path}" for path in folders[:1]]
-        asked += [f"hydra.searchpath={hydra_grammar.literal([f'file://{path}'])}" for path in folders[1:]]
-        composed = compose(asked)
-        assert composed is not None, "only flags make it so"
+        arguments.append(f"hydra.sweep.dir={hydra_grammar.literal(run_dir)}")
+    with _model_configs(run_dir, configs) as models_dir, _board(quiet=quiet) as board:
+        folders = [str(path) for path in (config_dir, models_dir) if path is not None]
+        arguments += [f"--config-dir={path}" for path in folders[:1]]
+        arguments += [f"hydra.searchpath={hydra_grammar.literal([f'file://{path}'])}" for path in folders[1:]]
+        composed = compose(arguments)
+        assert composed is not None, "it is None for flags such as --help only"
         app.run(*composed, board)
     return load(composed[1].run_dir)
 
 
-def _refuse(models: Any, folder: Any, config_dir: Any, options: Mapping[str, Any], *, resumed: bool) -> None:
+def _refuse_contradictions(
+    models: Any, folder: Any, config_dir: Any, options: Mapping[str, Any], *, resumed: bool
+) -> None:
     problems = []
     if isinstance(models, Mapping) and config_dir is not None:
-        there = {path.stem for path in Path(config_dir).glob("model/*.yaml")}
-        problems += [f"{config_dir} has a model {name!r} too: call one otherwise" for name in sorted(there & {*models})]
+        existing = {path.stem for path in Path(config_dir).glob("model/*.yaml")}
+        problems += [
+            f"{config_dir} has a model {name!r} too: call one otherwise" for name in sorted(existing & {*models})
+        ]
     if models is None and not resumed:
         problems.append("which models? Name some, or give their configs by name")
     if resumed and isinstance(models, Mapping):
@@ -79,7 +83,7 @@ def _refuse(models: Any, folder: Any, config_dir: Any, options: Mapping[str, Any
 
 
 def _new_folder() -> Path:
-    """As the command line names it; sweeps that begin in the same second are numbered."""
+    """A run folder named as the command line names it; sweeps that begin in the same second are numbered."""
     first = Path(f"{datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
     path, number = first, 1
     while path.exists():
@@ -89,18 +93,18 @@ def _new_folder() -> Path:
 
 
 @contextmanager
-def _model_configs(where: Path, models: Mapping[str, Mapping[str, Any]]) -> Iterator[Path | None]:
-    """A folder for Hydra with a config of each model; in the run folder, so that what was asked can be asked again.
+def _model_configs(run_dir: Path, models: Mapping[str, Mapping[str, Any]]) -> Iterator[Path | None]:
+    """A folder for Hydra with a config of each model, None without models. It is in the run folder, for resuming.
 
-    All is taken away where no sweep came of it. Raises BadRequest, RunFolderTaken.
+    All is removed where no sweep started. Raises BadRequest, RunFolderTaken.
     """
     files = hydra_grammar.model_files(models)
-    run_folder, conf = RunFolder(where.absolute()), where.absolute() / "conf"
+    run_folder, conf = RunFolder(run_dir.absolute()), run_dir.absolute() / "conf"
     if files and (conf.exists() or run_folder.request.exists()):
         taken = conf if conf.exists() else run_folder.request
         raise RunFolderTaken(f"{taken} is there already: folder=… names another run folder")
     if files:
-        _write(files, conf / "model")
+        _write_configs(files, conf / "model")
     try:
         yield conf if files else None
     finally:
@@ -110,7 +114,7 @@ def _model_configs(where: Path, models: Mapping[str, Mapping[str, Any]]) -> Iter
             run_folder.discard_unused()
 
 
-def _write(files: Mapping[str, str], folder: Path) -> None:
+def _write_configs(files: Mapping[str, str], folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
         for name, text in files.items():
@@ -121,7 +125,7 @@ def _write(files: Mapping[str, str], folder: Path) -> None:
 
 @contextmanager
 def _board(*, quiet: bool) -> Iterator[Board]:
-    """What tells how a sweep goes: in lines, where it is a notebook."""
+    """The listener that shows the progress; a notebook gets plain lines, `quiet` nothing."""
     if not quiet:
         yield Board(Console(highlight=False, force_jupyter=False), FromPython())
         return

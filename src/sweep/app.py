@@ -11,7 +11,7 @@ from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
 from sweep.errors import ExitCode
 from sweep.plan import Plan
-from sweep.plan.inventory import Inventory, described
+from sweep.plan.inventory import Inventory, nodes_as_json
 from sweep.record import RunFolder
 from sweep.report import files, matrix
 from sweep.report.listener import Listener
@@ -23,8 +23,8 @@ from sweep.result import Outcome, Reason, Result, not_run
 
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
-    """Answer every cell that the requests ask for. Raises SweepError if nothing could be run, or not all be written."""
-    with _opened(settings, board) as (folder, dispatcher):
+    """Give a row to every cell that the requests ask for. Raises SweepError where nothing can run or be written."""
+    with _run_folder_and_dispatcher(settings, board) as (folder, dispatcher):
         listeners = _listeners(settings, folder, board)
         nodes = dispatcher.nodes()
         planned = plan.make(requests, nodes, settings.grid, settings.register)
@@ -34,15 +34,15 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         if settings.on_invalid == "abort":
             planned.refuse_invalid()
 
-        kept = _started(planned, nodes, settings, folder)
-        left = planned.without(kept)
+        kept = _start_or_resume(planned, nodes, settings, folder)
+        remaining = planned.without(kept)
         for listener in listeners:
-            listener.planned(left, kept, folder.about())
-        backlog = Backlog(left.ready, settings.dispatch.retries, history.seconds())
-        interrupted = _carry_out(left, backlog, dispatcher, folder, listeners)
+            listener.planned(remaining, kept, folder.about())
+        backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
+        interrupted = _carry_out(remaining, backlog, dispatcher, folder, listeners)
 
-        if (joined := dispatcher.nodes()) is not nodes:
-            folder.note(described(joined))
+        if (nodes_now := dispatcher.nodes()) is not nodes:
+            folder.add_about(nodes_as_json(nodes_now))
         for listener in listeners:
             listener.done(folder.about())
         rows = matrix.tabulate(planned.cells, folder.load())
@@ -56,8 +56,8 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 
 
 @contextmanager
-def _opened(settings: Settings, board: Board) -> Iterator[tuple[RunFolder, Dispatcher]]:
-    """The run folder and who carries cells; both are let go of in the end, a folder that nothing came of for good."""
+def _run_folder_and_dispatcher(settings: Settings, board: Board) -> Iterator[tuple[RunFolder, Dispatcher]]:
+    """The run folder and the dispatcher; at the end both are released, and a folder without a sweep is removed."""
     folder = RunFolder(settings.run_dir, board.invocation.resume)
     try:
         with closing(dispatch.create(settings.dispatch)) as dispatcher:
@@ -68,17 +68,17 @@ def _opened(settings: Settings, board: Board) -> Iterator[tuple[RunFolder, Dispa
 
 
 def _listeners(settings: Settings, folder: RunFolder, board: Board) -> list[Listener]:
-    """In the order in which they hear of a row."""
+    """The listeners of a sweep, in the order in which they are called."""
     if settings.dry_run:
         return []
     tracker = [Tracker(settings.record.mlflow)] if settings.record.mlflow else []
     return [board, *tracker, Live(str(folder.path), folder.write)]
 
 
-def _started(planned: Plan, nodes: Sequence[Inventory], settings: Settings, folder: RunFolder) -> list[Result]:
-    """Write down what was asked; returns the rows that are there already, of a sweep that is gone on with."""
+def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settings, folder: RunFolder) -> list[Result]:
+    """Write the request and the plan to the run folder; returns the rows that a resumed sweep keeps."""
     began = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    about: dict[str, Any] = {"command": settings.command, "began": began, **described(nodes)}
+    about: dict[str, Any] = {"command": settings.command, "began": began, **nodes_as_json(nodes)}
     if settings.resume:
         return folder.resume(planned.cells, about, settings.retry, anyway=settings.resume_anyway)
     folder.start(planned.cells, about)
@@ -86,9 +86,9 @@ def _started(planned: Plan, nodes: Sequence[Inventory], settings: Settings, fold
 
 
 def _carry_out(
-    left: Plan, backlog: Backlog, dispatcher: Dispatcher, folder: RunFolder, listeners: Sequence[Listener]
+    remaining: Plan, backlog: Backlog, dispatcher: Dispatcher, folder: RunFolder, listeners: Sequence[Listener]
 ) -> bool:
-    """Record what was refused, then what becomes of each cell; returns whether the sweep was interrupted."""
+    """Run the cells and record a row for each, those of refused cells first; returns whether it was interrupted."""
 
     def started(cell: Cell) -> None:
         for listener in listeners:
@@ -104,14 +104,14 @@ def _carry_out(
         with ExitStack() as stack:
             for listener in listeners:
                 stack.enter_context(listener)
-            for row in left.refused:
+            for row in remaining.refused:
                 record(Outcome(result=row))
             for outcome in outcomes:
                 for ended in backlog.ended(outcome):
                     record(ended)
     except KeyboardInterrupt:
         outcomes.close()
-        rows = _record_interrupted(left.cells, folder)
+        rows = _record_interrupted(remaining.cells, folder)
         for listener in listeners:
             listener.interrupted(rows)
         return True
@@ -119,8 +119,8 @@ def _carry_out(
 
 
 def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> list[Result]:
-    """Give every cell that has no row one that says so; returns those."""
+    """Write a row for every cell that has none, with the reason `interrupted`; returns these rows."""
     written = {row.id for row in folder.load()}
-    why = "the sweep was interrupted before it was done; resume it"
-    rows = [not_run(cell, Reason.INTERRUPTED, why) for cell in cells if cell.id not in written]
+    message = "the sweep was interrupted before it was done; resume it"
+    rows = [not_run(cell, Reason.INTERRUPTED, message) for cell in cells if cell.id not in written]
     return [folder.append(Outcome(result=row)) for row in rows]

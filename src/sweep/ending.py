@@ -1,4 +1,4 @@
-"""How every command of sweep ends: its exit code, whatever becomes of it, and what is said on standard error."""
+"""How every command of sweep ends: with which exit code, and with which message on standard error."""
 
 import sys
 import traceback
@@ -7,25 +7,28 @@ from collections.abc import Callable
 from sweep.errors import BadRequest, ExitCode, SweepError
 
 
-def of(name: str, work: Callable[[], int]) -> int:
-    """The exit code of `work`; what there is to say is said of `name`. Raises nothing but SystemExit."""
+def run_command(name: str, work: Callable[[], int]) -> int:
+    """The exit code of `work`, or of the error that ended it, which is printed after `name`.
+
+    Raises nothing but SystemExit.
+    """
     try:
         return work()
     except BadRequest as error:
-        lead = f"{name}: " if len(error.problems) == 1 else f"{name}: {len(error.problems)} problems\n  "
-        _say(lead + "\n  ".join(error.problems))
+        heading = f"{name}: " if len(error.problems) == 1 else f"{name}: {len(error.problems)} problems\n  "
+        _print_error(heading + "\n  ".join(error.problems))
         return error.exit_code
     except SweepError as error:
-        _say(f"{name}: {error}")
+        _print_error(f"{name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _say(f"{name}: interrupted")
+        _print_error(f"{name}: interrupted")
         return ExitCode.INTERRUPTED
     except Exception:
         traceback.print_exc()
-        _say(f"{name}: this is a bug in sweep; what was written to the run folder is kept")
+        _print_error(f"{name}: this is a bug in sweep; what was written to the run folder is kept")
         return ExitCode.BUG
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the user got wrong: one class per cause, each with its exit code and what to do about it."""
+"""The errors that end a command: one class per cause, each with its exit code."""
 
 from enum import IntEnum
 
@@ -12,7 +12,7 @@ class ExitCode(IntEnum):
 
 
 class SweepError(Exception):
-    """The root of what sweep tells its user; `str()` of it is what the user reads."""
+    """The base class of all of them; `str()` of one is the message that the user reads, with what to do about it."""
 
     exit_code = ExitCode.BAD_REQUEST
 
@@ -26,7 +26,7 @@ class BadRequest(SweepError):
 
 
 class BadEnvironment(SweepError):
-    """What sweep needs around it is missing or broken: alma cannot be read, Ray cannot be reached."""
+    """Something that sweep needs is missing or broken: alma cannot be read, Ray cannot be reached."""
 
 
 class RunFolderTaken(SweepError):
@@ -34,16 +34,16 @@ class RunFolderTaken(SweepError):
 
 
 class RunFolderBroken(SweepError):
-    """What is in the run folder is not what sweep wrote there."""
+    """A file in the run folder is missing, cannot be read, or is not what sweep wrote."""
 
 
 class RunFolderFull(SweepError):
-    """A row could not be written; those before it are, and the sweep can be resumed."""
+    """A row could not be written. The rows before it are written, and the sweep can be resumed."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
 class Incomplete(SweepError):
-    """A planned cell has no row, or more than one. Never the user's doing."""
+    """A planned cell has no row, or more than one: a bug in sweep, not a mistake of the user."""
 
     exit_code = ExitCode.BUG

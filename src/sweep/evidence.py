@@ -11,9 +11,10 @@ from sweep.cell import Phase
 class Exit:
     """How a cell's process ended: `code` is a return code, negative for a signal.
 
-    `timeout` and `memory` say which limit it was ended for, `oom_killed` whether the kernel killed a process of this
-    machine meanwhile for want of memory, `strays` how many processes it left behind, which were ended too. For `waited`
-    seconds it stood still so that others could measure, or until it was its turn; they are not among `seconds`.
+    `timeout` and `memory` are messages that name the limit it was ended for, None where it was not. `oom_killed` is
+    whether the kernel killed a process of this machine meanwhile for want of memory. `strays` is how many processes it
+    left behind, which were ended too. `waited` are the seconds for which it stood still, so that others could measure
+    or until it was its turn to measure; they are not part of `seconds`.
     """
 
     code: int
@@ -29,7 +30,7 @@ class Exit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The exception a cell's process reported; `stack` is its traceback, outermost first."""
+    """The exception that a cell's process reported; `stack` is its traceback, outermost frame first."""
 
     type: str
     message: str
@@ -38,9 +39,10 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputCheck:
-    """What a cell's process saw when it compared outputs; `problem` says what no tolerance can excuse.
+    """How the outputs of a conversion differ from those of the unconverted model, over `inputs` distinct inputs.
 
-    `noise` is the relative L2 between two runs of the eager model on the same inputs.
+    The figures are as in `result.Fidelity`. `noise` is the relative L2 error between two runs of the eager model on
+    the same inputs. `problem` says what no tolerance can excuse, such as another shape.
     """
 
     rel_l2: float | None = None
@@ -54,7 +56,11 @@ class OutputCheck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """What was asked to run the model and what did; `precision` is what it computed in, where that is known."""
+    """What ran the model: the engine that the label names (`requested`) and the one that was seen to run (`actual`).
+
+    `precision` is what it computed in. `actual` and `precision` are None where that cannot be told; `evidence` is what
+    was seen.
+    """
 
     requested: str
     actual: str | None
@@ -64,8 +70,10 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Peaks in MB (10^6 bytes): resident set of the cell's process above what it was before the model was built,
-    and what CUDA's allocator held.
+    """Peaks in MB (10^6 bytes).
+
+    `rss_peak` is the resident set of the cell's process above what it was before the model was built; `cuda_peak` is
+    what CUDA's allocator held.
     """
 
     rss_peak: float
@@ -74,7 +82,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MachineLoad:
-    """What others did to a machine while something was measured there; None where the machine does not tell.
+    """What other processes did to a machine while something was measured there; None where the machine does not tell.
 
     `cpu_by_others` is the share of all CPUs that other processes used, `cpu_pressure` the share of the time that some
     process waited for a CPU (Linux's pressure stall information), `quota_throttled` the share for which the control
@@ -92,9 +100,9 @@ class MachineLoad:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """Samples in seconds in the order they were taken, with what can be doubted about them.
+    """Latencies of single calls, in seconds and in the order they were taken.
 
-    `settled` says whether warm-up reached a steady state.
+    `settled` is whether warm-up reached a steady state; `load` is the machine load while they were taken.
     """
 
     samples: tuple[float, ...]
@@ -104,7 +112,12 @@ class Sampled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What a cell's process reported before it ended; a part it did not reach is None. Times in seconds."""
+    """What a cell's process reported before it ended; a part it did not reach is None.
+
+    `seconds` are what the phases took, by their keys. `eager` and `converted` are the samples of the unconverted and
+    the converted model, less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of
+    device that it ran on. `done` is whether the process got to its end.
+    """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     eager: Sampled | None = None
@@ -125,7 +138,7 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One of a cell's processes: how it ended, what it had reported, and the first and the last it printed."""
+    """One of a cell's processes: how it ended, what it had reported, and the beginning and the end of its log."""
 
     ending: Exit
     evidence: Evidence

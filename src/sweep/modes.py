@@ -21,26 +21,26 @@ from sweep.request.invocation import current
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Here:
-    """A mode, and what keeps it from running on this machine; nothing if it can."""
+class LocalMode:
+    """A mode, and the obstacles that keep it from running on this machine; none where it can run."""
 
     mode: Mode
     obstacles: tuple[str, ...]
 
 
-def surveyed(has: Inventory) -> list[Here]:
-    return [Here(mode=mode, obstacles=tuple(obstacles(mode, has))) for mode in has.modes.values()]
+def local_modes(machine: Inventory) -> list[LocalMode]:
+    return [LocalMode(mode=mode, obstacles=tuple(obstacles(mode, machine))) for mode in machine.modes.values()]
 
 
-def obstacles(mode: Mode, has: Inventory) -> list[str]:
-    """Everything that keeps a mode from running where `has` holds, each with what to do about it."""
-    found = []
+def obstacles(mode: Mode, machine: Inventory) -> list[str]:
+    """Everything that keeps a mode from running on a machine, each with what to do about it."""
+    problems = []
     if not mode.implemented:
-        found.append("alma registers it but implements nothing of that name")
-    if not set(mode.runs_on) & has.devices:
-        found.append(f"needs a {' or '.join(mode.runs_on)} device")
-    return found + [
-        f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in mode.needs if need not in has.found
+        problems.append("alma registers it but implements nothing of that name")
+    if not set(mode.runs_on) & machine.devices:
+        problems.append(f"needs a {' or '.join(mode.runs_on)} device")
+    return problems + [
+        f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in mode.needs if need not in machine.found
     ]
 
 
@@ -48,33 +48,33 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=current().command("modes"), description=__doc__)
     parser.add_argument("--json", action="store_true", help="for programs: one JSON array")
     options = parser.parse_args(arguments)
-    return ending.of("sweep.modes", lambda: _list(as_json=options.json))
+    return ending.run_command("sweep.modes", lambda: _list_modes(as_json=options.json))
 
 
-def _list(*, as_json: bool) -> ExitCode:
-    has = survey.local()
-    listed = surveyed(has)
+def _list_modes(*, as_json: bool) -> ExitCode:
+    machine = survey.local()
+    modes = local_modes(machine)
     if as_json:
-        print(json.dumps([_as_json(here) for here in listed], indent=1))
+        print(json.dumps([_as_json(local) for local in modes], indent=1))
     else:
-        _show(listed, has, plain_unless_terminal(Console(highlight=False)))
+        _show(modes, machine, plain_unless_terminal(Console(highlight=False)))
     return ExitCode.COMPLETE
 
 
-def _as_json(here: Here) -> dict[str, Any]:
-    return {**asdict(here.mode), "runs_here": not here.obstacles, "obstacles": here.obstacles}
+def _as_json(local: LocalMode) -> dict[str, Any]:
+    return {**asdict(local.mode), "runs_here": not local.obstacles, "obstacles": local.obstacles}
 
 
-def _show(listed: Sequence[Here], has: Inventory, console: Console) -> None:
+def _show(modes: Sequence[LocalMode], machine: Inventory, console: Console) -> None:
     lines = table("conversion", "runs on", "input", "computes in", "engine", "here", "why not")
-    for here in listed:
-        mode = here.mode
-        verdict = Text("no", "yellow") if here.obstacles else Text("yes", "green")
+    for local in modes:
+        mode = local.mode
+        verdict = Text("no", "yellow") if local.obstacles else Text("yes", "green")
         facts = (mode.name, " ".join(mode.runs_on), mode.dtype, mode.precision, mode.engine)
-        lines.add_row(*map(Text, facts), verdict, Text("; ".join(here.obstacles)))
+        lines.add_row(*map(Text, facts), verdict, Text("; ".join(local.obstacles)))
     console.print(lines)
-    able = sum(not here.obstacles for here in listed)
-    console.print(f"alma-torch {has.versions['alma-torch']}: {len(listed)} conversions, {able} can run here")
+    runnable = sum(not local.obstacles for local in modes)
+    console.print(f"alma-torch {machine.versions['alma-torch']}: {len(modes)} conversions, {runnable} can run here")
 
 
 if __name__ == "__main__":

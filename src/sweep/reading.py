@@ -1,4 +1,4 @@
-"""Reads plain data: as nouns, checked; as one line; as a flat mapping."""
+"""Plain data, read as objects of a checked type, as one line of text, or as a flat mapping."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -9,18 +9,18 @@ from pydantic import TypeAdapter
 
 @cache
 def of(noun: Any) -> TypeAdapter[Any]:
-    """What turns plain data or JSON into that noun. It takes 10 ms to make."""
+    """The adapter that turns plain data or JSON into that class, checked. It takes 10 ms to make, so it is kept."""
     return TypeAdapter(noun)
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """The first line of `text` that says something, without what a person cannot see: control and direction codes."""
+    """The first line of `text` that is not empty, without control and direction codes; at most `most` characters."""
     lines = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
     return next(filter(None, lines), "")[:most]
 
 
 def flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All that is inside a mapping and the mappings in it, by dotted names."""
+    """All values in a mapping and in the mappings inside it, each with its dotted name."""
     for name, value in node.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""The run folder: what was asked, one durable row a cell, and the files of every cell."""
+"""The run folder: the request and plan of a sweep, one durable row for each cell, and the files of every cell."""
 
 import fcntl
 import json
@@ -15,26 +15,29 @@ from sweep import interrupts, reading
 from sweep.cell import Cell
 from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
-from sweep.plan.inventory import version_changes
-from sweep.result import SCHEMA, Outcome, Reason, Result, Status
+from sweep.plan import changes
+from sweep.result import SCHEMA, Outcome, Result
 
 
 class RunFolder:
-    """Names every file of a run, and writes the ones that are the truth: `sweep.json` and `results.jsonl`."""
+    """Names every file of a run folder, and writes those that all others are made from.
+
+    `request` is `sweep.json`: the request, the plan, versions and nodes. `journal` is `results.jsonl`: the rows.
+    """
 
     def __init__(self, path: Path, how_to_resume: Callable[[str], str] = "resume={}".format) -> None:
-        """`how_to_resume` says what to type to go on with the sweep in a folder."""
+        """`how_to_resume` gives the command that goes on with the sweep in a folder."""
         self.path, self._how_to_resume = path, how_to_resume
         self.request = path / "sweep.json"
         self.journal = path / "results.jsonl"
         self._lock: int | None = None
-        self._earlier: Mapping[str, tuple[str, ...]] = {}
+        self._earlier_attempts: Mapping[str, tuple[str, ...]] = {}
 
     def start(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         """Write the request and the plan. Raises RunFolderTaken if a sweep is there or nothing can be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._take()
+            self._lock_folder()
             if self.request.exists() or self.journal.exists():
                 raise RunFolderTaken(
                     f"{self.path} holds a sweep already: resume={self.path} goes on with it, hydra.sweep.dir=… "
@@ -48,81 +51,83 @@ class RunFolder:
     def resume(
         self, cells: Sequence[Cell], about: Mapping[str, Any], retry: Sequence[str], *, anyway: bool
     ) -> list[Result]:
-        """Take up a sweep where it ended; returns the rows that stay.
+        """Go on with the sweep in the folder; returns the rows that it keeps.
 
-        Rows of interrupted cells, and those whose status or reason `retry` names, are taken away so that their
-        cells run again; all rows as they were are kept beside in `results-before-N.jsonl`. Raises BadRequest where
-        the plan or the versions changed, unless `anyway`; RunFolderTaken, RunFolderBroken.
+        Rows of interrupted cells, and those whose status or reason `retry` names, are removed so that their cells run
+        again; all rows as they were are kept in `results-before-N.jsonl`. Raises BadRequest where the plan or the
+        versions changed, unless `anyway`; RunFolderTaken, RunFolderBroken.
         """
         try:
-            self._take()
+            self._lock_folder()
             before = self.about()
-            if not anyway and (changes := [*_plan_changes(before, cells), *_version_changes(before, about)]):
-                raise BadRequest(*changes)
+            if not anyway and (problems := changes.refusals(before, cells, about.get("versions", {}))):
+                raise BadRequest(*problems)
             rows = self.load()
-            stay = [row for row in rows if not _runs_again(row, retry, {cell.id for cell in cells})]
-            if len(stay) < len(rows):
+            planned = {cell.id for cell in cells}
+            kept = [row for row in rows if not changes.runs_again(row, retry, planned)]
+            if len(kept) < len(rows):
                 number = len(list(self.path.glob("results-before-*.jsonl"))) + 1
                 write_atomically(self.path / f"results-before-{number}.jsonl", _lines(rows))
-            kept = {row.id for row in stay}
-            self._earlier = {row.id: row.attempts for row in rows if row.id not in kept}
+            kept_ids = {row.id for row in kept}
+            self._earlier_attempts = {row.id: row.attempts for row in rows if row.id not in kept_ids}
             self._write_request(cells, about)
-            write_atomically(self.journal, _lines(stay))
+            write_atomically(self.journal, _lines(kept))
         except OSError as error:
             raise RunFolderTaken(f"cannot resume {self.path}: {error.strerror}") from error
-        return stay
+        return kept
 
-    def note(self, more: Mapping[str, Any]) -> None:
-        """Put what was found out while cells ran into `sweep.json`. Raises RunFolderFull."""
+    def add_about(self, more: Mapping[str, Any]) -> None:
+        """Add entries to `sweep.json`, or replace them. Raises RunFolderFull."""
         self.write(self.request.name, json.dumps({**self.about(), **more}, indent=1))
 
     def about(self) -> dict[str, Any]:
-        """What `sweep.json` says. Raises RunFolderBroken."""
+        """The content of `sweep.json`. Raises RunFolderBroken."""
         try:
-            said = json.loads(self.request.read_text(encoding="utf-8"))
+            about = json.loads(self.request.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise RunFolderBroken(f"there is no sweep in {self.path}: it has no sweep.json") from error
         except OSError as error:
             raise RunFolderBroken(f"cannot read {self.request}: {error.strerror}") from error
         except ValueError as error:
             raise RunFolderBroken(f"{self.request} is not what sweep wrote: {error}") from error
-        if not isinstance(said, dict) or not isinstance(said.get("plan"), list):
+        if not isinstance(about, dict) or not isinstance(about.get("plan"), list):
             raise RunFolderBroken(f"{self.request} is not what sweep wrote")
-        _refuse_newer(said.get("schema"), str(self.request))
-        return said
+        _refuse_newer(about.get("schema"), str(self.request))
+        return about
 
     def discard_unused(self) -> None:
-        """Take away what Hydra made for a sweep that never started, as far as it is empty."""
+        """Remove what Hydra made for a sweep that never started, and folders where nothing else is in them."""
         if self.request.exists() or not self.path.is_dir():
             return
         with suppress(OSError):
-            for left in ("multirun.yaml", ".lock"):
-                (self.path / left).unlink(missing_ok=True)
+            for name in ("multirun.yaml", ".lock"):
+                (self.path / name).unlink(missing_ok=True)
             for folder in (self.path, *self.path.parents[:2]):
                 folder.rmdir()
 
     def append(self, outcome: Outcome) -> Result:
         """Write a cell's files, then its row, synced; returns the row as written, with the paths of those files.
 
-        An interrupt waits until the row is there. Raises RunFolderFull where there is no room; then nothing of it is.
+        An interrupt waits until the row is written. Raises RunFolderFull where there is no room; then no part of the
+        row is written.
         """
         with interrupts.held():
-            return self._written(outcome)
+            return self._write_outcome(outcome)
 
-    def _written(self, outcome: Outcome) -> Result:
+    def _write_outcome(self, outcome: Outcome) -> Result:
         result = outcome.result
-        result = replace(result, attempts=(*self._earlier.get(result.id, ()), *result.attempts))
+        result = replace(result, attempts=(*self._earlier_attempts.get(result.id, ()), *result.attempts))
         try:
             if outcome.files:
                 folder = self.path / "cells" / result.id
                 folder.mkdir(parents=True, exist_ok=True)
                 for name, text in outcome.files.items():
                     write_atomically(folder / name, text)
-                where = f"cells/{result.id}"
-                result = replace(result, log=f"{where}/cell.log", samples=f"{where}/samples.json")
-            self._append(_line(result))
+                relative = f"cells/{result.id}"
+                result = replace(result, log=f"{relative}/cell.log", samples=f"{relative}/samples.json")
+            self._append_line(_line(result))
         except OSError as error:
-            raise self._full(error) from error
+            raise self._full_error(error) from error
         return result
 
     def write(self, name: str, text: str | Iterable[str]) -> None:
@@ -130,22 +135,22 @@ class RunFolder:
         try:
             write_atomically(self.path / name, text)
         except OSError as error:
-            raise self._full(error) from error
+            raise self._full_error(error) from error
 
     def write_with(self, writer: Callable[[Path, Sequence[Result]], None], name: str, rows: Sequence[Result]) -> None:
-        """Have a file made from the rows by what writes it itself. Raises RunFolderFull."""
+        """Have `writer` write a file from the rows. Raises RunFolderFull."""
         try:
             writer(self.path / name, rows)
         except OSError as error:
-            raise self._full(error) from error
+            raise self._full_error(error) from error
 
-    def _full(self, error: OSError) -> RunFolderFull:
+    def _full_error(self, error: OSError) -> RunFolderFull:
         return RunFolderFull(
             f"cannot write to {self.path}: {error.strerror}. All rows so far are kept; make room, and go on with "
             f"{self._how_to_resume(str(self.path))}"
         )
 
-    def _append(self, line: str) -> None:
+    def _append_line(self, line: str) -> None:
         journal = os.open(self.journal, os.O_WRONLY | os.O_APPEND)
         try:
             size = os.fstat(journal).st_size
@@ -161,10 +166,10 @@ class RunFolder:
             os.close(journal)
 
     def load(self) -> list[Result]:
-        """Every row written, in the order they came. What a killed sweep wrote of a last row is left out.
+        """Every row, in the order in which they were written. A last row that is cut off is skipped.
 
-        Rows of earlier versions lack what was not known then. Raises RunFolderBroken for anything that is no row, or
-        one of a later version, and where it cannot be read.
+        Rows of earlier versions have None in the fields that did not exist then. Raises RunFolderBroken where the file
+        cannot be read, or a line is no row or one of a later version.
         """
         if not self.journal.exists():
             return []
@@ -175,12 +180,12 @@ class RunFolder:
             raise RunFolderBroken(f"cannot read {self.journal}: {error.strerror}") from error
 
     def _rows(self, lines: Iterable[str]) -> Iterator[Result]:
-        alike = _Alike()
+        values = _SharedValues()
         for number, line in enumerate(lines, 1):
             if line.endswith("\n"):
-                yield alike.shared(self._row(number, line))
+                yield values.share(self._row(number, line))
             else:
-                with suppress(ValidationError):  # whole but for its line's end
+                with suppress(ValidationError):  # complete, but for its line's end
                     yield reading.of(Result).validate_json(line)
 
     def _row(self, number: int, line: str) -> Result:
@@ -193,7 +198,7 @@ class RunFolder:
         _refuse_newer(row.schema, f"line {number} of {self.journal}")
         return row
 
-    def _take(self) -> None:
+    def _lock_folder(self) -> None:
         """Keep other sweeps out until `release`. Raises RunFolderTaken."""
         self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
@@ -214,7 +219,7 @@ class RunFolder:
 
 
 def read_cell(folder: Path) -> Cell:
-    """The cell whose files are in a folder `cells/<id>`. Raises RunFolderBroken."""
+    """The cell whose files are in the folder `cells/<id>`. Raises RunFolderBroken."""
     file = folder / "cell.json"
     try:
         cell: Cell = reading.of(Cell).validate_json(file.read_bytes())
@@ -225,16 +230,16 @@ def read_cell(folder: Path) -> Cell:
     return cell
 
 
-def _refuse_newer(schema: Any, what: str) -> None:
-    """Raises RunFolderBroken for a schema that this version cannot know."""
+def _refuse_newer(schema: Any, source: str) -> None:
+    """Raise RunFolderBroken for a schema that is newer than this version of sweep; `source` names what has it."""
     if not isinstance(schema, int) or schema > SCHEMA:
         raise RunFolderBroken(
-            f"{what} has schema {schema}, and this sweep knows none above {SCHEMA}: use a newer sweep"
+            f"{source} has schema {schema}, and this sweep knows none above {SCHEMA}: use a newer sweep"
         )
 
 
-class _Alike:
-    """Lets rows share what is the same in them: without it those of a large sweep take twice the room."""
+class _SharedValues:
+    """Lets rows share equal values: without it those of a large sweep take twice the memory."""
 
     FIELDS = (
         *("model", "conversion", "device", "overrides", "message", "engine", "load", "node", "hardware"),
@@ -244,34 +249,11 @@ class _Alike:
     def __init__(self) -> None:
         self._seen: dict[str, Any] = {}
 
-    def shared(self, row: Result) -> Result:
-        return replace(row, **{name: self._one(getattr(row, name)) for name in self.FIELDS})
+    def share(self, row: Result) -> Result:
+        return replace(row, **{name: self._first_equal(getattr(row, name)) for name in self.FIELDS})
 
-    def _one(self, value: Any) -> Any:
+    def _first_equal(self, value: Any) -> Any:
         return self._seen.setdefault(repr(value), value)
-
-
-def _runs_again(row: Result, retry: Sequence[str], planned: set[str]) -> bool:
-    if row.id not in planned or row.reason in {Reason.INTERRUPTED, Reason.EXCLUDED}:  # rules are of the request
-        return True
-    # what was not tried because another cell crashed depends on that cell
-    return row.status in retry or row.reason in retry or (row.reason is Reason.EAGER_FAILS and Status.CRASHED in retry)
-
-
-def _plan_changes(before: Mapping[str, Any], cells: Sequence[Cell]) -> list[str]:
-    old, new = dict.fromkeys(before["plan"]), dict.fromkeys(cell.id for cell in cells)
-    fewer, more = [id_ for id_ in old if id_ not in new], [id_ for id_ in new if id_ not in old]
-    if not fewer and not more:
-        return []
-    said = [f"{len(ids)} cells {how}, such as {ids[0]}" for ids, how in ((fewer, "fewer"), (more, "more")) if ids]
-    return [f"the plan changed: {', '.join(said)}; resume_anyway=true goes on with the new one"]
-
-
-def _version_changes(before: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
-    changed = version_changes(before.get("versions", {}), about.get("versions", {}))
-    if not changed:
-        return []
-    return [f"versions changed, so rows would not compare: {', '.join(changed)}; resume_anyway=true mixes them"]
 
 
 def _line(row: Result) -> str:

@@ -1,11 +1,11 @@
-"""Latency statistics from raw samples, and the tests that say when there are enough of them."""
+"""Latency statistics from raw samples, and the test that says when warm-up is over."""
 
 import math
 import statistics
 from collections.abc import Sequence
 
 BLOCKS = 20
-"""Into how many stretches of time samples are cut for the interval of their median."""
+"""How many blocks of consecutive samples the interval of their median is computed from."""
 
 STUDENT = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
@@ -40,8 +40,8 @@ def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
 def median_interval(samples: Sequence[float]) -> tuple[float, float]:
     """A 95 % interval of the median of samples in the order they were taken.
 
-    Latencies near in time are alike, so single samples would promise too much. They are cut into BLOCKS
-    stretches, as in the method of batch means (Law, Simulation Modeling and Analysis, 5th ed., 9.5.3), and
+    Latencies near in time are alike, so an interval from single samples would be too narrow. They are cut into BLOCKS
+    blocks, as in the method of batch means (Law, Simulation Modeling and Analysis, 5th ed., 9.5.3), and
     the binomial interval is that of the blocks' medians. It is widened to hold the median of all samples.
     """
     size = max(1, len(samples) // BLOCKS)
@@ -87,10 +87,10 @@ def settled(earlier: Sequence[float], later: Sequence[float], significance: floa
 
 
 def geometric_mean(values: Sequence[float]) -> tuple[float, float, float]:
-    """The geometric mean of what several processes found, and its 95 % interval: Student's t on the logarithms.
+    """The geometric mean of one figure of several processes, and its 95 % interval: Student's t on the logarithms.
 
-    That processes, not samples, are what repeats is Georges, Buytaert and Eeckhout, OOPSLA 2007, 3.2. Between 2 and
-    21 values, all above 0.
+    That processes are the independent repetitions, not samples, is Georges, Buytaert and Eeckhout, OOPSLA 2007, 3.2.
+    Between 2 and 21 values, all above 0.
     """
     logs = [math.log(value) for value in values]
     middle = statistics.fmean(logs)
@@ -98,15 +98,15 @@ def geometric_mean(values: Sequence[float]) -> tuple[float, float, float]:
     return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
-def common_interval(found: Sequence[float], own: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """A 95 % interval of what several processes have in common, from what each found and its own interval of that.
+def common_interval(figures: Sequence[float], intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """A 95 % interval of a figure over several processes, from each process's figure and its own interval of it.
 
-    `geometric_mean`'s, widened to hold every process's own: three processes may agree by chance far better than any
-    of them knows its figure. Of a single process it is its own.
+    It is the interval of `geometric_mean`, widened to hold the interval of every process: three processes may agree by
+    chance far better than any of them knows its figure. For a single process it is that process's interval.
     """
-    lows, highs = [low for low, _ in own], [high for _, high in own]
-    if len(found) > 1:
-        _, low, high = geometric_mean(found)
+    lows, highs = [low for low, _ in intervals], [high for _, high in intervals]
+    if len(figures) > 1:
+        _, low, high = geometric_mean(figures)
         lows.append(low)
         highs.append(high)
     return min(lows), max(highs)

@@ -79,7 +79,7 @@ def test_numbers_and_paths_of_other_kinds_are_what_they_stand_for() -> None:
 
 def test_what_has_no_such_form_is_refused() -> None:
     with pytest.raises(BadRequest) as error:
-        hydra_grammar.of(
+        hydra_grammar.command_line(
             "mlp", None, None, None, {"seed": object(), "no name": 1, "register": {"a b": 1}, "threads": []}
         )
     said = "\n".join(error.value.problems)
@@ -93,7 +93,7 @@ def test_what_has_no_such_form_is_refused() -> None:
 
 
 def test_arguments_are_what_one_would_type() -> None:
-    asked = hydra_grammar.of(
+    asked = hydra_grammar.command_line(
         ["mlp", "resnet"],
         ["EAGER", "FP16+EAGER"],
         None,
@@ -110,13 +110,13 @@ def test_arguments_are_what_one_would_type() -> None:
         "fail_on=[crashed]",
         "threads=null",
     ]
-    assert hydra_grammar.of("mlp", "EAGER", None, None, {}) == ["+model=mlp", "conversion=[EAGER]"]
-    assert hydra_grammar.of("mlp", None, "cpu_all", None, {}) == ["+model=mlp", "conversions=cpu_all"]
+    assert hydra_grammar.command_line("mlp", "EAGER", None, None, {}) == ["+model=mlp", "conversion=[EAGER]"]
+    assert hydra_grammar.command_line("mlp", None, "cpu_all", None, {}) == ["+model=mlp", "conversions=cpu_all"]
 
 
 def test_conversions_and_a_preset_exclude_each_other() -> None:
     with pytest.raises(BadRequest, match="one of them"):
-        hydra_grammar.of("mlp", "EAGER", "cpu_all", None, {})
+        hydra_grammar.command_line("mlp", "EAGER", "cpu_all", None, {})
 
 
 @pytest.mark.parametrize("name", ["plain", "it's", "a b", "a,b=c", 'q"q', "ü", "[x]", "v1.2", "null", "x\\"])
@@ -127,14 +127,14 @@ def test_a_model_of_any_name_gets_to_its_request(name: str, weird_path: Path, mo
     folder.mkdir(parents=True)
     for file_name, text in hydra_grammar.model_files({name: config, "other": config}).items():
         (folder / f"{file_name}.yaml").write_text(text)
-    asked = hydra_grammar.of([name, "other"], ["EAGER", "it's, odd"], None, "cpu", {"batch_size": [1, 8], "seed": 0})
+    asked = hydra_grammar.command_line([name, "other"], ["EAGER", "it's, odd"], None, "cpu", {"batch_size": [1, 8], "seed": 0})
     composed = compose([*asked, f"--config-dir={weird_path / 'conf'}"])
     assert composed is not None
     requests, _ = composed
     assert [(r.model.name, r.batch_size) for r in requests] == [(name, 1), (name, 8), ("other", 1), ("other", 8)]
     assert requests[0].model.config == config
     assert requests[0].conversions == ("EAGER", "it's, odd")
-    alone = compose([*hydra_grammar.of(name, None, None, None, {}), f"--config-dir={weird_path / 'conf'}"])
+    alone = compose([*hydra_grammar.command_line(name, None, None, None, {}), f"--config-dir={weird_path / 'conf'}"])
     assert alone is not None
     assert [request.model.name for request in alone[0]] == [name]
 

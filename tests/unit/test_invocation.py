@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.request.invocation import FromPython, Invocation, found
+from sweep.request.invocation import FromPython, Invocation, detect
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from sweep.request.invocation import FromPython, Invocation, found
 def test_how_it_was_started_is_how_it_is_started_again(
     original: list[str], argv: list[str], script: str | None, words: str
 ) -> None:
-    assert found(original, argv, script).resume("run") == f"{words} resume=run"
+    assert detect(original, argv, script).resume("run") == f"{words} resume=run"
 
 
 def test_a_console_script_on_the_path_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_a_console_script_on_the_path_goes_by_its_name(tmp_path: Path, monkeypat
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert found(["python", str(program)], [str(program)]).words == ("sweep",)
+    assert detect(["python", str(program)], [str(program)]).words == ("sweep",)
 
 
 def test_other_commands_are_called_as_this_one_was() -> None:

@@ -151,16 +151,16 @@ def test_a_rule_for_a_conversion_that_does_not_exist_is_refused_one_that_was_ask
 ) -> None:
     grid = Grid(exclude=({"conversion": ["EAGER", "JIT_*", "OPENVINO", "!COMPILE_INDUCTOR"]},))
     with pytest.raises(BadRequest) as raised:
-        rules.refuse_unknown(grid, [request()], modes)
+        rules.refuse_unknown_conversions(grid, [request()], modes)
     assert raised.value.problems == (
         "exclude[0]: unknown conversion 'OPENVINO': did you mean COMPILE_OPENVINO?",
         "exclude[0]: unknown conversion 'COMPILE_INDUCTOR': did you mean COMPILE_INDUCTOR_DEFAULT?",
     )
-    rules.refuse_unknown(grid, [request(conversions=("OPENVINO", "COMPILE_INDUCTOR"))], modes)
+    rules.refuse_unknown_conversions(grid, [request(conversions=("OPENVINO", "COMPILE_INDUCTOR"))], modes)
 
 
 def test_a_rule_that_meets_no_cell_is_told(modes: dict[str, Mode]) -> None:
     grid = Grid(exclude=({"model": "resnet", "batch_size": ">8"}, {"conversion": "EAGER"}))
     asked = [(request(), CONVERSIONS)]
-    assert rules.unmet(grid, asked, modes) == ["exclude[0] (model=resnet, batch_size>8) meets no cell"]
-    assert rules.unmet(Grid(), asked, modes) == []
+    assert rules.unused_conditions(grid, asked, modes) == ["exclude[0] (model=resnet, batch_size>8) meets no cell"]
+    assert rules.unused_conditions(Grid(), asked, modes) == []

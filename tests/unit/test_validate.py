@@ -6,7 +6,7 @@ import pytest
 
 from sweep.cell import Cell, Device, Mode, Model
 from sweep.plan import registry, validate
-from sweep.plan.inventory import Inventory, described, fingerprint
+from sweep.plan.inventory import Inventory, nodes_as_json, fingerprint
 
 CUDA = Device(name="cuda", kind="cuda", gpus=1)
 
@@ -161,6 +161,6 @@ def test_a_fingerprint_is_of_what_the_device_kind_rests_on() -> None:
 
 def test_versions_that_differ_between_nodes_are_both_told(cpu_host: Inventory) -> None:
     old, new = (replace(cpu_host, versions={"torch": version}) for version in ("2.12.0", "2.13.0"))
-    said = described([old, new])
+    said = nodes_as_json([old, new])
     assert said["versions"] == {"torch": "2.12.0 or 2.13.0"}
     assert [node["versions"] for node in said["nodes"]] == [{"torch": "2.12.0"}, {"torch": "2.13.0"}]

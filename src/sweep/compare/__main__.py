@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--format", choices=("terminal", "markdown", "html", "json"), default="terminal")
     parser.add_argument("--output", metavar="FILE", help="write there instead of printing")
     options = parser.parse_args(arguments)
-    return ending.of("sweep.compare", lambda: _compare(options))
+    return ending.run_command("sweep.compare", lambda: _compare(options))
 
 
 def _compare(options: argparse.Namespace) -> ExitCode:

@@ -43,7 +43,7 @@ _CONSTRAINTS = {
 
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
-    return ending.of("sweep.pick", lambda: _pick(options))
+    return ending.run_command("sweep.pick", lambda: _pick(options))
 
 
 def _pick(options: argparse.Namespace) -> ExitCode:

@@ -15,9 +15,9 @@ from sweep.result import Result, Status
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Every cell in the order it was asked for: those that are `ready` to run somewhere, and rows of the `refused`.
+    """The cells of a sweep in the order of its requests: those `ready` to run on some node, and rows of the `refused`.
 
-    `doubts` is what should be said before anything runs.
+    `doubts` are messages to show before anything runs.
     """
 
     cells: Sequence[Cell]
@@ -26,13 +26,13 @@ class Plan:
     doubts: Sequence[str]
 
     def without(self, rows: Sequence[Result]) -> "Plan":
-        """The plan with what is still to be done where these rows are there already."""
+        """The plan without the cells that have one of these rows already."""
         done = {row.id for row in rows}
         ready = [cell for cell in self.ready if cell.id not in done]
         return replace(self, ready=ready, refused=[row for row in self.refused if row.id not in done])
 
     def refuse_invalid(self) -> None:
-        """Raise BadRequest with all that makes no sense anywhere, if anything does not."""
+        """Raise BadRequest with the messages of all `invalid` rows, if there are any."""
         if invalid := [row for row in self.refused if row.status is Status.INVALID]:
             raise BadRequest(*dict.fromkeys(row.message for row in invalid))
 
@@ -45,20 +45,20 @@ def make(
 ) -> Plan:
     """The plan of a sweep on these nodes, with the conversions that its configuration registers.
 
-    Raises BadRequest with all that keeps it from being one.
+    Raises BadRequest with every problem.
     """
     modes = _modes(nodes, registered or {})
-    rules.refuse_unknown(grid, requests, modes)
+    rules.refuse_unknown_conversions(grid, requests, modes)
     cells = expand(requests, modes, grid)
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
     ready, refused = validate.split(cells, nodes, modes)
-    asked = ((request, conversions(request, modes)) for request in requests)
-    return Plan(cells=cells, ready=ready, refused=refused, doubts=rules.unmet(grid, asked, modes))
+    named = ((request, conversions(request, modes)) for request in requests)
+    return Plan(cells=cells, ready=ready, refused=refused, doubts=rules.unused_conditions(grid, named, modes))
 
 
 def _modes(nodes: Sequence[Inventory], registered: Mapping[str, Registered]) -> dict[str, Mode]:
-    """What nodes have and the configuration registers. Raises BadRequest where that takes the name of another."""
+    """The modes of the nodes and those that the configuration registers. Raises BadRequest for a name that is taken."""
     known = all_modes(nodes)
     try:
         return known | registry.own(registered, known, "configuration")

@@ -1,4 +1,4 @@
-"""Turns requests into cells with stable ids; what is asked twice is kept and marked."""
+"""Turns requests into cells with stable ids; a cell that is requested twice is kept twice, and marked."""
 
 import hashlib
 import json
@@ -16,21 +16,22 @@ from sweep.plan.rules import EVERY_CELL, Grid
 def expand(requests: Iterable[Request], modes: Mapping[str, Mode], grid: Grid = EVERY_CELL) -> list[Cell]:
     """Every cell that the requests ask for, in their order; no two have the same id.
 
-    What the rules of the grid leave out is marked. Raises BadRequest where they set an option to what it cannot be.
+    Cells that the rules of the grid leave out are marked. Raises BadRequest where a rule sets a value that its option
+    cannot have.
     """
     cells: list[Cell] = []
-    times: dict[str, int] = {}
-    answered: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    first_ids: dict[str, str] = {}
     for request in requests:
         for cell in _cells_of(request, modes, grid):
-            times[cell.id] = times.get(cell.id, 0) + 1
-            if times[cell.id] > 1:
-                id_, by = f"{cell.id}~{times[cell.id]}", answered.get(cell.id)
-                cells.append(replace(cell, id=id_, duplicate_of=by))
+            counts[cell.id] = counts.get(cell.id, 0) + 1
+            if counts[cell.id] > 1:
+                id_, first = f"{cell.id}~{counts[cell.id]}", first_ids.get(cell.id)
+                cells.append(replace(cell, id=id_, duplicate_of=first))
             else:
                 cells.append(cell)
             if not cell.excluded_by:
-                answered.setdefault(cell.id, cells[-1].id)
+                first_ids.setdefault(cell.id, cells[-1].id)
     return cells
 
 
@@ -46,7 +47,7 @@ def _cells_of(request: Request, modes: Mapping[str, Mode], grid: Grid) -> Iterab
     for name in conversions(request, modes):
         mode = modes.get(name)
         met = matcher.rules_met(name, mode)
-        changed = matcher.changed(met)
+        changed = matcher.with_rules(met)
         if met not in meanings:
             meanings[met] = _meaning(changed)
         yield Cell.of(
@@ -59,44 +60,48 @@ def _cells_of(request: Request, modes: Mapping[str, Mode], grid: Grid) -> Iterab
 
 
 def _meaning(request: Request) -> str:
-    """All of a request that changes what its cells mean, as JSON."""
-    meaning = {name: _plain(getattr(request, name)) for name in OPTIONS if _counts(request, name, OPTIONS[name])}
+    """All options of a request that change what its cells mean, as JSON."""
+    meaning = {
+        name: _as_json(getattr(request, name)) for name in OPTIONS if _changes_meaning(request, name, OPTIONS[name])
+    }
     return json.dumps(meaning, sort_keys=True, default=str)
 
 
-def _counts(noun: Any, name: str, option: Option) -> bool:
-    """Whether an option is part of the question; a younger one only where it is not as it always was."""
+def _changes_meaning(noun: Any, name: str, option: Option) -> bool:
+    """Whether an option is part of the cell's id: a newer option is only where it does not have its default."""
     if option.meaning == "if set":
         return bool(getattr(noun, name) != type(noun).__dataclass_fields__[name].default)
     return option.meaning == "always"
 
 
-def _plain(value: Any) -> Any:
-    """What an option stands for, as JSON can hold it."""
+def _as_json(value: Any) -> Any:
+    """The value of an option as it counts for the id, as JSON can hold it."""
     match value:
         case Model():
             return value.config
         case Device():
-            return _device(value)
+            return _device_needs(value)
         case Mapping():
-            return {key: _plain(item) for key, item in value.items()}
+            return {key: _as_json(item) for key, item in value.items()}
         case _ if is_dataclass(value):
             parts = {part.name: part.metadata.get("option", Option(meaning="always")) for part in fields(value)}
-            return {name: getattr(value, name) for name, option in parts.items() if _counts(value, name, option)}
+            return {
+                name: getattr(value, name) for name, option in parts.items() if _changes_meaning(value, name, option)
+            }
     return value
 
 
-def _device(device: Device) -> list[object]:
-    """What it is called and what it asks for; what it does not ask for changes nothing."""
+def _device_needs(device: Device) -> list[object]:
+    """The name of a device and what it needs of its node; needs that are not set are left out."""
     needs = {name: getattr(device, name) for name in ("accelerator", "labels", "resources", "cpus", "memory")}
     return [device.name, device.kind, device.gpus, *({name: need} for name, need in needs.items() if need)]
 
 
 def cell_id(request: Request, conversion: str, meaning: str, mode: Mode | None = None) -> str:
-    """A folder name a person can read, and 40 bits of SHA-256 over all that changes the cell's meaning, as JSON.
+    """The id: a folder name that a person can read, with 40 bits of SHA-256 over all that changes the cell's meaning.
 
-    Deadlines are not part of it: a cell tried again with more time is the same cell. Of a conversion that is not
-    alma's, what its label says is.
+    Deadlines are not part of that: a cell that is tried again with more time is the same cell. The label of a
+    conversion that is not alma's (its `mode`) is.
     """
     label = f", {json.dumps(asdict(mode))}" if mode and mode.target else ""
     canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}{label}]"

@@ -11,12 +11,13 @@ from sweep.cell import Mode
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inventory:
-    """What a node has: alma's modes by name, the requirements that are met, the device kinds, and its hardware.
+    """What a node has: its modes by name, the requirements that are met (`found`), its device kinds and its hardware.
 
-    `fingerprints` tells unlike hardware apart, for each device kind that a node has; `facts` is what they are made of.
-    `memory` is in MB. `labels`, `resources` and `gpus` are what Ray was told, nothing without Ray. `no_gpu` says what
-    keeps torch from a GPU that Ray was told of, `no_node` what to do about a device kind that is missing everywhere.
-    `id` is Ray's own for the node, empty without Ray, and another in each Ray: it is not recorded.
+    `node` is its name, `hardware` a description in words. `fingerprints` has a hash for each device kind that the node
+    has, which differs where hardware does; `facts` is what they are computed from. `memory` is in MB. `labels`,
+    `resources` and `gpus` are those that Ray knows, empty without Ray. `no_gpu` says why torch cannot use a GPU that
+    Ray knows, `no_node` what to do about a device kind that no node has. `id` is Ray's id of the node, empty without
+    Ray; each start of Ray gives another, so it is not recorded.
     """
 
     modes: Mapping[str, Mode]
@@ -44,21 +45,21 @@ class Inventory:
 
 
 def fingerprint(facts: Mapping[str, Any], kind: str) -> str:
-    """32 bits of SHA-256 over what makes one node's times unlike another's: a GPU's facts count for cuda only."""
+    """32 bits of SHA-256 over the facts that change how fast a node is; those of a GPU count for `cuda` only."""
     relevant = {name: value for name, value in facts.items() if kind == "cuda" or name not in {"gpus", "driver"}}
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def all_modes(nodes: Iterable[Inventory]) -> dict[str, Mode]:
     """Every mode that some node has."""
-    found: dict[str, Mode] = {}
+    modes: dict[str, Mode] = {}
     for node in nodes:
-        found = {**node.modes, **found}
-    return found
+        modes = {**node.modes, **modes}
+    return modes
 
 
-def described(nodes: Sequence[Inventory]) -> dict[str, Any]:
-    """What a sweep records of its nodes, and the versions of their packages; two where nodes differ."""
+def nodes_as_json(nodes: Sequence[Inventory]) -> dict[str, Any]:
+    """The nodes and the versions of their packages for `sweep.json`; `A or B` where the versions of nodes differ."""
     every = {name: [node.versions.get(name, "absent") for node in nodes] for node in nodes for name in node.versions}
     return {
         "versions": {name: " or ".join(sorted(set(versions))) for name, versions in sorted(every.items())},

@@ -1,4 +1,4 @@
-"""Which name was meant by one that is not known."""
+"""Which known names are similar to an unknown one."""
 
 import difflib
 import re
@@ -10,19 +10,23 @@ def tokens(name: str) -> list[str]:
 
 
 def near(name: str, known: Sequence[str], most: int = 3) -> tuple[str, ...]:
-    """The names that were probably meant, likeliest first; empty if none is like it.
+    """The known names that were probably meant, the most probable first; empty if none is similar.
 
-    In order: the same words; all its words and the fewest others; the same letters but for a few
-    (Ratcliff and Obershelp's ratio, from difflib).
+    Names with the same words; if there are none, those with all its words and the fewest more; else those with almost
+    the same letters (Ratcliff and Obershelp's ratio, from difflib).
     """
-    asked = tokens(name)
-    if same := [other for other in known if tokens(other) == asked]:
+    words = tokens(name)
+    if same := [candidate for candidate in known if tokens(candidate) == words]:
         return tuple(same[:most])
-    extra = {other: len(tokens(other)) - len(asked) for other in known if asked and set(asked) <= set(tokens(other))}
+    extra = {
+        candidate: len(tokens(candidate)) - len(words)
+        for candidate in known
+        if words and set(words) <= set(tokens(candidate))
+    }
     if extra:
-        return tuple(other for other in known if extra.get(other) == min(extra.values()))[:most]
-    by_text = {"_".join(tokens(other)): other for other in known}
-    close = difflib.get_close_matches("_".join(asked), list(by_text), n=most, cutoff=0.7)
+        return tuple(candidate for candidate in known if extra.get(candidate) == min(extra.values()))[:most]
+    by_text = {"_".join(tokens(candidate)): candidate for candidate in known}
+    close = difflib.get_close_matches("_".join(words), list(by_text), n=most, cutoff=0.7)
     return tuple(by_text[text] for text in close)
 
 

@@ -1,4 +1,4 @@
-"""What each mode needs (device, package, dtype), which presets it is in, and which name was meant."""
+"""The modes that conversions are known by: device kinds, packages, dtype, precision and engine of each."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,10 @@ from sweep.plan.names import did_you_mean, near, tokens
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requirement:
-    """Something to be found on a node: `probe` as `child.survey.probe` reads it, and what to do without it."""
+    """A package, or part of one, that a mode needs on its node.
+
+    `probe` says how to look for it, as `child.survey.probe` reads it; `remedy` says what to do where it is missing.
+    """
 
     probe: str
     remedy: str
@@ -54,7 +57,7 @@ REQUIREMENTS: Mapping[str, Requirement] = {
         remedy="pip install torchao",
     ),
 }
-"""What modes ask for beyond torch. The figures on releases come from the packages' own indexes and sources."""
+"""What modes need besides torch. Which releases have what is from the packages' own indexes and sources."""
 
 _NEEDS_BY_TOKEN: Mapping[str, tuple[str, ...]] = {
     "ONNX": ("onnx", "onnxruntime", "onnxscript"),
@@ -70,7 +73,7 @@ _NEEDS_BY_TOKEN: Mapping[str, tuple[str, ...]] = {
 }
 _CUDA_ONLY = ({"TENSORRT"}, {"CUDAGRAPHS"}, {"ONNX", "GPU"})
 _CPU_ONLY = ({"OPENVINO"}, {"ONNX"}, {"NATIVE", "CONVERT"})
-"""Words in a name that tie it to a device alma does not mention: OpenVINO's and ONNX Runtime's forward calls
+"""Words in a name that restrict it to a device, which alma does not say: OpenVINO's and ONNX Runtime's forward calls
 compute on the CPU whatever device they are given, and torch's native int8 kernels exist there only."""
 
 _ENGINE_BY_TOKEN = {
@@ -92,20 +95,20 @@ _ENGINE_BY_TOKEN = {
     "EXPORT": "export",
     "EAGER": "eager",
 }
-"""In order: the first token a mode's name has tells what its label says runs it."""
+"""The engine that a mode's label names: that of the first of these tokens that its name has."""
 
 OWN = "own"
 ENGINES = (*dict.fromkeys(_ENGINE_BY_TOKEN.values()), OWN)
-"""What can be said to run a conversion; all but the last are attested."""
+"""The engines that a label can name; that one of them ran can be attested, but for the last."""
 
-_SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-inductor": 30, "pt2e-quantized": 12}
-"""What a cell takes, by its engine, where that is more than a few: resnet18 on two CPUs, compilers' caches cold."""
+_TYPICAL_SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-inductor": 30, "pt2e-quantized": 12}
+"""Seconds that a cell takes, by engine, where it is more than a few: resnet18 on two CPUs, compile caches cold."""
 
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
-    """Modes by name, in the registry's order, from what `child.survey` read."""
+    """alma's modes by name, in the order of its registry, from what `child.survey` read."""
     return {
         entry["name"]: Mode(
             name=entry["name"],
@@ -124,8 +127,9 @@ def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
 class Registered:
     """A conversion that is not alma's, as it is registered: `target` is called with the model and an input to convert.
 
-    The rest is its label: what runs it (`own` is nothing that can be attested), what it computes in (None: as `dtype`),
-    the dtype its input is cast to, the device kinds it can run on, and names of REQUIREMENTS. Raises ValueError.
+    The rest is its label: `engine` is what runs it (`own` for one that cannot be attested), `precision` what it
+    computes in (None: as `dtype`), `dtype` what its input is cast to, `runs_on` the device kinds it can run on, and
+    `needs` names of REQUIREMENTS. Raises ValueError.
     """
 
     target: str
@@ -155,7 +159,7 @@ class Registered:
 def own(
     registered: Mapping[str, Registered], known: Mapping[str, Mode], source: Literal["configuration", "entry point"]
 ) -> dict[str, Mode]:
-    """Modes of conversions that are not alma's. Raises ValueError for names that are taken, or no names."""
+    """The modes of registered conversions, by name. Raises ValueError for a name that is taken or not allowed."""
     problems = [f"{name}: there is a conversion of that name already" for name in registered if name in known]
     problems += [f"{name!r} is no name for a conversion" for name in registered if not re.fullmatch(r"[\w+.-]+", name)]
     if problems:
@@ -163,29 +167,29 @@ def own(
     return {
         name: Mode(
             name=name,
-            runs_on=one.runs_on,
-            needs=one.needs,
-            dtype=one.dtype,
-            precision=one.precision or _PRECISIONS[one.dtype],
-            engine=one.engine,
+            runs_on=conversion.runs_on,
+            needs=conversion.needs,
+            dtype=conversion.dtype,
+            precision=conversion.precision or _PRECISIONS[conversion.dtype],
+            engine=conversion.engine,
             implemented=True,
-            target=one.target,
+            target=conversion.target,
             source=source,
         )
-        for name, one in registered.items()
+        for name, conversion in registered.items()
     }
 
 
 def engine(name: str) -> str:
-    """What the label says runs it; `A or B` where the label itself allows a fall-back."""
-    found = tokens(name)
-    said = next((engine for token, engine in _ENGINE_BY_TOKEN.items() if token in found), "unknown")
-    return f"{said} or eager" if "FALLBACK" in found else said
+    """The engine that the label of a mode names; `A or B` where the label itself allows a fall-back."""
+    words = tokens(name)
+    named = next((engine for token, engine in _ENGINE_BY_TOKEN.items() if token in words), "unknown")
+    return f"{named} or eager" if "FALLBACK" in words else named
 
 
 def typical_seconds(mode: Mode | None) -> float:
-    """What a cell of a small model takes in such a mode, as far as its engine tells."""
-    return _SECONDS.get(mode.engine.partition(" or ")[0], 4) if mode else 0
+    """About how many seconds a cell of a small model takes in such a mode."""
+    return _TYPICAL_SECONDS.get(mode.engine.partition(" or ")[0], 4) if mode else 0
 
 
 def _runs_on(name: str, override: str | None) -> tuple[str, ...]:
@@ -204,33 +208,33 @@ def _runs_on(name: str, override: str | None) -> tuple[str, ...]:
 
 
 def _needs(name: str) -> tuple[str, ...]:
-    found = tokens(name)
-    needs = [need for token in found for need in _NEEDS_BY_TOKEN.get(token, ())]
-    if "ONNX" in found and "GPU" in found:
+    words = tokens(name)
+    needs = [need for token in words for need in _NEEDS_BY_TOKEN.get(token, ())]
+    if "ONNX" in words and "GPU" in words:
         needs = ["onnxruntime-gpu" if need == "onnxruntime" else need for need in needs]
-    if "EXPORT" in found and "AI8WI8" in found:
+    if "EXPORT" in words and "AI8WI8" in words:
         needs.append("pt2e quantisation")
     return tuple(needs)
 
 
 def _precision(name: str, dtype: str) -> str:
-    """What the label says the mode computes in; the name of its tolerance class.
+    """The precision that the label of a mode names, which is also the name of its tolerance class.
 
     Uncalibrated modes quantise activations with ranges that were never fitted to data, static ones with ranges
     fitted to the one batch they were converted with.
     """
-    found = set(tokens(name))
-    if {"EXPORT", "AI8WI8"} <= found:
+    words = set(tokens(name))
+    if {"EXPORT", "AI8WI8"} <= words:
         return "int8_static"
-    if "NATIVE" in found or ("QUANTO" in found and any(token.startswith("AI8") for token in found)):
+    if "NATIVE" in words or ("QUANTO" in words and any(token.startswith("AI8") for token in words)):
         return "uncalibrated"
     for precision, marks in {
         "int8": {"AI8WI8", "WI8", "AUTOQUANT"},
         "int4": {"WI4", "I4"},
         "int2": {"WI2"},
-        "fp8": {token for token in found if token.startswith("WF8")},
+        "fp8": {token for token in words if token.startswith("WF8")},
     }.items():
-        if found & marks:
+        if words & marks:
             return precision
     return _PRECISIONS.get(dtype, dtype)
 

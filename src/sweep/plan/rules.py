@@ -18,15 +18,15 @@ _PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)
 _WHOLE = ("model", "conversion", "device", *_PLAIN, "engine", "precision", "dtype")
 _PARTS: dict[str, type | None] = {"model": None, **PARTS}
 _BY_RULE = sorted((name for name, option in OPTIONS.items() if option.by_rule), key=lambda name: (name in _PLAIN, name))
-_COMPARED = re.compile(r"(<=|>=|<|>)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
+_COMPARISON = re.compile(r"(<=|>=|<|>)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
 Condition = Mapping[str, Any]
-"""Patterns by field; a cell meets it that meets each."""
+"""Patterns by field; a cell meets a condition where each of these fields matches its pattern."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Override:
-    """Options, by their dotted names, for the cells that meet a condition."""
+    """Options to `set`, by their dotted names, for the cells that meet the condition `when`."""
 
     when: Condition
     set: Mapping[str, Any]
@@ -34,11 +34,11 @@ class Override:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """What becomes of a grid's cells before they run.
+    """The rules of a grid: which of its cells are left out, and which get other options.
 
     Where `include` holds conditions, cells that meet none of them are left out; so are cells that meet one in
-    `exclude`. Of the `rules`, all that a cell meets hold for it, later ones over earlier. Raises ValueError for a
-    field or an option that no cell has.
+    `exclude`. All `rules` that a cell meets are applied, and a later one overrides an earlier one. Raises ValueError
+    for a field or an option that no cell has.
     """
 
     include: tuple[Condition, ...] = ()
@@ -63,7 +63,7 @@ class Grid:
             raise ValueError("; ".join(problems))
 
     def conditions(self) -> Iterator[tuple[str, Condition]]:
-        """Every condition, with where it stands."""
+        """Every condition, after its place in the configuration, such as `exclude[0]`."""
         for name, conditions in (("include", self.include), ("exclude", self.exclude)):
             for number, condition in enumerate(conditions):
                 yield f"{name}[{number}]", condition
@@ -78,7 +78,7 @@ EVERY_CELL = Grid()
 
 
 class RuleMatcher:
-    """What the rules of a grid make of a request's cells; answers are remembered, for those are much alike."""
+    """Applies the rules of a grid to the cells of a request; answers are remembered, as many cells get the same."""
 
     def __init__(self, grid: Grid, request: Request) -> None:
         self._grid, self._request = grid, request
@@ -86,42 +86,44 @@ class RuleMatcher:
         self._changed: dict[tuple[int, ...], Request] = {(): request}
 
     def rules_met(self, conversion: str, mode: Mode | None) -> tuple[int, ...]:
-        """The numbers of the rules that hold for one of its conversions."""
+        """The numbers of the rules that the cell of a conversion meets."""
         if not self._grid.rules:
             return ()
         known = self._fields | _fields_of_mode(conversion, mode)
         return tuple(number for number, override in enumerate(self._grid.rules) if _meets(known, override.when))
 
-    def changed(self, met: tuple[int, ...]) -> Request:
-        """The request with what these rules set. Raises BadRequest where one sets an option to what it cannot be."""
+    def with_rules(self, met: tuple[int, ...]) -> Request:
+        """The request with the options that these rules set. Raises BadRequest for a value an option cannot have."""
         if met not in self._changed:
-            self._changed[met] = _changed(self._request, {number: self._grid.rules[number].set for number in met})
+            self._changed[met] = _with_options_set(
+                self._request, {number: self._grid.rules[number].set for number in met}
+            )
         return self._changed[met]
 
     def exclusion(self, conversion: str, mode: Mode | None) -> str | None:
-        """Which rule leaves out one of its conversions, if one does."""
+        """Which rule leaves out the cell of a conversion, in words; None if no rule does."""
         include, exclude = self._grid.include, self._grid.exclude
         known = self._fields | _fields_of_mode(conversion, mode) if include or exclude else {}
         if include and not any(_meets(known, condition) for condition in include):
             return "it meets no rule of include"
         for number, condition in enumerate(exclude):
             if _meets(known, condition):
-                return f"exclude[{number}] leaves it out: {worded(condition)}"
+                return f"exclude[{number}] leaves it out: {condition_text(condition)}"
         return None
 
 
-def worded(condition: Condition) -> str:
-    """`model=vit, batch_size>8`."""
-    compared = (str(value) if _COMPARED.fullmatch(str(value)) else f"={value}" for value in condition.values())
-    return ", ".join(map("".join, zip(condition, compared, strict=True)))
+def condition_text(condition: Condition) -> str:
+    """A condition as text: `model=vit, batch_size>8`."""
+    patterns = (str(value) if _COMPARISON.fullmatch(str(value)) else f"={value}" for value in condition.values())
+    return ", ".join(map("".join, zip(condition, patterns, strict=True)))
 
 
-def refuse_unknown(grid: Grid, asked: Iterable[Request], modes: Mapping[str, Mode]) -> None:
-    """Raise BadRequest for conversions in rules that exist nowhere: such a rule would be passed over in silence."""
-    named = {name for request in asked if isinstance(request.conversions, tuple) for name in request.conversions}
+def refuse_unknown_conversions(grid: Grid, requests: Iterable[Request], modes: Mapping[str, Mode]) -> None:
+    """Raise BadRequest for conversions in rules that do not exist: such a rule would silently do nothing."""
+    named = {name for request in requests if isinstance(request.conversions, tuple) for name in request.conversions}
     problems = []
     for where, condition in grid.conditions():
-        for pattern in _each(condition.get("conversion", ())):
+        for pattern in _as_list(condition.get("conversion", ())):
             name = str(pattern).removeprefix("!")
             if not set("*?[") & set(name) and name not in modes and name not in named:
                 hint = did_you_mean(near(name, list(modes)))
@@ -130,23 +132,26 @@ def refuse_unknown(grid: Grid, asked: Iterable[Request], modes: Mapping[str, Mod
         raise BadRequest(*problems)
 
 
-def unmet(grid: Grid, asked: Iterable[tuple[Request, Sequence[str]]], modes: Mapping[str, Mode]) -> list[str]:
-    """Where a condition stands that no cell meets, in words; `asked` is each request with its conversions."""
-    left = dict(grid.conditions())
-    for request, conversions in asked if left else ():
+def unused_conditions(
+    grid: Grid, requests: Iterable[tuple[Request, Sequence[str]]], modes: Mapping[str, Mode]
+) -> list[str]:
+    """The conditions that no cell meets, in words; `requests` has each request with its conversions."""
+    unused = dict(grid.conditions())
+    for request, conversions in requests if unused else ():
         known = _fields_of(request)
         for name in conversions:
             fields = known | _fields_of_mode(name, modes.get(name))
-            left = {where: condition for where, condition in left.items() if not _meets(fields, condition)}
-    return [f"{where} ({worded(condition)}) meets no cell" for where, condition in left.items()]
+            unused = {where: condition for where, condition in unused.items() if not _meets(fields, condition)}
+    return [f"{where} ({condition_text(condition)}) meets no cell" for where, condition in unused.items()]
 
 
-def _fields_of(asked: Request) -> dict[str, Any]:
-    """What can be asked of every cell of a request, and of options inside options by their dotted names."""
-    whole = {name: getattr(asked, name) for name in _PLAIN}
-    parts = {"model": asked.model.config, **{name: asdict(getattr(asked, name)) for name in _PARTS if name != "model"}}
+def _fields_of(request: Request) -> dict[str, Any]:
+    """The fields that all cells of a request have in common, options inside options by their dotted names."""
+    whole = {name: getattr(request, name) for name in _PLAIN}
+    parts = {name: asdict(getattr(request, name)) for name in _PARTS if name != "model"}
+    parts = {"model": request.model.config, **parts}
     inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in flat(node)}
-    return {**whole, **inside, "model": asked.model.name, "device": asked.device.name}
+    return {**whole, **inside, "model": request.model.name, "device": request.device.name}
 
 
 def _fields_of_mode(conversion: str, mode: Mode | None) -> dict[str, Any]:
@@ -155,24 +160,24 @@ def _fields_of_mode(conversion: str, mode: Mode | None) -> dict[str, Any]:
 
 
 def _meets(known: Mapping[str, Any], condition: Condition) -> bool:
-    return all(name in known and _fits(known[name], pattern) for name, pattern in condition.items())
+    return all(name in known and _matches(known[name], pattern) for name, pattern in condition.items())
 
 
-def _fits(value: Any, pattern: Any) -> bool:
-    """Whether a value is one of a list, is the number or the word, compares so (`>8`), or has that form (`*QUANT*`)."""
+def _matches(value: Any, pattern: Any) -> bool:
+    """Whether a value matches a pattern: a list of patterns, a value, `!` and a pattern, `>8`, or `*QUANT*`."""
     if isinstance(pattern, list | tuple):
-        return any(_fits(value, one) for one in pattern)
+        return any(_matches(value, item) for item in pattern)
     if not isinstance(pattern, str):
         return bool(value == pattern)
     if pattern.startswith("!"):
-        return not _fits(value, pattern[1:])
-    if compared := _COMPARED.fullmatch(pattern):
-        return isinstance(value, int | float) and _compares(float(value), compared[1], float(compared[2]))
+        return not _matches(value, pattern[1:])
+    if comparison := _COMPARISON.fullmatch(pattern):
+        return isinstance(value, int | float) and _compares(float(value), comparison[1], float(comparison[2]))
     return fnmatch.fnmatchcase(str(value), pattern)
 
 
-def _compares(value: float, how: str, bound: float) -> bool:
-    match how:
+def _compares(value: float, operator: str, bound: float) -> bool:
+    match operator:
         case "<":
             return value < bound
         case "<=":
@@ -183,7 +188,7 @@ def _compares(value: float, how: str, bound: float) -> bool:
             return value >= bound
 
 
-def _each(patterns: Any) -> Sequence[Any]:
+def _as_list(patterns: Any) -> Sequence[Any]:
     return patterns if isinstance(patterns, list | tuple) else [patterns]
 
 
@@ -207,8 +212,8 @@ def _may_be_set(name: str) -> bool:
     return name in _PLAIN if noun is None else inner in {field.name for field in fields(noun)}
 
 
-def _changed(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:
-    """The request with what rules set; that shows in `overrides`, but for limits and what has a column."""
+def _with_options_set(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:
+    """The request with the options that rules set; `overrides` holds those too, but for limits and what has a column."""
     plain = asdict(request)
     overrides = dict(request.overrides)
     where = ", ".join(f"rules[{number}].set" for number in by_rule)
@@ -229,4 +234,4 @@ def _changed(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Requ
     except ValidationError as error:
         problems = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]
         raise BadRequest(*(f"{where}: {problem}" for problem in problems)) from error
-    return replace(changed, model=request.model, device=request.device)  # cells share what is the same in them
+    return replace(changed, model=request.model, device=request.device)  # so that cells share these objects

@@ -1,4 +1,4 @@
-"""Decides, before any process starts, which cells can run on some node, and says of every other why not."""
+"""Decides, before any process starts, which cells can run on some node, and why the others cannot."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,17 +12,17 @@ from sweep.result import Outcome, Reason, Result, Status, not_run
 
 
 class Eligibility:
-    """Which cells which of the nodes can run. Remembers its answers: cells of a grid have few distinct needs."""
+    """Whether some node can run a cell. Answers are remembered, because cells of a grid have few distinct needs."""
 
     def __init__(self, nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None) -> None:
-        """`modes` is every mode there is, if not just those of the nodes."""
+        """`modes` are all modes by name, None for those of the nodes."""
         self._nodes = nodes
         self._modes = all_modes(nodes) if modes is None else modes
-        self._kinds = {_kind(node): node for node in reversed(nodes)}
+        self._distinct_nodes = {_capabilities(node): node for node in reversed(nodes)}
         self._answers: dict[tuple[object, ...], tuple[Reason, str] | None] = {}
 
     def refusal(self, cell: Cell) -> tuple[Reason, str] | None:
-        """Why a cell can run nowhere, and what to do; None if it can. What makes no sense anywhere comes first."""
+        """Why no node can run a cell, and what to do; None if one can. Reasons of the status `invalid` come first."""
         key = (cell.conversion, cell.mode is None, cell.model.key, cell.device.key)
         if key not in self._answers:
             self._answers[key] = self._refusal(cell)
@@ -37,21 +37,24 @@ class Eligibility:
         invalid = _invalid(cell, self._modes)
         if invalid:
             return invalid[0][0], "; ".join(message for _, message in invalid)
-        said = [obstacle(cell, node) for node in self._kinds.values()]
-        if None in said:
+        obstacles = [obstacle(cell, node) for node in self._distinct_nodes.values()]
+        if None in obstacles:
             return None
-        # a node that lacks only a package says more than one that has no such device
-        told = sorted(filter(None, said), key=lambda refusal: _TELLING.index(refusal[0]))
-        nearest = [message for reason, message in dict.fromkeys(told) if reason is told[0][0]]
-        broken = [message for message in nearest if any(node.no_gpu and node.no_gpu in message for node in self._nodes)]
-        return told[0][0], "; ".join((broken or nearest)[:3])
+        # a message about a missing package is of more use than one about a missing device
+        refusals = sorted(filter(None, obstacles), key=lambda refusal: _MOST_USEFUL_FIRST.index(refusal[0]))
+        reason = refusals[0][0]
+        messages = [message for other, message in dict.fromkeys(refusals) if other is reason]
+        of_gpus = [
+            message for message in messages if any(node.no_gpu and node.no_gpu in message for node in self._nodes)
+        ]
+        return reason, "; ".join((of_gpus or messages)[:3])
 
 
-_TELLING = (Reason.NEEDS_DEVICE, Reason.NEEDS_PACKAGE, Reason.NO_NODE)
+_MOST_USEFUL_FIRST = (Reason.NEEDS_DEVICE, Reason.NEEDS_PACKAGE, Reason.NO_NODE)
 
 
-def _kind(node: Inventory) -> str:
-    """The same for nodes between which no cell can choose."""
+def _capabilities(node: Inventory) -> str:
+    """All that decides which cells a node can run, as text: it is equal for nodes that can run the same cells."""
     parts = [sorted(node.modes), sorted(node.found), sorted(node.devices), node.cpus, node.memory, node.gpus]
     return json.dumps([*parts, dict(node.labels), dict(node.resources), bool(node.no_gpu)], sort_keys=True)
 
@@ -59,12 +62,12 @@ def _kind(node: Inventory) -> str:
 def split(
     cells: Iterable[Cell], nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None
 ) -> tuple[list[Cell], list[Result]]:
-    """The cells that some node can run, and a row for each of the others; `modes` as in Eligibility."""
-    judge = Eligibility(nodes, modes)
+    """Split cells into those that some node can run, and rows of the others; `modes` as in Eligibility."""
+    eligibility = Eligibility(nodes, modes)
     ready: list[Cell] = []
     refused: list[Result] = []
     for cell in cells:
-        if problem := judge.refusal(cell):
+        if problem := eligibility.refusal(cell):
             refused.append(not_run(cell, *problem))
         else:
             ready.append(cell)
@@ -72,7 +75,7 @@ def split(
 
 
 def stamped(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
-    """With the fingerprint of the node that the cell ran on, for the kind of device it asked for; as it was if lost."""
+    """The outcome with the fingerprint of its node for the cell's kind of device; unchanged where the cell was lost."""
     if outcome.result.hardware is None:
         return outcome
     return replace(outcome, result=replace(outcome.result, fingerprint=node.fingerprints.get(cell.device.kind)))
@@ -81,8 +84,7 @@ def stamped(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
 def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
     problems: list[tuple[Reason, str]] = []
     if cell.mode is None:
-        meant = near(cell.conversion, list(modes))
-        hint = did_you_mean(meant) or "; `python -m sweep.modes` lists the ones there are"
+        hint = did_you_mean(near(cell.conversion, list(modes))) or "; `python -m sweep.modes` lists the ones there are"
         problems.append((Reason.UNKNOWN_CONVERSION, f"unknown conversion {cell.conversion!r}{hint}"))
     elif not cell.mode.implemented:
         message = f"alma registers {cell.conversion} but implements nothing of that name: leave it out"
@@ -99,28 +101,28 @@ def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
 
 
 def bad_model(config: Mapping[str, object]) -> list[str]:
-    """What keeps a model's config from describing a model and an input, as far as it can be told without torch."""
+    """The problems of a model's config that can be found without torch, each in words."""
     problems = []
     target = config.get("_target_")
     if not isinstance(target, str) or "." not in target:
         problems.append("needs a _target_ such as mypackage.MyModel")
-    given = config.get("input")
-    shape = given.get("shape") if isinstance(given, Mapping) else None
+    input_ = config.get("input")
+    shape = input_.get("shape") if isinstance(input_, Mapping) else None
     if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
         problems.append("needs input.shape, the sizes of one sample without its batch, such as [3, 224, 224]")
     return problems
 
 
 def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
-    """Why a node cannot run a cell that makes sense, and what to do; None if it can."""
+    """Why a node cannot run a cell that is not `invalid`, and what to do; None if it can."""
     assert cell.mode is not None
     mode, kind = cell.mode, cell.device.kind
     missing = [need for need in mode.needs if need not in node.found]
     remedies = "; ".join(f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in missing)
     if kind not in mode.runs_on:
-        can = " or ".join(mode.runs_on)
-        what = f"use device={can}" if set(mode.runs_on) <= {"cpu", "cuda"} else "no device of sweep offers that"
-        message = f"{mode.name} runs on {can} only, and this cell asks for {kind}: {what}"
+        kinds = " or ".join(mode.runs_on)
+        advice = f"use device={kinds}" if set(mode.runs_on) <= {"cpu", "cuda"} else "no device of sweep offers that"
+        message = f"{mode.name} runs on {kinds} only, and this cell asks for {kind}: {advice}"
         return Reason.NEEDS_DEVICE, f"{message}; it also {remedies}" if remedies else message
     if kind not in node.devices:
         return Reason.NO_NODE, f"no node has a {kind} device: {node.no_gpu or node.no_node}"
@@ -135,15 +137,17 @@ def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
 
 
 def _lacks(device: Device, node: Inventory) -> str:
-    """What a device asks for and a node does not have, or nothing."""
+    """What a device needs and a node does not have, in words; empty where nothing is missing."""
     amounts = [
         ("CPUs", device.cpus, node.cpus),
         ("MB of memory", device.memory, node.memory),
         ("GPUs", device.gpus, max(node.gpus, float(device.gpus <= 1))),  # one of them is known to be there
         *((name, amount, node.resources.get(name, 0.0)) for name, amount in device.resources.items()),
     ]
-    short = [f"has {has:g} {what}, not {asked:g}" for what, asked, has in amounts if has < asked]
+    missing = [f"has {has:g} {name}, not {needed:g}" for name, needed, has in amounts if has < needed]
     if device.accelerator and device.accelerator not in node.accelerators:
-        short.append(f"has no accelerator of type {device.accelerator}")
-    short += [f"has no label {name}={value}" for name, value in device.labels.items() if node.labels.get(name) != value]
-    return ", ".join(short)
+        missing.append(f"has no accelerator of type {device.accelerator}")
+    missing += [
+        f"has no label {name}={value}" for name, value in device.labels.items() if node.labels.get(name) != value
+    ]
+    return ", ".join(missing)

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("--junit", action="store_true", help="junit.xml too")
     options = parser.parse_args(arguments)
-    return ending.of("sweep.report", lambda: _make(options.run, junit_too=options.junit))
+    return ending.run_command("sweep.report", lambda: _make(options.run, junit_too=options.junit))
 
 
 def _make(where: str, *, junit_too: bool) -> ExitCode:

@@ -5,23 +5,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sweep.durable import aside
+from sweep.durable import atomic_writer
 from sweep.report.columns import COLUMNS
 from sweep.result import SCHEMA, Result
 
 ROWS_A_GROUP = 10_000
-"""Rows that are turned into columns at a time: what more there are waits."""
+"""How many rows are turned into columns at a time."""
 
 
 def write(path: Path, rows: Iterable[Result]) -> None:
-    """Write aside and synced, then rename, as `durable.write_atomically` does. Raises OSError."""
+    """Write the file as `durable.atomic_writer` does. Raises OSError."""
     import pyarrow  # noqa: PLC0415 - it takes a while, and only this needs it
     from pyarrow.parquet import ParquetWriter  # noqa: PLC0415
 
     schema = _schema(pyarrow)
-    with aside(path) as file, ParquetWriter(file, schema, compression="zstd") as writer:
-        for some in _groups(rows):
-            writer.write_batch(_batch(pyarrow, some, schema), row_group_size=ROWS_A_GROUP)
+    with atomic_writer(path) as file, ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(rows):
+            writer.write_batch(_batch(pyarrow, group, schema), row_group_size=ROWS_A_GROUP)
 
 
 def _schema(pyarrow: Any) -> Any:
@@ -39,9 +39,9 @@ def _schema(pyarrow: Any) -> Any:
 
 
 def _groups(rows: Iterable[Result]) -> Iterator[list[Result]]:
-    left = iter(rows)
-    while some := list(islice(left, ROWS_A_GROUP)):
-        yield some
+    remaining = iter(rows)
+    while group := list(islice(remaining, ROWS_A_GROUP)):
+        yield group
 
 
 def _batch(pyarrow: Any, rows: list[Result], schema: Any) -> Any:

@@ -25,12 +25,13 @@ from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
 from sweep.request import read
-from sweep.request.resume import taken_up
+from sweep.request.misleading import refuse_misleading
+from sweep.request.resume import resumed_arguments
 from sweep.request.settings import Settings
 
 
 def conf_dir() -> Path:
-    """Where the shipped configuration is: inside an installed package, beside `src/` in a checkout."""
+    """The folder of the shipped configuration: inside an installed package, beside `src/` in a checkout."""
     package = Path(sweep.__file__).resolve().parent
     return package / "conf" if (package / "conf").is_dir() else package.parents[1] / "conf"
 
@@ -41,17 +42,17 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
     Raises BadRequest with every problem that was found.
     """
     arguments = [argument.encode(errors="replace").decode() for argument in arguments]
-    arguments = taken_up(arguments, lambda some: _parse(_flags(some).overrides))
-    with _unknown_names_stand_in() as stand_in:
-        argv, spread = _prepared(arguments)
-        jobs = _Jobs(arguments, spread)
+    arguments = resumed_arguments(arguments, lambda earlier: _parse(_parse_flags(earlier).overrides))
+    with _placeholders_for_unknown_names() as add_placeholder:
+        argv, swept_values = _hydra_arguments(arguments)
+        jobs = _Jobs(arguments, swept_values)
         known_missing: set[str] = set()
-        while missing := _try(lambda: _run_hydra(jobs.collect, argv)):
+        while missing := _missing_config(lambda: _run_hydra(jobs.collect, argv)):
             name = str(missing.missing_cfg_file)
             _refuse_unless_replaceable(missing, jobs.problems, again=name in known_missing)
             known_missing.add(name)
-            stand_in(missing)
-            jobs.forget()
+            add_placeholder(missing)
+            jobs.start_over()
     try:
         return jobs.checked()
     except BadRequest:
@@ -61,114 +62,84 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
 
 class _Jobs:
-    """What the jobs that Hydra makes of a grid ask for, and what is wrong with them."""
+    """The requests and settings of all jobs that Hydra makes of a grid, and the problems with them."""
 
-    def __init__(self, arguments: Sequence[str], spread: Mapping[str, Sequence[str]]) -> None:
-        self._arguments, self._spread = arguments, spread
+    def __init__(self, arguments: Sequence[str], swept_values: Mapping[str, Sequence[str]]) -> None:
+        self._arguments, self._swept_values = arguments, swept_values
         self._requests: list[Request] = []
         self._settings: list[Settings] = []
         self.problems: list[str] = []
         self.folders: set[Path] = set()
 
     def collect(self, config: DictConfig) -> None:
-        """Take what one job asks for."""
+        """Add the requests and settings of one job, or its problems."""
         self.folders.add(Path(HydraConfig.get().runtime.output_dir))
         try:
-            requests, settings = _read(config, self._arguments, self._spread)
+            requests, settings = _read(config, self._arguments, self._swept_values)
         except BadRequest as error:
             self.problems.extend(problem for problem in error.problems if problem not in self.problems)
         else:
             self._requests.extend(requests)
             self._settings.append(settings)
 
-    def forget(self) -> None:
-        """Begin anew: the grid is composed again."""
+    def start_over(self) -> None:
+        """Drop what was collected: the grid is composed again."""
         self._requests.clear()
         self._settings.clear()
 
     def checked(self) -> tuple[list[Request], Settings] | None:
-        """All of it together, None where there was no job. Raises BadRequest."""
+        """All requests, and the settings that their jobs share; None where there was no job. Raises BadRequest."""
         if self.problems:
             raise BadRequest(*self.problems)
         if not self._requests:
             return None
-        first, *others = self._settings
-        if any(other != first for other in others):
+        first, *more = self._settings
+        if any(settings != first for settings in more):
             raise BadRequest(f"{', '.join(sorted(read.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
         read.refuse_if_nothing_is_known(self._requests)
         return self._requests, first
 
 
-def _flags(arguments: Sequence[str]) -> Any:
+def _parse_flags(arguments: Sequence[str]) -> Any:
     parser = get_args_parser()
     parser.prog = "python -m sweep"
     return parser.parse_intermixed_args(list(arguments))
 
 
-def _prepared(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The arguments for Hydra, and the values of plain options that are swept over.
+def _hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The arguments for Hydra, and the values of the plain options that are swept over.
 
-    Hydra takes a tenth of a second for each job, so it composes once for what it alone can compose: conversions go to
-    it as one list, and of a plain option only the first value does. Given -m if something is swept.
+    Hydra takes a tenth of a second for each job, so it gets as few as possible: it is given conversions as one list,
+    and of a plain option only the first value. --multirun is added where something else is swept over.
     """
-    flags = _flags(arguments)
+    flags = _parse_flags(arguments)
     overrides = _parse(flags.overrides)
-    _refuse_misleading(overrides, flags.config_dir)
+    refuse_misleading(overrides, flags.config_dir, conf_dir())
     swept = [override for override in overrides if override.is_sweep_override()]
-    spread = {
+    swept_values = {
         override.key_or_group: list(override.sweep_string_iterator())
         for override in swept
         if override.key_or_group in read.PLAIN
     }
-    instead = {
-        str(override.input_line): f"{override.key_or_group}={spread[override.key_or_group][0]}"
+    replacements = {
+        str(override.input_line): f"{override.key_or_group}={swept_values[override.key_or_group][0]}"
         for override in swept
-        if override.key_or_group in spread
+        if override.key_or_group in swept_values
     }
-    instead |= {
+    replacements |= {
         line: f"conversion=[{line.partition('=')[2]}]"
         for override in swept
         if override.key_or_group == "conversion" and override.value_type is ValueType.SIMPLE_CHOICE_SWEEP
         if (line := str(override.input_line))
     }
     # Hydra's own parser wants all overrides on one side of the flags
-    rest = [argument for argument in arguments if argument not in flags.overrides]
-    argv = [*rest, *(instead.get(override, override) for override in flags.overrides)]
+    flags_only = [argument for argument in arguments if argument not in flags.overrides]
+    argv = [*flags_only, *(replacements.get(override, override) for override in flags.overrides)]
     if not any(override.key_or_group == "hydra.sweep.dir" for override in overrides):
-        # Hydra would look at the clock anew each time a grid is composed again
+        # Hydra would take the time anew each time a grid is composed again
         argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
-    is_grid = any(override.input_line not in instead for override in swept)
-    return [*argv, "--multirun"] if is_grid and not flags.multirun else argv, spread
-
-
-def _refuse_misleading(overrides: Sequence[Override], config_dir: str | None) -> None:
-    """Raise BadRequest for what Hydra would take in silence as something else than was meant."""
-    if config_dir and (shadowed := sorted(_shadowed(Path(config_dir)))):
-        raise BadRequest(
-            *(
-                f"{path}: sweep has a {path.parent.name} {path.stem!r} of its own, which would be taken in "
-                "its place: give yours another name"
-                for path in shadowed
-            )
-        )
-    given = [override.key_or_group for override in overrides if not override.key_or_group.startswith("hydra")]
-    if twice := sorted({key for key in given if given.count(key) > 1}):
-        raise BadRequest(*(f"{key} is given more than once: use {key}=a,b to run each" for key in twice))
-    if outside := [str(o.input_line) for o in overrides if o.key_or_group in read.GROUPS and _leaves_its_group(o)]:
-        raise BadRequest(*(f"{line}: a name must not lead out of its group" for line in outside))
-
-
-def _shadowed(folder: Path) -> Iterator[Path]:
-    """Configs of the user's that Hydra would pass over, for it looks at the shipped ones first."""
-    for path in folder.glob("*/*.yaml"):
-        if path.parent.name in read.GROUPS and (conf_dir() / path.relative_to(folder)).exists():
-            yield path
-
-
-def _leaves_its_group(override: Override) -> bool:
-    return any(
-        part.strip(" '\"").startswith(("/", "..")) for part in str(override.input_line).partition("=")[2].split(",")
-    )
+    is_grid = any(override.input_line not in replacements for override in swept)
+    return [*argv, "--multirun"] if is_grid and not flags.multirun else argv, swept_values
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -196,7 +167,7 @@ def _run_hydra(collect: Any, argv: list[str]) -> None:
         del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _try(action: Any) -> MissingConfigException | None:
+def _missing_config(action: Any) -> MissingConfigException | None:
     """The missing config that stopped `action`; None if nothing did. Raises BadRequest for anything else."""
     try:
         action()
@@ -216,18 +187,21 @@ def _first_lines(error: BaseException) -> Iterator[str]:
 
 
 @contextmanager
-def _unknown_names_stand_in() -> Iterator[Any]:
-    """Lets Hydra compose a grid in which a model or device has no config, so that its cells get their rows."""
+def _placeholders_for_unknown_names() -> Iterator[Any]:
+    """A function that adds a config for a missing model or device, so that Hydra composes the grid and cells get rows.
+
+    At the end the configs that were added are removed.
+    """
     repository = ConfigStore.instance().repo
     before = {group: dict(repository.get(group, {})) for group in ("model", "device")}
 
-    def stand_in(missing: MissingConfigException) -> None:
+    def add_placeholder(missing: MissingConfigException) -> None:
         group, _, name = str(missing.missing_cfg_file).partition("/")
-        meant = list(near(name, list(missing.options or ())))
-        ConfigStore.instance().store(group=group, name=name, node={"unknown_near": meant})
+        similar = list(near(name, list(missing.options or ())))
+        ConfigStore.instance().store(group=group, name=name, node={"unknown_near": similar})
 
     try:
-        yield stand_in
+        yield add_placeholder
     finally:
         for group, entries in before.items():
             repository[group] = entries
@@ -247,14 +221,14 @@ def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequen
 
 
 def _read(
-    config: DictConfig, arguments: Sequence[str], spread: Mapping[str, Sequence[str]]
+    config: DictConfig, arguments: Sequence[str], swept_values: Mapping[str, Sequence[str]]
 ) -> tuple[list[Request], Settings]:
-    """The requests of one Hydra job, one for each combination of the values in `spread`."""
-    about = HydraConfig.get()
+    """The requests of one Hydra job, one for each combination of the swept values."""
+    job = HydraConfig.get()
 
-    def one(plain: Any, **chosen: Any) -> tuple[Request, Settings]:
-        task = [*about.overrides.task, *(f"{key}={value}" for key, value in chosen.items())]
-        return read.read({**plain, **chosen}, about.runtime.choices, task, about.runtime.output_dir, arguments)
+    def read_plain(plain: Any, **chosen: Any) -> tuple[Request, Settings]:
+        task = [*job.overrides.task, *(f"{key}={value}" for key, value in chosen.items())]
+        return read.read({**plain, **chosen}, job.runtime.choices, task, job.runtime.output_dir, arguments)
 
     def resolved(**chosen: Any) -> Any:
         for key, value in chosen.items():
@@ -262,15 +236,15 @@ def _read(
         return OmegaConf.to_container(config, resolve=True)
 
     try:
-        values = {key: [_parse([f"{key}={value}"])[0].value() for value in spread[key]] for key in spread}
-        text = str(OmegaConf.to_container(config)) if spread else ""
-        if any(f"${{{key}" in text for key in spread):  # a model's config, say, takes a value from there
+        values = {key: [_parse([f"{key}={text}"])[0].value() for text in texts] for key, texts in swept_values.items()}
+        unresolved = str(OmegaConf.to_container(config)) if values else ""
+        if any(f"${{{key}" in unresolved for key in values):  # a model's config, say, refers to a swept option
             grid = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
-            combinations = [one(resolved(**chosen), **chosen) for chosen in grid]
-            return [asked for asked, _ in combinations], combinations[0][1]
+            combinations = [read_plain(resolved(**chosen), **chosen) for chosen in grid]
+            return [request for request, _ in combinations], combinations[0][1]
         plain = resolved()
-        asked, settings = one(plain)
-        each = {key: [one(plain, **{key: value})[0] for value in values[key]] for key in values}
-        return read.spread(asked, each), settings
+        request, settings = read_plain(plain)
+        by_option = {key: [read_plain(plain, **{key: value})[0] for value in values[key]] for key in values}
+        return read.combinations(request, by_option), settings
     except OmegaConfBaseException as error:
         raise BadRequest(str(error).splitlines()[0]) from error

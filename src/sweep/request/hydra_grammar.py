@@ -1,4 +1,4 @@
-"""From what is asked in Python to the arguments of the command line, in Hydra's grammar."""
+"""From a request in Python to the arguments of the command line, in Hydra's grammar."""
 
 import json
 import math
@@ -14,24 +14,24 @@ from sweep.errors import BadRequest
 Names = str | Sequence[str]
 
 _RUN_EACH = {name for name, option in OPTIONS.items() if option.group is None} - {"model"}
-"""Options that take one value, so that a list of them, or of one below them, asks for a run of each."""
+"""Options that take one value, so that a list for one of them, or for one inside them, runs each of its values."""
 
 _KEY = re.compile(r"[+]{0,2}[A-Za-z_][\w.+-]*")
-_BARE = re.compile(r"[A-Za-z_][\w+./-]*", re.ASCII)
-_NOT_TEXT = {"true", "false", "null", "nan", "inf"}
+_UNQUOTED = re.compile(r"[A-Za-z_][\w+./-]*", re.ASCII)
+_KEYWORDS = {"true", "false", "null", "nan", "inf"}
 
 
-def of(
+def command_line(
     models: Names | None,
     conversions: Names | None,
     preset: str | None,
     devices: Names | None,
     options: Mapping[str, Any],
 ) -> list[str]:
-    """One argument for each thing asked. Raises BadRequest with all that cannot be said on a command line."""
-    asked = {"+model": models, "conversion": conversions, "conversions": preset, "device": devices}
+    """One argument for each option that is given. Raises BadRequest with all that cannot be said on a command line."""
+    named = {"+model": models, "conversion": conversions, "conversions": preset, "device": devices}
     arguments, problems = [], []
-    for key, value in [*((key, value) for key, value in asked.items() if value is not None), *options.items()]:
+    for key, value in [*((key, value) for key, value in named.items() if value is not None), *options.items()]:
         try:
             arguments.append(f"{key}={_value(key, value)}")
         except ValueError as error:
@@ -46,8 +46,8 @@ def of(
 def _value(key: str, value: Any) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError("is no name of an option")
-    each = key == "+model" or key.partition(".")[0] in _RUN_EACH
-    if not each or not _is_list(value):
+    run_each = key == "+model" or key.partition(".")[0] in _RUN_EACH
+    if not run_each or not _is_list(value):
         return literal([value] if key == "conversion" and not _is_list(value) else value)
     if not value:
         raise ValueError("an empty list asks for nothing")
@@ -55,7 +55,7 @@ def _value(key: str, value: Any) -> str:
 
 
 def literal(value: Any) -> str:
-    """A value in Hydra's grammar, which reads it back as it was. Raises ValueError for what that cannot say."""
+    """A value in Hydra's grammar, which reads it back as it was. Raises ValueError for what that cannot express."""
     match value:
         case None | bool():
             return json.dumps(value)
@@ -64,7 +64,7 @@ def literal(value: Any) -> str:
         case Real():
             return repr(float(value))
         case str() | PurePath():
-            return _text(str(value))
+            return _string(str(value))
         case Mapping():
             return f"{{{','.join(f'{_key(key)}:{literal(item)}' for key, item in value.items())}}}"
         case _ if _is_list(value):
@@ -76,16 +76,16 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _text(text: str) -> str:
-    """Bare where it reads as text so, else in quotes; those within, and backslashes before any, are escaped."""
-    if _BARE.fullmatch(text) and text.lower() not in _NOT_TEXT:
+def _string(text: str) -> str:
+    """A text, in quotes where Hydra would not read it as one; quotes in it, and backslashes before one, are escaped."""
+    if _UNQUOTED.fullmatch(text) and text.lower() not in _KEYWORDS:
         return text
-    escaped = re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda match: match[1] * 2 + (r"\'" if match[2] else ""), text)
     return f"'{escaped}'"
 
 
 def _key(key: Any) -> str:
-    if not isinstance(key, str) or not _BARE.fullmatch(key):
+    if not isinstance(key, str) or not _UNQUOTED.fullmatch(key):
         raise ValueError(f"cannot write the key {key!r} in an option")
     return key
 
@@ -100,17 +100,19 @@ def model_files(models: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         if not re.fullmatch(r"[^/.~\s][^/\n]*", name) or not name.isprintable():
             problems.append(f"{name!r} cannot name a model")
         try:
-            text = json.dumps(_plain(config), ensure_ascii=False, allow_nan=False, indent=1)
+            text = json.dumps(_as_json(config), ensure_ascii=False, allow_nan=False, indent=1)
         except ValueError as error:
             problems.append(f"model {name!r}: {error}")
         else:
-            files[name] = re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda c: f"\\u{ord(c[0]):04x}", text)
+            files[name] = re.sub(
+                "[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", text
+            )
     if problems:
         raise BadRequest(*problems)
     return files
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     match value:
         case None | bool() | str():
             return value
@@ -121,7 +123,7 @@ def _plain(value: Any) -> Any:
         case PurePath():
             return str(value)
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): _as_json(item) for key, item in value.items()}
         case _ if _is_list(value):
-            return [_plain(item) for item in value]
+            return [_as_json(item) for item in value]
     raise ValueError(f"a config cannot hold {type(value).__name__} {value!r}")

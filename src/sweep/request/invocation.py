@@ -1,4 +1,4 @@
-"""How sweep was started, so that a command it prints works as that one did."""
+"""How sweep was started, so that the commands it prints are started the same way."""
 
 import os
 import re
@@ -23,24 +23,24 @@ class Invocation:
     words: tuple[str, ...] = ("python", "-m", "sweep")
 
     def resume(self, folder: str) -> str:
-        """What to type in a shell to go on with the sweep in a run folder."""
+        """The shell command that goes on with the sweep in a run folder."""
         # Hydra's own grammar wants most names in quotes
         name = folder if re.fullmatch(r"[\w/.+-]+", folder, re.ASCII) else hydra_grammar.literal(folder)
         return shlex.join([*self.words, f"resume={name}"])
 
     def rerun(self, folder: str, id_: str) -> str:
-        """What to type in a shell to run one cell of a run folder again in the foreground."""
+        """The shell command that runs one cell of a run folder again in the foreground."""
         return f"{self.command('rerun')} {shlex.quote(f'{folder}/cells/{id_}')}"
 
     def command(self, name: str) -> str:
-        """What another command of sweep is called: `python -m sweep.NAME`, or `sweep NAME`."""
+        """How another command of sweep is called: `python -m sweep.NAME`, or `sweep NAME`."""
         *before, last = self.words
         as_module = before[-1:] == ["-m"]
         return shlex.join([*before, f"{last}.{name}"] if as_module else [*self.words, name])
 
 
 class FromPython(Invocation):
-    """Of a program that called `sweep.run`."""
+    """The invocation of a program that called `sweep.run`."""
 
     __slots__ = ()
 
@@ -50,12 +50,12 @@ class FromPython(Invocation):
 
 @cache
 def current() -> Invocation:
-    """How this process was started. What a script said of itself is for this process alone, and is taken away."""
-    return found(sys.orig_argv, sys.argv, os.environ.pop(STARTED_AS, None))
+    """How this process was started. STARTED_AS is for this process alone, so it is removed from the environment."""
+    return detect(sys.orig_argv, sys.argv, os.environ.pop(STARTED_AS, None))
 
 
-def found(original: Sequence[str], argv: Sequence[str], script: str | None = None) -> Invocation:
-    """From `sys.orig_argv`, `sys.argv`, and what a script said it was called; `python -m sweep` where none tells."""
+def detect(original: Sequence[str], argv: Sequence[str], script: str | None = None) -> Invocation:
+    """The invocation by `sys.orig_argv`, `sys.argv` and the content of STARTED_AS; `python -m sweep` if none tells."""
     if script:
         return Invocation((script,))
     for number, module in enumerate(original[1:], 1):

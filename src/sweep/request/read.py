@@ -1,4 +1,4 @@
-"""From a composed configuration, as plain data, to a request and the settings of its sweep; every fault at once."""
+"""From a composed configuration, as plain data, to a request and the settings of its sweep; all problems at once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -26,12 +26,12 @@ WHOLE_SWEEP = settings.OPTIONS | _GROUPED
 """Options that hold for all cells of a sweep."""
 
 PLAIN = {name for name, option in cell.OPTIONS.items() if option.plain}
-"""Options of a single value, which Hydra need not compose anew for each of their values."""
+"""Options of a single value; Hydra need not compose a configuration anew for each of their values."""
 
-GROUPS = {*settings.HELD, *_GROUPED, "conversions"} | (_OF_CELLS - PLAIN)
+GROUPS = {*settings.GROUPS, *_GROUPED, "conversions"} | (_OF_CELLS - PLAIN)
 """Options that hold options of their own."""
 
-_NOT_THE_MEANING = WHOLE_SWEEP | {"hydra"} | {n for n, option in cell.OPTIONS.items() if option.meaning == "never"}
+_NOT_RECORDED = WHOLE_SWEEP | {"hydra"} | {n for n, option in cell.OPTIONS.items() if option.meaning == "never"}
 _OF_GRID = {field.name for field in fields(Grid)}
 _OPTIONS = _CONVERSIONS | WHOLE_SWEEP | _OF_CELLS
 
@@ -46,19 +46,19 @@ def read(
     """
     if not isinstance(plain.get("model"), dict):
         raise BadRequest("which model? Name one with +model=NAME, such as +model=resnet")
-    if broken := [*_missing(plain), *_unknown(plain)]:
-        raise BadRequest(*broken)
+    if malformed := [*_missing(plain), *_unknown(plain)]:
+        raise BadRequest(*malformed)
     request = {
         **{name: (plain[option.group] if option.group else plain)[name] for name, option in cell.OPTIONS.items()},
         "model": _model(plain["model"], choices.get("model")),
         "device": _device(plain["device"], choices["device"]),
         "conversions": _conversions(plain),
         "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
-        "overrides": _beside_the_columns(task),
+        "overrides": _overrides_without_a_column(task),
     }
-    of_sweep = {
+    sweep_settings = {
         **{name: plain[name] for name in settings.OPTIONS if name not in _OF_GRID},
-        "grid": {name: _listed(plain[name]) for name in _OF_GRID},
+        "grid": {name: _as_list(plain[name]) for name in _OF_GRID},
         "run_dir": run_dir,
         "command": tuple(arguments),
         "resume": plain["resume"] is not None,
@@ -68,48 +68,54 @@ def read(
     try:
         checked_request = reading.of(Request).validate_python(request)
     except ValidationError as error:
-        problems += _explained(error)
+        problems += _messages(error)
     try:
-        checked_settings = reading.of(Settings).validate_python(of_sweep)
+        checked_settings = reading.of(Settings).validate_python(sweep_settings)
     except ValidationError as error:
-        problems += _explained(error)
+        problems += _messages(error)
     if problems:
         raise BadRequest(*problems)
     return checked_request, checked_settings
 
 
-def spread(asked: Request, by_key: Mapping[str, Sequence[Request]]) -> list[Request]:
-    """Every combination of options of which `by_key` holds a request for each value, all else as in `asked`."""
-    if not by_key:
-        return [asked]
-    keys = list(by_key)
+def combinations(request: Request, by_option: Mapping[str, Sequence[Request]]) -> list[Request]:
+    """A request for every combination of the options in `by_option`, which holds a request for each of their values.
+
+    All else is as in `request`.
+    """
+    if not by_option:
+        return [request]
+    names = list(by_option)
     return [
         replace(
-            asked,
-            **{key: getattr(one, key) for key, one in zip(keys, chosen, strict=True)},
-            overrides={**asked.overrides, **{k: v for one in chosen for k, v in one.overrides.items() if k in keys}},
+            request,
+            **{name: getattr(part, name) for name, part in zip(names, parts, strict=True)},
+            overrides={
+                **request.overrides,
+                **{key: value for part in parts for key, value in part.overrides.items() if key in names},
+            },
         )
-        for chosen in product(*by_key.values())
+        for parts in product(*by_option.values())
     ]
 
 
 def refuse_if_nothing_is_known(requests: Sequence[Request]) -> None:
-    """Raise BadRequest where no request has both a model and a device that there are."""
-    if any(asked.model.known and asked.device.known for asked in requests):
+    """Raise BadRequest where no request has both a model and a device that have a config."""
+    if any(request.model.known and request.device.known for request in requests):
         return
-    things = [thing for asked in requests for thing in (asked.model, asked.device) if not thing.known]
+    unknown = [part for request in requests for part in (request.model, request.device) if not part.known]
     kinds = {Model: "model", Device: "device"}
     raise BadRequest(
         *dict.fromkeys(
-            f"unknown {kinds[type(thing)]} {thing.name!r}"
-            + (did_you_mean(thing.near) or f"; `python -m sweep --help` lists every {kinds[type(thing)]}")
-            for thing in things
+            f"unknown {kinds[type(part)]} {part.name!r}"
+            + (did_you_mean(part.near) or f"; `python -m sweep --help` lists every {kinds[type(part)]}")
+            for part in unknown
         )
     )
 
 
 def _missing(plain: dict[str, Any]) -> list[str]:
-    """Options that are not there, or are no mapping where they must be one: taken away or emptied by an override."""
+    """Options that are missing, or are no mapping where they must be one: an override has removed or emptied them."""
     return [
         *(f"{key} is missing: leave its default alone" for key in sorted(_OPTIONS - {"model"} - plain.keys())),
         *(f"{key} must hold options" for key in sorted(GROUPS & plain.keys()) if not isinstance(plain[key], dict)),
@@ -117,42 +123,47 @@ def _missing(plain: dict[str, Any]) -> list[str]:
 
 
 def _unknown(plain: dict[str, Any]) -> list[str]:
-    """Keys that nothing reads, wherever they stand: what is misspelt must not be dropped without a word."""
-    given, rule = plain["model"].get("input"), plain["conversions"].get("rule")
-    overrides = _listed(plain["rules"])
+    """Keys that nothing reads, at any depth: a misspelt option must not be dropped silently."""
+    model_input, rule = plain["model"].get("input"), plain["conversions"].get("rule")
+    overrides = _as_list(plain["rules"])
     device = {} if "unknown_near" in plain["device"] else plain["device"]
-    parts = {name: (plain[name], _names(noun)) for name, noun in {**cell.PARTS, **settings.PARTS}.items()}
-    parts["device"] = device, _names(Device) - {"name", "known", "near"}
-    parts |= {group: (plain[group], {n for n, o in cell.OPTIONS.items() if o.group == group}) for group in _GROUPED}
+    parts = {name: (plain[name], _field_names(noun)) for name, noun in {**cell.PARTS, **settings.PARTS}.items()}
+    parts["device"] = device, _field_names(Device) - {"name", "known", "near"}
+    parts |= {
+        group: (plain[group], {name for name, option in cell.OPTIONS.items() if option.group == group})
+        for group in _GROUPED
+    }
     return [
         *_unknown_keys(plain, _OPTIONS, ""),
         *(problem for part, (node, known) in parts.items() for problem in _unknown_keys(node, known, f"{part}.")),
-        *_unknown_keys(given if isinstance(given, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."),
+        *_unknown_keys(
+            model_input if isinstance(model_input, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."
+        ),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
-        *_unknown_keys({} if rule is None else rule, _names(Rule), "conversions.rule."),
+        *_unknown_keys({} if rule is None else rule, _field_names(Rule), "conversions.rule."),
         *(
             problem
             for number, node in enumerate(overrides if isinstance(overrides, list) else [])
-            for problem in _unknown_keys(node, _names(Override), f"rules[{number}].")
+            for problem in _unknown_keys(node, _field_names(Override), f"rules[{number}].")
         ),
         *(
             problem
             for name, node in plain["register"].items()
-            for problem in _unknown_keys(node, _names(Registered), f"register.{name}.")
+            for problem in _unknown_keys(node, _field_names(Registered), f"register.{name}.")
         ),
         *(
             problem
             for name, node in plain["tolerance"].items()
-            for problem in _unknown_keys(node, _names(Tolerance), f"tolerance.{name}.")
+            for problem in _unknown_keys(node, _field_names(Tolerance), f"tolerance.{name}.")
         ),
     ]
 
 
-def _listed(rules: Any) -> Any:
+def _as_list(rules: Any) -> Any:
     return [rules] if isinstance(rules, dict) else rules
 
 
-def _names(noun: type) -> set[str]:
+def _field_names(noun: type) -> set[str]:
     return {field.name for field in fields(noun)}
 
 
@@ -164,7 +175,7 @@ def _unknown_keys(node: Any, known: set[str], prefix: str) -> list[str]:
     ]
 
 
-def _explained(error: ValidationError) -> list[str]:
+def _messages(error: ValidationError) -> list[str]:
     return [
         ": ".join(
             filter(
@@ -205,8 +216,8 @@ def _conversions(plain: dict[str, Any]) -> Any:
     return preset["names"] if "names" in preset else preset["rule"]
 
 
-def _beside_the_columns(task: Sequence[str]) -> dict[str, str]:
-    """Overrides that change a cell and have no column of their own."""
+def _overrides_without_a_column(task: Sequence[str]) -> dict[str, str]:
+    """The overrides that change a cell and have no column in a row, by the names of their options."""
     pairs = (override.lstrip("+~").partition("=") for override in task)
-    named = _COLUMNS | _NOT_THE_MEANING
-    return {key: value for key, _, value in pairs if key not in named and key.partition(".")[0] not in _NOT_THE_MEANING}
+    named = _COLUMNS | _NOT_RECORDED
+    return {key: value for key, _, value in pairs if key not in named and key.partition(".")[0] not in _NOT_RECORDED}

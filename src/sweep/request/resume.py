@@ -1,4 +1,4 @@
-"""Which sweep is gone on with, and what was asked there."""
+"""Which sweep is resumed, and with which arguments."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,15 +15,16 @@ class Override(Protocol):
     input_line: str | None
 
     def value(self) -> Any:
-        """What it sets the option to."""
+        """The value that the option is set to."""
 
 
 OverridesOf = Callable[[Sequence[str]], Sequence[Override]]
 
 
-def taken_up(arguments: list[str], overrides_of: OverridesOf) -> list[str]:
-    """With resume=FOLDER: the arguments with that folder, and what the sweep there asked if no model is named now.
+def resumed_arguments(arguments: list[str], overrides_of: OverridesOf) -> list[str]:
+    """The arguments as they are, or for resume=FOLDER those that go on with the sweep in that folder.
 
+    They name the folder as the run folder, and begin with the arguments of that sweep where no model is named now.
     `overrides_of` finds the overrides among arguments. Raises BadRequest, RunFolderBroken.
     """
     given = {override.key_or_group: override for override in overrides_of(arguments)}
@@ -33,7 +34,7 @@ def taken_up(arguments: list[str], overrides_of: OverridesOf) -> list[str]:
     if "hydra.sweep.dir" in given:
         raise BadRequest("resume names the run folder, so hydra.sweep.dir cannot name another")
     written = str(resume.input_line).partition("=")[2]
-    folder = _last() if written == "last" else Path(str(resume.value()))
+    folder = _last_run_folder() if written == "last" else Path(str(resume.value()))
     about = RunFolder(folder).about()
     stored: list[str] = []
     if "model" not in given:
@@ -44,7 +45,7 @@ def taken_up(arguments: list[str], overrides_of: OverridesOf) -> list[str]:
     return [*stored, *arguments, f"hydra.sweep.dir={folder if written == 'last' else written}"]
 
 
-def _last() -> Path:
+def _last_run_folder() -> Path:
     sweeps = sorted(Path("multirun").glob("*/*/sweep.json"), key=lambda path: path.stat().st_mtime)
     if not sweeps:
         raise BadRequest("resume=last: there is no sweep under multirun/ here; name its folder with resume=FOLDER")

@@ -1,4 +1,4 @@
-"""How a whole sweep is carried out: what no single cell knows."""
+"""The settings of a whole sweep, which no single cell has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -12,7 +12,11 @@ from sweep.result import Reason, Status
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dispatch:
-    """Who carries cells to where they run; `conf/dispatch/ray.yaml` says what each option does."""
+    """How cells are brought to the nodes that run them; `conf/dispatch/ray.yaml` says what each option does.
+
+    `address` is the Ray cluster, None for a local Ray. `retries` is how often a cell is tried again whose worker, node
+    or supervisor was lost. `cells_per_node` of None are as many as a node has room for.
+    """
 
     name: Literal["ray", "serial"] = "ray"
     address: str | None = None
@@ -38,24 +42,25 @@ class Dispatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """Where rows go besides the run folder: `mlflow` is a tracking URI."""
+    """Where rows are written besides the run folder: `mlflow` is a tracking URI."""
 
     mlflow: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Which files are made besides the usual ones."""
+    """Which files are written besides the usual ones: `junit` is `junit.xml`."""
 
     junit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What holds for all cells of a sweep; `conf/config.yaml` says what each option does.
+    """The options that hold for all cells of a sweep; `conf/config.yaml` says what each of them does.
 
-    `command` is what was typed after the program's name, `grid` the rules of `include`, `exclude` and `rules`,
-    `resume` whether the run folder holds a sweep to go on with, `retry` which of its cells run again.
+    `command` are the arguments of the command line, `grid` holds the options `include`, `exclude` and `rules`.
+    `resume` is whether the run folder holds a sweep to go on with, `retry` which of its cells run again. `fail_on`
+    holds the statuses that make the exit code 1.
     """
 
     run_dir: Path
@@ -78,10 +83,10 @@ class Settings:
 
 
 PARTS: Mapping[str, type] = {"dispatch": Dispatch, "record": Record, "report": Report}
-"""Those of them that hold options of their own, with the class whose fields these are."""
+"""The settings that hold options of their own, with the class whose fields these are."""
 
-HELD = (*PARTS, "register")
-"""All that hold something; what `register` does goes by the user's names."""
+GROUPS = (*PARTS, "register")
+"""All settings that hold options of their own; those of `register` have the user's names."""
 
 OPTIONS = {field.name for field in fields(Settings)} - {"run_dir", "command", "grid"} | {
     field.name for field in fields(Grid)
