@@ -1,4 +1,4 @@
-"""What is asked: a request, the cells it stands for, and their parts."""
+"""A request, the cells that it stands for, and the options they have."""
 
 import json
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
 BASELINE = "EAGER"
-"""The conversion that converts nothing: what every other is compared with."""
+"""The conversion that changes nothing: the baseline that every other one is compared with."""
 
 
 class Phase(StrEnum):
-    """Where in its way a cell is."""
+    """The phases that a cell's process goes through, in their order."""
 
     START = "start"
     BUILD = "build"
@@ -36,13 +36,13 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mode:
-    """One conversion as the installed alma registers it, with what it needs to run.
+    """A conversion as it is registered, with what it needs to run.
 
-    `runs_on` holds the device kinds it can run on (`cpu`, `cuda`, `xla`); `needs` the names of
-    requirements in `registry.REQUIREMENTS`; `dtype` what its input is cast to; `precision` what its
-    label says it computes in, which also names its tolerance class; `engine` what its label says runs it.
-    One that is not alma's has a `target`, a dotted path to what is called with the model and an input to convert,
-    and returns the forward call; `source` says who named it.
+    `runs_on` holds the device kinds it can run on (`cpu`, `cuda`, `xla`); `needs` the names of requirements in
+    `registry.REQUIREMENTS`; `dtype` is what its input is cast to; `precision` is what its label says it computes in,
+    which also names its tolerance class; `engine` is what its label says runs it. `implemented` is whether alma has
+    code for it. A conversion that is not alma's has a `target`: the dotted path of a function that is called with the
+    model and an input and returns the forward call; `source` is where it was registered.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Mode:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A preset over the registry: a mode is in when it meets every condition that is set."""
+    """A preset as a rule over the registry: it holds the modes that meet every condition that is set."""
 
     runs_on: str | None = None
     precision: tuple[str, ...] | None = None
@@ -68,7 +68,7 @@ class Rule:
 class Model:
     """A model by name. `config` is its Hydra node: `_target_`, its arguments, `input`, `checkpoint`.
 
-    Where no such config is `known`, `near` holds the names that may have been meant.
+    `known` is whether there is a config of that name; where there is none, `near` holds similar names.
     """
 
     name: str
@@ -78,16 +78,16 @@ class Model:
 
     @cached_property
     def key(self) -> str:
-        """The same for models that are equal, and for no others."""
+        """A text that is equal for equal models only."""
         return _as_text(self)
 
 
 @dataclass(frozen=True, kw_only=True)  # without slots, as above
 class Device:
-    """What a cell runs on, and what its node must have: `kind` is torch's device type, the rest is asked of the nodes.
+    """What a cell runs on: `kind` is torch's device type, and the rest is what its node must have.
 
-    `accelerator` is Ray's accelerator type (`A100`, `H100`), `labels` and `resources` what a node was started with;
-    `cpus` and `memory` (MB) is how many of them at the least.
+    `accelerator` is Ray's accelerator type (`A100`, `H100`), `labels` and `resources` are those that a node was started
+    with in Ray; `gpus`, `cpus` and `memory` (MB) are at least so many. `known` and `near` are as in Model.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Device:
 
     @cached_property
     def key(self) -> str:
-        """The same for devices that are equal, and for no others."""
+        """A text that is equal for equal devices only."""
         return _as_text(self)
 
 
@@ -118,13 +118,13 @@ def _as_text(noun: Model | Device) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """How sweep treats an option of a cell, or one inside it.
+    """How sweep treats an option of a cell, or an option inside one.
 
-    `meaning` says whether it is part of the question, and so of the cell's id: `always`, as those from the beginning
-    are; `if set`, where it is not as by default, so that one that is new changes no id of an earlier run folder; or
-    `never`. A `plain` one is a single value, which Hydra need not compose anew and rules can ask for. A row has a
-    `column` for it, else it stands in `overrides`. Rules can set it where it is `by_rule`. `group` is what it stands
-    in, if not by itself.
+    `meaning` says whether it is part of the cell's id. `always`: it is. `if set`: only where it does not have its
+    default, so that a new option changes no id of an earlier run folder. `never`: it is not. `plain` is whether it is a
+    single value, for which Hydra need not compose anew, and which rules can compare. `column` is whether a row has a
+    column for it; if not, it is in the row's `overrides`. `by_rule` is whether rules can set it. `group` is the config
+    group that it is part of, if any.
     """
 
     meaning: Literal["always", "if set", "never"] = "if set"
@@ -135,7 +135,7 @@ class Option:
 
 
 def _option(**treatment: Any) -> Mapping[str, Option]:
-    """The metadata of a field that is such an option."""
+    """The metadata of a field that is an option."""
     return {"option": Option(**treatment)}
 
 
@@ -173,7 +173,7 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Deadlines in seconds, one per phase and one in all; `grace` is what lies between TERM and KILL.
+    """Deadlines in seconds: one for each phase, and `total` for all; `grace` is the time between TERM and KILL.
 
     `memory` is how many MB (10^6 bytes) the processes of a cell may hold together, without mapped files; None is
     90 % of what the machine has.
@@ -203,8 +203,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerance:
-    """How far an output may be from eager's. Without `rel_l2` only its form is judged: shapes, that all is
-    finite, and that outputs change when inputs do.
+    """How far an output may be from eager's: at most `rel_l2` (relative L2 error), at least `cosine`.
+
+    Without `rel_l2` only its form is checked: shapes, that all numbers are finite, and that outputs change when inputs
+    do. `source` says where the figures are from.
     """
 
     rel_l2: float | None = None
@@ -216,9 +218,10 @@ class Tolerance:
 class Setting:
     """The options that a request and each of its cells have; `conf/config.yaml` says what each does.
 
-    `threads` of None are as many as the CPUs that the cell may use. `env` names environment variables that it may see
-    besides the usual ones, `python_path` holds folders that its modules are imported from. `tolerance` is by class,
-    `overrides` what was set on the command line and has no column in a row, as it was written.
+    `threads` of None are as many as the CPUs that the cell may use. `env` names environment variables that the cell's
+    process gets besides the usual ones, `python_path` holds folders that its modules are imported from. `tolerance` is
+    by tolerance class. `overrides` holds the options that were set on the command line and have no column in a row, as
+    they were written.
     """
 
     model: Model = field(metadata=_option(meaning="always", column=True))
@@ -252,7 +255,7 @@ PARTS: Mapping[str, type] = {
     for name, noun in get_type_hints(Setting).items()
     if name in OPTIONS and isinstance(noun, type) and is_dataclass(noun) and noun is not Model
 }
-"""Those that hold options of their own, with the class whose fields these are; what a model holds is its own."""
+"""The options that hold options of their own, with the class whose fields these are; a model's config is free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,10 +267,10 @@ class Request(Setting):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell(Setting):
-    """One question: this model, converted this way, on this device. All that its process needs to know.
+    """One model, converted one way, on one device, with all options that its process needs.
 
-    `mode` is None where the registry has no such conversion; `duplicate_of` names the cell that asks the same, and
-    `excluded_by` the rule that leaves it out.
+    `mode` is None where the registry has no such conversion. `duplicate_of` is the id of an equal cell that comes
+    before it, `excluded_by` the rule that leaves it out, in words.
     """
 
     id: str

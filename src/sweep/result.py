@@ -1,4 +1,4 @@
-"""What is said of a cell: its status, why, and its figures."""
+"""The row of a cell: its status, the reason for it, and its figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,12 +89,12 @@ _STATUS_OF: dict[Reason, Status] = {
 
 
 SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total", "waited")
-"""The keys of a row's `seconds`; what a cell waited, for its turn or stopped, is in none of the others."""
+"""The keys of a row's `seconds`. `waited` is how long a cell stood still; it is not part of any other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fidelity:
-    """Output of the conversion against the eager fp32 model, the worst sample of `inputs` distinct inputs.
+    """The output of the conversion compared with the eager fp32 model's: the worst sample of `inputs` distinct inputs.
 
     `rel_l2` = |y - r| / |r| and `cosine` over the elements of one sample, `max_abs` = max |y - r|;
     `top1_agreement` is the share of rows whose argmax over the last dimension agrees.
@@ -131,7 +131,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Eager:
-    """The unconverted model, timed in the same processes just before."""
+    """The unconverted model, measured in the same processes just before: its median, and how many samples it is of."""
 
     p50_ms: float
     n: int
@@ -141,8 +141,8 @@ class Eager:
 class Speedup:
     """Eager's median over the conversion's, each of the same process, and its 95 % interval over the processes.
 
-    `break_even_calls` is after how many calls the time spent on converting and on the first call has been won
-    back against eager; None where it never is.
+    `break_even_calls` is after how many calls more time has been saved against eager than converting and the first
+    call took; None where that never happens.
     """
 
     value: float
@@ -152,14 +152,15 @@ class Speedup:
 
     @property
     def is_a_difference(self) -> bool:
+        """Whether the interval does not hold 1."""
         return not self.low <= 1 <= self.high
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crash:
-    """What is known of a crash: the signal or the exception, where in Python it was, and the last it printed.
+    """What is known of a crash: the signal or the exception, the Python stack, and the last lines of the log.
 
-    `stack` is outermost first: the exception's traceback, or what faulthandler printed on a signal.
+    `stack` has the outermost frame first: the exception's traceback, or what faulthandler printed on a signal.
     """
 
     signal: str | None
@@ -170,9 +171,10 @@ class Crash:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """The row of a cell; `load` is the worst of all its measurements.
+    """The row of a cell; docs/columns.md says what each field means, and its unit. A part that was not reached is None.
 
-    Raises ValueError when its parts contradict each other or `ok` is not proved.
+    `load` is the worst machine load of all its measurements. Raises ValueError when parts contradict each other, or
+    when the status is `ok` and a part that proves it is missing.
     """
 
     schema: int = SCHEMA
@@ -223,9 +225,9 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a dispatcher hands back for a cell: its row, and the text files of its folder by name.
+    """What a dispatcher returns for a cell: its row, and the text files of its folder by name.
 
-    `crowded` says that the node had too little memory for all the cells that ran there: alone, it may end otherwise.
+    `crowded` is whether the node had too little memory for all the cells that ran there: alone, the cell may succeed.
     """
 
     result: Result

@@ -213,7 +213,7 @@ def _may_be_set(name: str) -> bool:
 
 
 def _with_options_set(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:
-    """The request with the options that rules set; `overrides` holds those too, but for limits and what has a column."""
+    """The request with the options that rules set; `overrides` has them too, but for limits and those with a column."""
     plain = asdict(request)
     overrides = dict(request.overrides)
     where = ", ".join(f"rules[{number}].set" for number in by_rule)

@@ -1,4 +1,4 @@
-"""From how a process ended and what it printed, to how it crashed."""
+"""How a cell's process failed, from how it ended and what it printed."""
 
 import re
 import signal
@@ -10,7 +10,7 @@ from sweep.result import Crash, Reason
 
 _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
 _OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
-"""On a CPU torch raises a plain RuntimeError that says so in words only."""
+"""Messages of torch about too little memory: on a CPU it raises a plain RuntimeError, with no class of its own."""
 
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 """A line of a stack as faulthandler prints it."""
@@ -19,12 +19,12 @@ _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 def problem(trial: Trial) -> tuple[Reason, str] | None:
     """How a process failed, with a message; None if it ended well.
 
-    A bad end overrides a good report; what it was ended for overrides the signal for it.
+    A bad end overrides a good report, and the reason it was ended for overrides the signal that ended it.
     """
     ending, evidence = trial.ending, trial.evidence
     where = f"in phase {ending.phase}"
-    if ended := _was_ended(ending, where):
-        return ended
+    if stopped := _stopped_from_outside(ending, where):
+        return stopped
     if ending.code < 0:
         return Reason.SIGNAL, f"ended by {_signal_name(-ending.code)} {where}: see the log"
     if evidence.failure and not evidence.done:
@@ -36,8 +36,8 @@ def problem(trial: Trial) -> tuple[Reason, str] | None:
     return None
 
 
-def _was_ended(ending: Exit, where: str) -> tuple[Reason, str] | None:
-    """What a supervisor, or the kernel, ended it for."""
+def _stopped_from_outside(ending: Exit, where: str) -> tuple[Reason, str] | None:
+    """Why the supervisor or the kernel ended a process; None where neither did."""
     if ending.memory:
         return Reason.MEMORY, f"{ending.memory}, {where}: make batch_size smaller, or raise that limit"
     if ending.report_too_long:
@@ -50,29 +50,29 @@ def _was_ended(ending: Exit, where: str) -> tuple[Reason, str] | None:
 
 
 def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
-    said = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
+    summary = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
     if kind in _MEMORY_ERRORS or any(mark in text for mark in _OUT_OF_MEMORY):
-        return Reason.MEMORY, f"{said}: make batch_size smaller, or run it where there is more"
+        return Reason.MEMORY, f"{summary}: make batch_size smaller, or run it where there is more"
     if ending.phase is Phase.BUILD:
-        return Reason.BAD_MODEL, f"{said}: correct the model's config or its code"
-    return Reason.RAISED, f"{said}: the log has the traceback"
+        return Reason.BAD_MODEL, f"{summary}: correct the model's config or its code"
+    return Reason.RAISED, f"{summary}: the log has the traceback"
 
 
-def described(trial: Trial) -> Crash:
-    """What is known of the crash of a process that did not end well."""
+def describe(trial: Trial) -> Crash:
+    """All that is known of the crash of a process."""
     failure = trial.evidence.failure
     return Crash(
         signal=_signal_name(-trial.ending.code) if trial.ending.code < 0 else None,
         exception=failure.type if failure else None,
-        stack=failure.stack if failure else _dumped(trial.log),
+        stack=failure.stack if failure else _faulthandler_stack(trial.log),
         last_lines=tuple(filter(None, (one_line(line) for line in trial.log[-20_000:].splitlines())))[-20:],
     )
 
 
-def _dumped(log: str) -> tuple[str, ...]:
-    """The last stack that faulthandler printed of the thread at work, outermost first."""
-    _, found, stack = log.rpartition("Current thread 0x")
-    frames = _FRAME.findall(stack.partition("\n\n")[0]) if found else []
+def _faulthandler_stack(log: str) -> tuple[str, ...]:
+    """The last stack that faulthandler printed of the running thread, outermost frame first."""
+    _, header, stack = log.rpartition("Current thread 0x")
+    frames = _FRAME.findall(stack.partition("\n\n")[0]) if header else []
     return tuple(one_line(f"{file}:{line} in {name}") for file, line, name in reversed(frames))
 
 

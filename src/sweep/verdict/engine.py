@@ -1,15 +1,15 @@
-"""Whether the engine and the precision that a label names are what ran."""
+"""Whether the engine and the precision that the label names are those that ran."""
 
 from sweep.cell import Mode
 from sweep.evidence import Engine
 from sweep.result import Reason
 
 FREE_TO_CHOOSE = {"openvino"}
-"""Engines that choose the precision they compute in by design, whatever a mode's name says; their rows tell it."""
+"""Engines that by design choose the precision they compute in, whatever a mode's name says; their rows say which."""
 
 
-def another(engine: Engine) -> tuple[Reason, str] | None:
-    """Which engine ran in place of the label's; None where that one did, or where nothing can tell."""
+def wrong_engine(engine: Engine) -> tuple[Reason, str] | None:
+    """That another engine ran than the label names; None where that one did, or where it cannot be told."""
     if engine.actual is None or engine.actual in engine.requested.split(" or "):
         return None
     return (
@@ -18,8 +18,8 @@ def another(engine: Engine) -> tuple[Reason, str] | None:
     )
 
 
-def other_precision(mode: Mode, engine: Engine) -> tuple[Reason, str] | None:
-    """Which precision it computed in instead of the label's; None where that is the label's, unknown, or free."""
+def wrong_precision(mode: Mode, engine: Engine) -> tuple[Reason, str] | None:
+    """That it computed in another precision than the label names; None where not, or where it is unknown."""
     if engine.precision is None or engine.actual in FREE_TO_CHOOSE:
         return None
     if mode.precision in engine.precision.split("+"):

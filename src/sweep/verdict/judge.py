@@ -12,12 +12,12 @@ from sweep.verdict import crash, engine, figures, output, remarks
 def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     """The row of a cell that ran: `ok` only if every process ended well and all it reported proves the label.
 
-    Times, latencies and speed-ups are of all processes, so is the peak of memory; the rest is what the first said,
-    or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
+    Times, latencies, speed-ups and the peak of memory are of all processes; the rest is what the first process
+    reported, or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
     """
     assert cell.mode is not None, "only cells with a mode are run"
     problems = [problem(cell, trial) for trial in trials]
-    number = next((number for number, found in enumerate(problems) if found), 0)
+    number = next((number for number, failure in enumerate(problems) if failure), 0)
     reason, message = problems[number] or (None, "")
     if number:
         message = f"process {number + 1} of {cell.measure.processes}: {message}"
@@ -25,7 +25,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     measured = [(t.evidence.eager, t.evidence.converted) for t in trials if t.evidence.eager and t.evidence.converted]
     samples = [converted.samples for _, converted in measured]
     latency = figures.latency(*samples, drift=cell.measure.drift) if samples else None
-    remarked = (*remarks.of_evidence(cell, cell.mode, evidence), *remarks.of_measurement(cell, measured))
+    all_remarks = (*remarks.from_evidence(cell, cell.mode, evidence), *remarks.from_measurements(cell, measured))
     return Result(
         id=cell.id,
         model=cell.model.name,
@@ -36,7 +36,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         overrides=cell.overrides,
         status=reason.status if reason else Status.OK,
         reason=reason,
-        message="; ".join(filter(None, (message, *remarked))),
+        message="; ".join(filter(None, (message, *all_remarks))),
         phase=ending.phase,
         seconds=_seconds(trials),
         latency_ms=latency,
@@ -45,8 +45,8 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         speedup=figures.speedup(measured, trials[0].evidence.seconds) if measured else None,
         fidelity=output.fidelity(cell, cell.mode, evidence.output, evidence.engine),
         engine=evidence.engine,
-        crash=crash.described(trials[number]) if reason and reason.status is Status.CRASHED else None,
-        load=figures.worst(s.load for pair in measured for s in pair) if measured else None,
+        crash=crash.describe(trials[number]) if reason and reason.status is Status.CRASHED else None,
+        load=figures.worst_load(s.load for pair in measured for s in pair) if measured else None,
         memory_mb=figures.peak([t.evidence.memory for t in trials if t.evidence.memory]),
         node=evidence.node,
         hardware=evidence.hardware,
@@ -57,27 +57,27 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
 
 
 def problem(cell: Cell, trial: Trial) -> tuple[Reason, str] | None:
-    """Why a process proves nothing of its cell's label, with a message; None where it proves all of it."""
+    """Why a process does not prove its cell's label, with a message; None where it proves all of it."""
     assert cell.mode is not None, "only cells with a mode are run"
     return crash.problem(trial) or _mismatch(cell, cell.mode, trial.evidence)
 
 
 def _mismatch(cell: Cell, mode: Mode, evidence: Evidence) -> tuple[Reason, str] | None:
-    """What the evidence fails to prove, the most telling first."""
+    """The first part of the label that the evidence does not prove: device, engine, output, precision, tolerance."""
     if evidence.device != cell.device.kind:
         return Reason.DEVICE, f"ran on {evidence.device}, the cell asked for {cell.device.kind}"
     ran, check = evidence.engine, evidence.output
     if ran is None or check is None or evidence.converted is None or evidence.eager is None:
         return Reason.OUTPUT, "the report lacks its measurement or its comparison, so nothing is proved"
-    if found := engine.another(ran):
-        return found
+    if mismatch := engine.wrong_engine(ran):
+        return mismatch
     if check.problem:
         return Reason.OUTPUT, check.problem
-    return engine.other_precision(mode, ran) or output.beyond(cell, mode, check, ran)
+    return engine.wrong_precision(mode, ran) or output.out_of_tolerance(cell, mode, check, ran)
 
 
 def _seconds(trials: Sequence[Trial]) -> dict[str, float | None]:
-    """Of each phase in the first process, and of all processes together."""
+    """What each phase of the first process took, and the totals of all processes."""
     return {
         **{key: trials[0].evidence.seconds.get(key) for key in SECONDS},
         "total": math.fsum(trial.ending.seconds for trial in trials),

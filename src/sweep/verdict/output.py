@@ -1,4 +1,4 @@
-"""Whether an output is near enough to the unconverted model's: by the tolerance class of what computed it."""
+"""Whether the output check is passed: an output is as near to eager's as its tolerance class demands."""
 
 import math
 
@@ -9,9 +9,9 @@ from sweep.verdict.engine import FREE_TO_CHOOSE
 
 
 def tolerance_class(cell: Cell, mode: Mode, engine: Engine | None) -> str:
-    """The label's class, or that of what was computed in where the engine was free to choose one that allows more.
+    """The class of the label's precision, or that of the engine's where it was free to choose and that one allows more.
 
-    A model that was made half precision stays rounded, however exactly it is computed.
+    The weights of a model in half precision stay rounded, however exactly the engine computes.
     """
     if engine is None or not engine.precision or engine.actual not in FREE_TO_CHOOSE:
         return mode.precision
@@ -24,8 +24,8 @@ def _allows(tolerance: Tolerance | None) -> float:
     return math.inf if tolerance.rel_l2 is None else tolerance.rel_l2
 
 
-def beyond(cell: Cell, mode: Mode, check: OutputCheck, engine: Engine) -> tuple[Reason, str] | None:
-    """How an output is further from eager's than its tolerance class allows; None where it is within."""
+def out_of_tolerance(cell: Cell, mode: Mode, check: OutputCheck, engine: Engine) -> tuple[Reason, str] | None:
+    """That an output is further from eager's than its tolerance class allows, with the figure; None where it is not."""
     name = tolerance_class(cell, mode, engine)
     tolerance = cell.tolerance.get(name)
     if tolerance is None:

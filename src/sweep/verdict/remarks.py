@@ -9,8 +9,8 @@ from sweep.verdict import figures, output
 from sweep.verdict.engine import FREE_TO_CHOOSE
 
 
-def of_evidence(cell: Cell, mode: Mode, evidence: Evidence) -> Iterator[str]:
-    """What a reader of a measured row should know besides its verdict."""
+def from_evidence(cell: Cell, mode: Mode, evidence: Evidence) -> Iterator[str]:
+    """Remarks on what ran and on the output check, from what one process reported."""
     engine, check = evidence.engine, evidence.output
     if engine is None or evidence.converted is None or evidence.eager is None or check is None:
         return
@@ -37,24 +37,30 @@ QUIET = 0.05
 """The share of the CPUs that others may use while a measurement is called undisturbed."""
 
 
-def of_measurement(cell: Cell, measured: Sequence[tuple[Sampled, Sampled]]) -> Iterator[str]:
-    """What makes a measurement doubtful: in how many processes, and how much in the worst of them."""
-    for whose, sampled in (("eager ", [eager for eager, _ in measured]), ("", [other for _, other in measured])):
+def from_measurements(cell: Cell, measured: Sequence[tuple[Sampled, Sampled]]) -> Iterator[str]:
+    """What makes the measurements doubtful: in how many processes, and how much in the worst of them.
+
+    `measured` is eager and conversion of each process.
+    """
+    for label, sampled in (
+        ("eager ", [eager for eager, _ in measured]),
+        ("", [converted for _, converted in measured]),
+    ):
         unsettled = sum(not s.settled for s in sampled)
         widths = [stats.half_width(s.samples) for s in sampled]
         wide = sum(width > cell.measure.precision for width in widths)
-        noisy = [said for s in sampled if (said := list(_noise(s.load)))]
+        noisy = sum(any(_disturbances(s.load)) for s in sampled)
         if unsettled:
-            yield f"unstable: {whose}latency did not settle in warm-up{_share(unsettled, measured)}"
+            yield f"unstable: {label}latency did not settle in warm-up{_share(unsettled, measured)}"
         if wide:
-            yield f"unstable: {whose}median known to ±{max(widths):.1%} only{_share(wide, measured)}"
+            yield f"unstable: {label}median known to ±{max(widths):.1%} only{_share(wide, measured)}"
         if noisy:
-            heard = " and ".join(_noise(figures.worst(s.load for s in sampled)))
-            yield f"noisy: {heard} during {whose or 'its '}samples{_share(len(noisy), measured)}"
+            worst = " and ".join(_disturbances(figures.worst_load(s.load for s in sampled)))
+            yield f"noisy: {worst} during {label or 'its '}samples{_share(noisy, measured)}"
 
 
-def _noise(load: MachineLoad) -> Iterator[str]:
-    """What of a load is more than a measurement called undisturbed may have beside it."""
+def _disturbances(load: MachineLoad) -> Iterator[str]:
+    """Each figure of a machine load that is too high for a measurement to be called undisturbed, in words."""
     if load.cpu_by_others > QUIET:
         yield f"others used {load.cpu_by_others:.0%} of the CPUs"
     elif (load.cpu_pressure or 0) > 4 * QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for CPUs too
@@ -69,5 +75,5 @@ def _noise(load: MachineLoad) -> Iterator[str]:
         yield "its GPU ran slower, for heat or want of power"
 
 
-def _share(count: int, of: Sequence[object]) -> str:
-    return "" if count == len(of) else f" in {count} of {len(of)} processes"
+def _share(count: int, processes: Sequence[object]) -> str:
+    return "" if count == len(processes) else f" in {count} of {len(processes)} processes"
