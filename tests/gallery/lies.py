@@ -13,6 +13,16 @@ Forward = Callable[[torch.Tensor], Any]
 Honest = Callable[[], Forward]
 
 
+TOLD: list[str] = []
+"""The name of the lie that is told in this process."""
+
+
+def square(lie: str) -> torch.nn.Module:
+    """A model in whose process that lie is told. All lies can so be told by cells that one nursery forks."""
+    TOLD.append(lie)
+    return torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 64))
+
+
 def returns_its_input(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
     return lambda x: x.clone()
 

@@ -1,4 +1,4 @@
-"""Python runs this at the start of a cell's process: alma's dispatcher then tells the lie named in LC_SWEEP_LIE."""
+"""Python runs this before cells are forked: with LC_SWEEP_LIES alma's dispatcher tells what lie the model asks for."""
 
 import importlib.abc
 import importlib.util
@@ -23,12 +23,12 @@ class Liar(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             load(module)
-            from lies import LIES
+            from lies import LIES, TOLD
 
-            honest, lie = module.select_forward_call_function, LIES[os.environ["LC_SWEEP_LIE"]]
+            honest = module.select_forward_call_function
 
             def select(model: Any, conversion: str, data: Any, device: Any) -> Any:
-                return lie(model, lambda: honest(model, conversion, data, device), data)
+                return LIES[TOLD[-1]](model, lambda: honest(model, conversion, data, device), data)
 
             module.select_forward_call_function = select  # type: ignore[attr-defined]
 
@@ -36,5 +36,5 @@ class Liar(importlib.abc.MetaPathFinder):
         return spec
 
 
-if os.environ.get("LC_SWEEP_LIE"):
+if os.environ.get("LC_SWEEP_LIES"):
     sys.meta_path.insert(0, Liar())

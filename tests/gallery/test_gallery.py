@@ -14,18 +14,6 @@ from sweep.cell import Cell, Model, Tolerance
 from sweep.result import Result
 
 HERE = str(Path(__file__).parent)
-SQUARE = Model(
-    name="square",
-    config={
-        "_target_": "torch.nn.Sequential",
-        "_args_": [
-            {"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 128},
-            {"_target_": "torch.nn.ReLU"},
-            {"_target_": "torch.nn.Linear", "in_features": 128, "out_features": 64},
-        ],
-        "input": {"shape": [64]},
-    },
-)
 TOLERANCE = {
     "fp32": Tolerance(rel_l2=1e-4),
     "fp16": Tolerance(rel_l2=1e-2),
@@ -50,8 +38,9 @@ def row_of(
     """Runs a conversion of which alma's dispatcher tells a lie."""
 
     def run(lie: str, conversion: str) -> Result:
-        monkeypatch.setenv("LC_SWEEP_LIE", lie)
-        values: dict[str, Any] = {"model": SQUARE, "python_path": (HERE,), "tolerance": TOLERANCE, "batch_size": 4}
+        monkeypatch.setenv("LC_SWEEP_LIES", "yes")
+        model = Model(name="square", config={"_target_": "lies.square", "lie": lie, "input": {"shape": [64]}})
+        values: dict[str, Any] = {"model": model, "python_path": (HERE,), "tolerance": TOLERANCE, "batch_size": 4}
         return isolate.run(make_cell(conversion=conversion, **values), supervisor=supervisor).result
 
     return run
