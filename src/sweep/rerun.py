@@ -1,39 +1,33 @@
 """Runs one cell of a finished sweep again, in the foreground: `python -m sweep.rerun RUN/cells/ID`."""
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from sweep import isolate, reading
-from sweep.cell import Cell
+from sweep import ending, isolate
 from sweep.errors import ExitCode
+from sweep.record import read_cell
+from sweep.request.invocation import current
 from sweep.result import Status
 
-USAGE = "usage: python -m sweep.rerun RUN/cells/ID"
+EXIT_CODES = "exit codes: 0 the cell is ok; 1 it is not; 2 there is no cell; 3 interrupted"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the cell's output as it comes, then its row; 0 if it is ok, 1 if not, 2 if there is no cell."""
-    if len(arguments) != 1 or arguments[0] in {"-h", "--help"}:
-        print(USAGE, file=sys.stderr)
-        return ExitCode.COMPLETE if arguments in (["-h"], ["--help"]) else ExitCode.BAD_REQUEST
-    try:
-        cell = reading.of(Cell).validate_json((Path(arguments[0]) / "cell.json").read_bytes())
-    except OSError as error:
-        print(f"sweep.rerun: cannot read {error.filename}: {error.strerror}\n{USAGE}", file=sys.stderr)
-        return ExitCode.BAD_REQUEST
-    except ValidationError as error:
-        print(f"sweep.rerun: cell.json describes no cell: {error.errors()[0]['msg']}", file=sys.stderr)
-        return ExitCode.BAD_REQUEST
-    try:
-        with isolate.Supervisor() as supervisor:
-            row = isolate.run(cell, supervisor, _echo).result
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    """Print the cell's output as it comes, on standard error, then its row."""
+    parser = argparse.ArgumentParser(prog=current().command("rerun"), description=__doc__, epilog=EXIT_CODES)
+    parser.add_argument("cell", metavar="RUN/cells/ID", type=Path, help="the folder of a cell")
+    options = parser.parse_args(arguments)
+    return ending.of("sweep.rerun", lambda: _run_again(options.cell))
+
+
+def _run_again(folder: Path) -> ExitCode:
+    cell = read_cell(folder)
+    with isolate.Supervisor() as supervisor:
+        row = isolate.run(cell, supervisor, _echo).result
     print(json.dumps(asdict(row), indent=1))
     return ExitCode.COMPLETE if row.status is Status.OK else ExitCode.FAILED_ON
 
