@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=current().command("rerun"), description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("cell", metavar="RUN/cells/ID", type=Path, help="the folder of a cell")
     options = parser.parse_args(arguments)
-    return ending.of("sweep.rerun", lambda: _run_again(options.cell))
+    return ending.run_command("sweep.rerun", lambda: _run_again(options.cell))
 
 
 def _run_again(folder: Path) -> ExitCode:
