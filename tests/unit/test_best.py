@@ -64,7 +64,7 @@ def test_the_fastest_proved_one_is_best() -> None:
     one = chosen(EAGER, OPENVINO, ONNX)
     assert one.best is OPENVINO
     assert one.beats_eager
-    assert (one.alike, one.passed) == ((), ())
+    assert (one.not_told_apart, one.passed_over) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_every_faster_one_is_passed_over_with_all_its_reasons() -> None:
     assert one.best is None
     one = chosen(EAGER, ONNX, replace(OPENVINO, seconds={}, memory_mb=None), wrong, max_convert=3, max_memory=100)
     assert one.best is ONNX
-    assert [(passed.row.conversion, passed.why) for passed in one.passed] == [
+    assert [(passed.row.conversion, passed.reasons) for passed in one.passed_over] == [
         ("JIT_TRACE", ("mismatch/output: far off",)),
         (
             "COMPILE_OPENVINO",
@@ -112,25 +112,25 @@ def test_every_faster_one_is_passed_over_with_all_its_reasons() -> None:
 def test_a_slower_one_needs_no_reason_and_one_without_figures_has_it() -> None:
     slow = row("EXPORT+EAGER", 0.5, status=Status.MISMATCH, reason=Reason.OUTPUT, message="far off")
     one = chosen(EAGER, ONNX, slow, refused("TORCHAO", Reason.NEEDS_PACKAGE))
-    assert [passed.row.conversion for passed in one.passed] == ["TORCHAO"]
-    assert one.passed[0].why == ("skipped/needs-package: so it was",)
+    assert [passed.row.conversion for passed in one.passed_over] == ["TORCHAO"]
+    assert one.passed_over[0].reasons == ("skipped/needs-package: so it was",)
 
 
 def test_a_figure_that_is_missed_is_named() -> None:
-    (passed, *_) = chosen(OPENVINO, min_speedup=4).passed
-    assert passed.why == ("speed-up is 3, must be at least 4",)
+    (passed, *_) = chosen(OPENVINO, min_speedup=4).passed_over
+    assert passed.reasons == ("speed-up is 3, must be at least 4",)
 
 
 def test_intervals_that_overlap_are_not_told_apart() -> None:
     best, near, far = row("A", 3.0, 2.8, 3.2), row("B", 2.7, 2.6, 2.8), row("C", 2.5, 2.4, 2.79)
-    assert names(chosen(far, near, best).alike) == ["B"]
+    assert names(chosen(far, near, best).not_told_apart) == ["B"]
 
 
 def test_an_interval_that_holds_1_does_not_beat_eager() -> None:
     doubtful = row("A", 1.3, 0.9, 1.8)
     one = chosen(EAGER, doubtful)
     assert (one.best, one.beats_eager) == (EAGER, False)
-    assert [(passed.row, passed.why) for passed in one.passed] == [
+    assert [(passed.row, passed.reasons) for passed in one.passed_over] == [
         (doubtful, ("its interval holds 1.00x, so it may be no faster than eager",))
     ]
     assert chosen(doubtful).best is doubtful  # without eager to stay with
@@ -230,7 +230,7 @@ def constants(program: str) -> dict[str, Any]:
 
 
 def test_the_script_has_all_of_the_cell_that_matters(cell: Cell) -> None:
-    said = constants(script.emitted(cell, EAGER, "date/time"))
+    said = constants(script.program(cell, EAGER, "date/time"))
     again: Cell = reading.of(Cell).validate_python(said["CELL"])
     tolerance = {"fp32": Tolerance(rel_l2=1e-4)}
     assert again == replace(cell, limits=Limits(), env=(), tolerance=tolerance)
@@ -245,19 +245,19 @@ def test_the_script_has_all_of_the_cell_that_matters(cell: Cell) -> None:
 
 def test_the_scripts_heading_says_where_it_is_from_and_cannot_end_early(cell: Cell) -> None:
     odd = replace(EAGER, model='"""\n\\', hardware="CPU\\", versions={"torch": "2.13.0"})
-    tree = ast.parse(script.emitted(cell, odd, "date/time"))
+    tree = ast.parse(script.program(cell, odd, "date/time"))
     heading = ast.get_docstring(tree) or ""
     for part in ("date/time", EAGER.id, "CPU/", "torch 2.13.0"):
         assert part in heading
 
 
 def test_the_script_holds_threads_and_device_as_the_cell_does(cell: Cell) -> None:
-    held = script.emitted(replace(cell, threads=1), EAGER, "date/time")
+    held = script.program(replace(cell, threads=1), EAGER, "date/time")
     assert "os.environ |= {'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}" in held
-    free = script.emitted(replace(cell, threads=None), EAGER, "date/time")
+    free = script.program(replace(cell, threads=None), EAGER, "date/time")
     assert "OMP_NUM_THREADS" not in free
 
 
 def test_the_script_stays_short(cell: Cell) -> None:
-    assert len(script.emitted(cell, EAGER, "date/time").splitlines()) < 100
-    assert max(map(len, script.emitted(cell, EAGER, "date/time").splitlines())) <= 120
+    assert len(script.program(cell, EAGER, "date/time").splitlines()) < 100
+    assert max(map(len, script.program(cell, EAGER, "date/time").splitlines())) <= 120

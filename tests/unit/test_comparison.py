@@ -175,8 +175,8 @@ def test_a_single_process_is_cut_into_twenty_blocks_in_time() -> None:
 def test_blocks_are_compared_only_where_neither_side_tells_how_processes_differ() -> None:
     one, other = Timings(processes=(1.0,), blocks=(1.0, 1.1)), Timings(processes=(2.0,), blocks=(2.0, 2.1))
     three = Timings(processes=(2.0, 2.1, 2.2))
-    assert significance.pair(one, other) == Pair(base=one.blocks, new=other.blocks, unit=Unit.BLOCK)
-    assert significance.pair(one, three) == Pair(base=(1.0,), new=three.processes, unit=Unit.PROCESS)
+    assert significance.paired(one, other) == Pair(base=one.blocks, new=other.blocks, unit=Unit.BLOCK)
+    assert significance.paired(one, three) == Pair(base=(1.0,), new=three.processes, unit=Unit.PROCESS)
 
 
 @pytest.mark.parametrize(
@@ -207,8 +207,8 @@ def test_a_sweep_does_not_differ_from_itself() -> None:
     found = against(base, base, threshold=0)
     assert [one.ratio for one in found.timed] == [1] * 72
     assert [one.tested and one.tested.p for one in found.timed] == [1] * 72
-    assert len(found.of(Change.SAME)) == 72
-    assert found.within == found.lost == 0
+    assert len(found.with_verdict(Change.SAME)) == 72
+    assert found.within_threshold == found.no_longer_ok == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -218,9 +218,9 @@ def test_one_slower_cell_of_72_is_found_and_no_other(seed: int) -> None:
     base, new = (noisy(chance, spreads, processes=3, between=True) for _ in range(2))
     new["m40"] = times(1.10, new["m40"])
     found = against(run("base", base), run("new", new))
-    assert [one.new.id for one in found.of(Change.SLOWER)] == ["m40"]
-    assert not found.of(Change.FASTER)
-    (slower,) = found.of(Change.SLOWER)
+    assert [one.new.id for one in found.with_verdict(Change.SLOWER)] == ["m40"]
+    assert not found.with_verdict(Change.FASTER)
+    (slower,) = found.with_verdict(Change.SLOWER)
     assert slower.interval is not None
     assert slower.interval[0] < 1.10 < slower.interval[1]
 
@@ -228,15 +228,15 @@ def test_one_slower_cell_of_72_is_found_and_no_other(seed: int) -> None:
 def test_a_faster_cell_is_found_too() -> None:
     base = noisy(random.Random(1), [0.002] * 5, processes=3, between=True)
     found = against(run("base", base), run("new", base | {"m2": times(1 / 1.2, base["m2"])}))
-    assert [one.new.id for one in found.of(Change.FASTER)] == ["m2"]
+    assert [one.new.id for one in found.with_verdict(Change.FASTER)] == ["m2"]
 
 
 @pytest.mark.parametrize("processes", [1, 3])
 def test_samples_without_any_noise_are_compared(processes: int) -> None:
     still: dict[str, Processes] = {name: [[0.001] * 40] * processes for name in ("same", "slower")}
     found = against(run("base", still), run("new", still | {"slower": times(1.1, still["slower"])}))
-    assert [one.new.id for one in found.of(Change.SLOWER)] == ["slower"]
-    assert [(one.new.id, one.tested and one.tested.p) for one in found.of(Change.SAME)] == [("same", 1)]
+    assert [one.new.id for one in found.with_verdict(Change.SLOWER)] == ["slower"]
+    assert [(one.new.id, one.tested and one.tested.p) for one in found.with_verdict(Change.SAME)] == [("same", 1)]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_where_nothing_changed_a_difference_is_told_in_five_of_a_hundred_sweeps(
             }
             for samples in [3 if between else 40] * 2
         )
-        pairs = [significance.pair(a, b) for a, b in zip(base.values(), new.values(), strict=True) if a and b]
+        pairs = [significance.paired(a, b) for a, b in zip(base.values(), new.values(), strict=True) if a and b]
         alarms += any(one.significant for one in significance.tested([pair for pair in pairs if pair]))
     assert alarms <= distributions.binom.ppf(0.999, 200, 0.05)
 
@@ -275,9 +275,9 @@ def test_what_differs_by_less_than_the_threshold_is_no_difference_and_counted() 
     base = noisy(random.Random(2), [0.001] * 4, processes=3, between=True)
     new = run("new", base | {"m0": times(1.04, base["m0"])})
     found = against(run("base", base), new)
-    assert (len(found.of(Change.SAME)), found.within) == (4, 1)
+    assert (len(found.with_verdict(Change.SAME)), found.within_threshold) == (4, 1)
     assert "1 of them significant, but within the threshold" in words.summary(found)
-    assert [one.new.id for one in against(run("base", base), new, threshold=0.03).of(Change.SLOWER)] == ["m0"]
+    assert [one.new.id for one in against(run("base", base), new, threshold=0.03).with_verdict(Change.SLOWER)] == ["m0"]
 
 
 def test_p_values_are_corrected_over_all_sweeps_that_are_compared() -> None:
@@ -294,9 +294,9 @@ def test_what_could_have_been_told_is_just_what_is() -> None:
     base, spread = (0.0, 0.02, 0.04), 0.02
     (same,) = significance.tested([Pair(base=base, new=base, unit=Unit.PROCESS)])
     # by hand: Student's 97.5 % point with 4 degrees of freedom is 2.776, the error spread * sqrt(2 / 3)
-    assert same.least == pytest.approx(2.776445 * spread * math.sqrt(2 / 3), rel=1e-6)
+    assert same.least_difference == pytest.approx(2.776445 * spread * math.sqrt(2 / 3), rel=1e-6)
     for share, told in ((1.001, True), (0.999, False)):
-        moved = tuple(value + share * same.least for value in base)
+        moved = tuple(value + share * same.least_difference for value in base)
         (one,) = significance.tested([Pair(base=base, new=moved, unit=Unit.PROCESS)])
         assert one.significant is told
 
@@ -304,7 +304,7 @@ def test_what_could_have_been_told_is_just_what_is() -> None:
 def test_without_samples_nothing_is_tested() -> None:
     base, new = run("base", {"a": [[0.001] * 40]}), run("new", {"a": [[0.002] * 40]}, timings={})
     found = against(base, new)
-    (one,) = found.of(Change.UNTESTED)
+    (one,) = found.with_verdict(Change.UNTESTED)
     assert (one.ratio, one.tested, one.interval) == (2, None, None)
     assert "not tested" in str(words.sections(found, every=False))
 
@@ -315,7 +315,7 @@ def test_eager_that_moved_as_much_is_named() -> None:
     new = run("new", {"a": slow, "b": slow})
     with_eager = ok("a", *slow, eager=Eager(p50_ms=1.19, n=30))
     found = against(base, ComparedRun(name="new", rows={**new.rows, "a": with_eager}, timings=new.timings))
-    assert {one.new.id: one.eager_too for one in found.of(Change.SLOWER)} == {"a": True, "b": False}
+    assert {one.new.id: one.eager_too for one in found.with_verdict(Change.SLOWER)} == {"a": True, "b": False}
 
 
 # What there is to compare
@@ -334,8 +334,10 @@ def test_every_change_of_status_is_told_and_only_a_loss_is_a_regression() -> Non
         ("mended", Status.CRASHED, None),
         ("other", Status.CRASHED, Reason.TIMEOUT),
     }
-    assert (one.lost, one.unproved, found.regressed) == (1, 1, True)
-    assert comparison.compare(new, [base], 0.05).against[0].lost == 1  # what was mended is lost the other way round
+    assert (one.no_longer_ok, one.unproved, found.regressed) == (1, 1, True)
+    assert (
+        comparison.compare(new, [base], 0.05).against[0].no_longer_ok == 1
+    )  # what was mended is lost the other way round
     assert not comparison.compare(base, [base], 0.05).regressed
 
 
@@ -353,8 +355,8 @@ def test_a_name_under_another_id_was_asked_differently() -> None:
     cells: dict[str, Processes] = {"kept": [[0.001] * 40]}
     before, now = crashed("x-1", conversion="X"), crashed("x-2", conversion="X")
     measure = {"processes": 3, "drift": 0.05}
-    base = run("base", cells, before, crashed("gone"), asked={"x-1": {"seed": 0, "measure": measure}})
-    new = run("new", cells, now, crashed("come"), asked={"x-2": {"seed": 0, "measure": measure | {"processes": 1}}})
+    base = run("base", cells, before, crashed("gone"), questions={"x-1": {"seed": 0, "measure": measure}})
+    new = run("new", cells, now, crashed("come"), questions={"x-2": {"seed": 0, "measure": measure | {"processes": 1}}})
     found = against(base, new)
     assert [(one.base, one.new, one.differs) for one in found.renamed] == [
         ((before,), (now,), ("measure.processes 3 → 1",))

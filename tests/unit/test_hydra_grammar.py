@@ -127,7 +127,9 @@ def test_a_model_of_any_name_gets_to_its_request(name: str, weird_path: Path, mo
     folder.mkdir(parents=True)
     for file_name, text in hydra_grammar.model_files({name: config, "other": config}).items():
         (folder / f"{file_name}.yaml").write_text(text)
-    asked = hydra_grammar.command_line([name, "other"], ["EAGER", "it's, odd"], None, "cpu", {"batch_size": [1, 8], "seed": 0})
+    asked = hydra_grammar.command_line(
+        [name, "other"], ["EAGER", "it's, odd"], None, "cpu", {"batch_size": [1, 8], "seed": 0}
+    )
     composed = compose([*asked, f"--config-dir={weird_path / 'conf'}"])
     assert composed is not None
     requests, _ = composed

@@ -174,10 +174,10 @@ def test_numbers_from_unlike_hardware_are_never_in_one_ranking(rows: list[Result
         "mlp · cpu · batch 1 · another CPU [bbbb]": ["fast"],
         "mlp · cpu · batch 1 · did not run": ["bad"],
     }
-    (said,) = text.unlike([*here, *there, *never_ran])
+    (said,) = text.unlike_hardware([*here, *there, *never_ran])
     assert said.startswith("mlp · cpu · batch 1 ran on 2 kinds of hardware")
     assert said in "".join(files.as_markdown([*here, *there])).replace("\\", "")
-    assert text.unlike(here) == []
+    assert text.unlike_hardware(here) == []
 
 
 def test_of_very_many_rows_a_terminal_shows_the_fastest_of_each_table(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sweep.result import Fidelity, Reason
 
 
 def test_a_row_in_the_nouns_of_mlflow() -> None:
-    entry = mlflow.entry(rows.ok(message="noisy"))
+    entry = mlflow.entry_of(rows.ok(message="noisy"))
     assert entry.params == {
         "model": "mlp",
         "conversion": "ONNX_CPU",
@@ -37,7 +37,7 @@ def test_a_row_in_the_nouns_of_mlflow() -> None:
 
 
 def test_what_never_ran_has_no_metric_and_says_why() -> None:
-    entry = mlflow.entry(rows.not_ok(Reason.NEEDS_DEVICE, "no GPU here"))
+    entry = mlflow.entry_of(rows.not_ok(Reason.NEEDS_DEVICE, "no GPU here"))
     assert entry.metrics == {}
     assert (entry.tags["status"], entry.tags["reason"], entry.tags["message"]) == (
         *("skipped", "needs-device", "no GPU here"),
@@ -49,7 +49,7 @@ def test_no_name_or_value_is_one_that_mlflow_refuses() -> None:
     fidelity = Fidelity(
         rel_l2=math.nan, cosine=None, max_abs=math.inf, top1_agreement=1.0, inputs=8, tolerance_class="fp32"
     )
-    entry = mlflow.entry(rows.ok(overrides={"+model/a@b:c": "x" * 7000}, message="m" * 9000, fidelity=fidelity))
+    entry = mlflow.entry_of(rows.ok(overrides={"+model/a@b:c": "x" * 7000}, message="m" * 9000, fidelity=fidelity))
     assert len(entry.params["overrides._model_a_b_c"]) == 6000
     assert len(entry.tags["message"]) == 5000
     assert {name for name in entry.metrics if name.startswith("fidelity.")} == {

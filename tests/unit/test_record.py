@@ -245,7 +245,7 @@ def test_a_run_of_the_first_version_loads_and_can_be_shown() -> None:
     assert [row.status for row in rows] == ["ok", "ok", "invalid"]
     assert rows[1].speedup is not None
     assert (rows[1].speedup.value, rows[1].fingerprint, rows[1].load) == (1.515, None, None)
-    made = {name: "".join(text) for name, text in files.made_from(rows).items()}
+    made = {name: "".join(text) for name, text in files.file_texts(rows).items()}
     assert "| JIT_TRACE | ok |" in made["matrix.md"]
     assert "JIT_TRACE" in "".join(page.from_rows(rows, folder.about()))
 

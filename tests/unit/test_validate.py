@@ -6,7 +6,7 @@ import pytest
 
 from sweep.cell import Cell, Device, Mode, Model
 from sweep.plan import registry, validate
-from sweep.plan.inventory import Inventory, nodes_as_json, fingerprint
+from sweep.plan.inventory import Inventory, fingerprint, nodes_as_json
 
 CUDA = Device(name="cuda", kind="cuda", gpus=1)
 

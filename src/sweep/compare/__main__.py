@@ -40,17 +40,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(options: argparse.Namespace) -> ExitCode:
-    comparison = _compared([options.base, *options.new], options.threshold, unlike=options.unlike_hardware)
-    _tell(comparison, options.format, options.output, every=options.all)
+    comparison = _read_and_compare([options.base, *options.new], options.threshold, unlike=options.unlike_hardware)
+    _write(comparison, options.format, options.output, every=options.all)
     return ExitCode.FAILED_ON if comparison.regressed else ExitCode.COMPLETE
 
 
-def _compared(folders: Sequence[str], threshold: str, *, unlike: bool) -> Comparison:
-    """Raises BadRequest with all that is wrong."""
+def _read_and_compare(folders: Sequence[str], threshold: str, *, unlike: bool) -> Comparison:
+    """Read run folders, of which the first is the base, and compare them. Raises BadRequest with every problem."""
     problems: list[str] = []
-    least = 0.0
+    threshold_share = 0.0
     try:
-        least = share(threshold)
+        threshold_share = share(threshold)
     except ValueError as error:
         problems.append(f"--threshold: {error}")
     runs = []
@@ -66,27 +66,28 @@ def _compared(folders: Sequence[str], threshold: str, *, unlike: bool) -> Compar
     problems += [problem for new in news for problem in _cannot_be_compared(base, new, unlike=unlike)]
     if problems:
         raise BadRequest(*problems)
-    proved = {id_ for new in news for id_ in matching.proved(base, new)}
-    alone = {id_ for new in news for id_ in base.rows.keys() ^ new.rows.keys()}
+    ok_in_both = {id_ for new in news for id_ in matching.ok_in_both(base, new)}
+    unmatched = {id_ for new in news for id_ in base.rows.keys() ^ new.rows.keys()}
     base, *news = (
-        replace(run, timings=dict(_timings(run, proved)), asked=dict(_asked(run, alone))) for run in (base, *news)
+        replace(run, timings=dict(_timings(run, ok_in_both)), questions=dict(_questions(run, unmatched)))
+        for run in (base, *news)
     )
-    return comparison.compare(base, news, least)
+    return comparison.compare(base, news, threshold_share)
 
 
-def share(said: str) -> float:
-    """`5%` or `0.05` as 0.05. Raises ValueError for anything that is no share."""
+def share(text: str) -> float:
+    """`5%` or `0.05` as 0.05. Raises ValueError for any other text."""
     try:
-        number = float(said.removesuffix("%")) / (100 if said.endswith("%") else 1)
+        number = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         number = math.nan
     if not 0 <= number < 1:
-        raise ValueError(f"{said!r} is no share: say 5% or 0.05")
+        raise ValueError(f"{text!r} is no share: say 5% or 0.05")
     return number
 
 
 def _run(path: Path) -> ComparedRun:
-    """What is to be read of a run folder at first. Raises SweepError."""
+    """A run folder without its timings and questions. Raises SweepError."""
     run = load(path)
     versions = run.about.get("versions")
     return ComparedRun(
@@ -98,6 +99,7 @@ def _run(path: Path) -> ComparedRun:
 
 
 def _cannot_be_compared(base: ComparedRun, new: ComparedRun, *, unlike: bool) -> Iterator[str]:
+    """Why two runs cannot be compared, if so; with `unlike`, hardware may differ."""
     if not base.rows.keys() & (new.rows.keys() | new.planned):
         yield (
             f"{base.name} and {new.name} have no cell in common: nothing of {new.name} was asked with the same model "
@@ -113,39 +115,40 @@ def _cannot_be_compared(base: ComparedRun, new: ComparedRun, *, unlike: bool) ->
 
 
 def _timings(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Timings]]:
-    """Of those cells of a run whose samples can be read. One file at a time: raw samples may take a lot of room."""
+    """The timings of those cells whose samples can be read. One file at a time: samples may need much memory."""
     for id_ in ids:
         row = run.rows.get(id_)
-        if row and row.samples and (found := significance.timings(_json(Path(run.name) / row.samples))):
-            yield id_, found
+        if row and row.samples and (timings := significance.timings(_json(Path(run.name) / row.samples))):
+            yield id_, timings
 
 
-def _asked(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _questions(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The `cell.json` of those cells of a run where it can be read."""
     for id_ in ids:
-        said = _json(Path(run.name) / "cells" / id_ / "cell.json") if id_ in run.rows else None
-        if isinstance(said, dict):
-            yield id_, said
+        question = _json(Path(run.name) / "cells" / id_ / "cell.json") if id_ in run.rows else None
+        if isinstance(question, dict):
+            yield id_, question
 
 
 def _json(path: Path) -> Any:
-    """What a file says, or None where it is missing or broken."""
+    """The content of a JSON file, None where it is missing or broken."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def _tell(found: Comparison, form: str, output: str | None, *, every: bool) -> None:
-    """Raises BadRequest if the file cannot be written."""
+def _write(comparison: Comparison, form: str, output: str | None, *, every: bool) -> None:
+    """Write a comparison to the file `output`, or print it. Raises BadRequest if the file cannot be written."""
     try:
         with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
             if form == "terminal":
-                words.show(found, plain_unless_terminal(Console(file=file, highlight=False)), every=every)
+                words.show(comparison, plain_unless_terminal(Console(file=file, highlight=False)), every=every)
             elif form == "json":
-                file.writelines(as_json.as_json(found))
+                file.writelines(as_json.as_json(comparison))
             else:
-                write = words.as_markdown if form == "markdown" else words.as_html
-                file.writelines(write(found, every=every))
+                to_text = words.as_markdown if form == "markdown" else words.as_html
+                file.writelines(to_text(comparison, every=every))
     except OSError as error:
         raise BadRequest(f"cannot write {output or 'the comparison'}: {error.strerror}") from error
 

@@ -12,33 +12,35 @@ from sweep.result import SCHEMA, Result
 
 
 def as_json(comparison: Comparison) -> Iterator[str]:
-    """All of it, for programs: every cell, also those without a difference."""
-    said = {
+    """The whole comparison as JSON: every cell, also those without a difference."""
+    content = {
         "schema": SCHEMA,
         "base": comparison.base,
         "threshold": comparison.threshold,
         "significance": SIGNIFICANCE,
         "tests": {str(unit): n for unit, n in comparison.tests.items()},
         "regressed": comparison.regressed,
-        "against": [_plain(one) for one in comparison.against],
+        "against": [_against_as_json(against) for against in comparison.against],
     }
-    yield json.dumps(said, indent=1) + "\n"
+    yield json.dumps(content, indent=1) + "\n"
 
 
-def _plain(one: Against) -> dict[str, Any]:
+def _against_as_json(against: Against) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "versions": one.versions,
-        "changed": [{**_key(b), "base": text.verdict(a), "new": text.verdict(b)} for a, b in one.changed],
-        "missing": [{**_key(row), "base": text.verdict(row)} for row in one.missing],
-        "vanished": [{**_key(row), "base": text.verdict(row)} for row in one.vanished],
-        "appeared": [{**_key(row), "new": text.verdict(row)} for row in one.appeared],
+        "name": against.name,
+        "versions": against.versions,
+        "changed": [
+            {**_key(new), "base": text.verdict(base), "new": text.verdict(new)} for base, new in against.changed
+        ],
+        "missing": [{**_key(row), "base": text.verdict(row)} for row in against.missing],
+        "vanished": [{**_key(row), "base": text.verdict(row)} for row in against.vanished],
+        "appeared": [{**_key(row), "new": text.verdict(row)} for row in against.appeared],
         "asked_differently": [
             {"base": _ids(renamed.base), "new": _ids(renamed.new), "differs": renamed.differs}
-            for renamed in one.renamed
+            for renamed in against.renamed
         ],
-        "unproved": one.unproved,
-        "timed": [_figures(timed) for verdict in Change for timed in one.of(verdict)],
+        "unproved": against.unproved,
+        "timed": [_figures(timed) for verdict in Change for timed in against.with_verdict(verdict)],
     }
 
 
@@ -50,19 +52,19 @@ def _ids(rows: Sequence[Result]) -> list[str]:
     return [row.id for row in rows]
 
 
-def _figures(one: Timed) -> dict[str, Any]:
-    low, high = one.interval or (None, None)
+def _figures(timed: Timed) -> dict[str, Any]:
+    low, high = timed.interval or (None, None)
     return {
-        **_key(one.new),
-        "verdict": one.verdict,
-        "base_p50_ms": one.base.latency_ms and one.base.latency_ms.p50,
-        "new_p50_ms": one.new.latency_ms and one.new.latency_ms.p50,
-        "ratio": one.ratio,
+        **_key(timed.new),
+        "verdict": timed.verdict,
+        "base_p50_ms": timed.base.latency_ms and timed.base.latency_ms.p50,
+        "new_p50_ms": timed.new.latency_ms and timed.new.latency_ms.p50,
+        "ratio": timed.ratio,
         "low": low,
         "high": high,
-        "p": one.tested and one.tested.p,
-        "least_ratio": one.tested and exp(min(one.tested.least, 99)),
-        "unit": one.tested and one.tested.unit,
-        "eager_ratio": one.eager_ratio,
-        "eager_too": one.eager_too,
+        "p": timed.tested and timed.tested.p,
+        "least_ratio": timed.tested and exp(min(timed.tested.least_difference, 99)),
+        "unit": timed.tested and timed.tested.unit,
+        "eager_ratio": timed.eager_ratio,
+        "eager_too": timed.eager_too,
     }

@@ -1,4 +1,4 @@
-"""What changed from one sweep to another: cells matched by what they ask, their times tested, a verdict on each."""
+"""What changed from one sweep to another: cells matched by their ids, their times tested, and a verdict on each."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,13 @@ from sweep.compare.matching import ComparedRun, Renamed
 from sweep.compare.significance import Pair, Tested, Unit
 from sweep.result import Result, Status
 
-ALONGSIDE = 0.75
-"""From this share of a cell's change (of logarithms) on, eager's own in the same direction is as much as the cell's."""
+EAGER_TOO = 0.75
+"""The share of a cell's change (of logarithms) that eager must have made too for it to count as eager's as well."""
 
 
 class Change(StrEnum):
+    """The verdict on the times of a cell: how its p50 changed."""
+
     SLOWER = "slower"
     FASTER = "faster"
     UNTESTED = "not tested"
@@ -24,9 +26,10 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timed:
-    """A cell that is ok in both: its p50 over base's, with the 95 % interval of what was tested, and eager's own.
+    """The times of a cell that is ok in both sweeps.
 
-    `tested` is None where there were no samples to test; the ratio is then all that is known.
+    `ratio` is its p50 over base's, `interval` the 95 % interval of that, `eager_ratio` the same ratio of eager's p50.
+    `tested` and `interval` are None where there were no samples to test.
     """
 
     base: Result
@@ -39,19 +42,21 @@ class Timed:
 
     @property
     def eager_too(self) -> bool:
-        """Whether a difference is eager's as well, which was timed in the same processes."""
+        """Whether eager, which was measured in the same processes, changed in the same way."""
         if self.verdict not in {Change.SLOWER, Change.FASTER}:
             return False
-        as_much: float = self.ratio**ALONGSIDE
+        as_much: float = self.ratio**EAGER_TOO
         return self.eager_ratio >= as_much if self.ratio > 1 else self.eager_ratio <= as_much
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Against:
-    """All that is to be said of one sweep beside the base.
+    """One sweep compared with the base.
 
-    `changed` are cells with another status or reason, `missing` those that were planned and have no row; `unproved`
-    counts those that are not ok just as they were. `versions` are those that changed, in words.
+    `changed` has pairs of rows (base, new) with another status or reason. `missing` are rows of the base whose cells
+    are planned and have no row yet, `vanished` those whose cells are not planned, `appeared` rows that the base does
+    not have. `unproved` is how many cells have the same status in both and are not ok. `versions` are those that
+    changed, in words.
     """
 
     name: str
@@ -64,19 +69,18 @@ class Against:
     unproved: int
     versions: tuple[str, ...]
 
-    def of(self, verdict: Change) -> list[Timed]:
-        """The cells of which it is the verdict; what moved most first."""
-        return sorted(
-            (one for one in self.timed if one.verdict is verdict), key=lambda one: min(one.ratio, 1 / one.ratio)
-        )
+    def with_verdict(self, verdict: Change) -> list[Timed]:
+        """The cells that have this verdict, the largest change first."""
+        cells = (timed for timed in self.timed if timed.verdict is verdict)
+        return sorted(cells, key=lambda timed: min(timed.ratio, 1 / timed.ratio))
 
     @property
-    def within(self) -> int:
-        """How many differ significantly, but by no more than the threshold."""
-        return sum(bool(one.tested and one.tested.significant) for one in self.of(Change.SAME))
+    def within_threshold(self) -> int:
+        """How many cells differ significantly, but by no more than the threshold."""
+        return sum(bool(timed.tested and timed.tested.significant) for timed in self.with_verdict(Change.SAME))
 
     @property
-    def lost(self) -> int:
+    def no_longer_ok(self) -> int:
         """How many cells were ok and no longer are."""
         before = [*(base for base, _ in self.changed), *self.missing]
         return sum(base.status is Status.OK for base in before)
@@ -84,7 +88,7 @@ class Against:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Sweeps beside a base. `tests` counts the tests by what they took for repeated."""
+    """Sweeps compared with a base. `threshold` is a share (0.05: 5 %); `tests` is how many tests had each unit."""
 
     base: str
     threshold: float
@@ -92,27 +96,27 @@ class Comparison:
     tests: Mapping[Unit, int]
 
     @property
-    def least(self) -> list[float]:
-        """The smallest changes of p50 that could have been told, as shares of it: one a cell tested, in order."""
-        cells = (timed for one in self.against for timed in one.timed)
-        return sorted(max(expm1(min(cell.tested.least, 99)), self.threshold) for cell in cells if cell.tested)
+    def least_changes(self) -> list[float]:
+        """For each cell tested the smallest change of p50 that would have been found, as a share of it; sorted."""
+        tests = (timed.tested for against in self.against for timed in against.timed if timed.tested)
+        return sorted(max(expm1(min(test.least_difference, 99)), self.threshold) for test in tests)
 
     @property
     def regressed(self) -> bool:
         """Whether anything is slower, or was ok and no longer is."""
-        return any(one.lost or one.of(Change.SLOWER) for one in self.against)
+        return any(against.no_longer_ok or against.with_verdict(Change.SLOWER) for against in self.against)
 
 
 def compare(base: ComparedRun, news: Sequence[ComparedRun], threshold: float) -> Comparison:
-    """Each of `news` beside `base`; a difference is told that is significant and more than `threshold` (0.05: 5 %).
+    """Compare each of `news` with `base`; a difference is significant and more than the share `threshold`.
 
-    Of cells that are ok on both sides latencies are compared, not speed-ups, and by their samples.
+    Of cells that are ok in both the latencies are compared, by their samples, and not the speed-ups.
     """
     sides: dict[tuple[int, str], Pair] = {}
     for number, new in enumerate(news):
-        for id_ in matching.proved(base, new):
+        for id_ in matching.ok_in_both(base, new):
             if id_ in base.timings and id_ in new.timings:
-                pair = significance.pair(base.timings[id_], new.timings[id_])
+                pair = significance.paired(base.timings[id_], new.timings[id_])
                 if pair is not None:
                     sides[number, id_] = pair
     tested = dict(zip(sides, significance.tested(list(sides.values())), strict=True))
@@ -120,9 +124,9 @@ def compare(base: ComparedRun, news: Sequence[ComparedRun], threshold: float) ->
     for number, new in enumerate(news):
         timed = (
             _timed(base.rows[id_], new.rows[id_], tested.get((number, id_)), threshold)
-            for id_ in matching.proved(base, new)
+            for id_ in matching.ok_in_both(base, new)
         )
-        against.append(_against(base, new, tuple(timed)))
+        against.append(_compare_with_base(base, new, tuple(timed)))
     return Comparison(
         base=base.name,
         threshold=threshold,
@@ -153,7 +157,7 @@ def _timed(base: Result, new: Result, tested: Tested | None, threshold: float) -
 
 
 def _quotient(new: float, base: float) -> float:
-    """Of two latencies in ms; a clock too coarse for them may have read 0."""
+    """The quotient of two latencies in ms; a coarse clock may have measured 0."""
     return max(new, 1e-6) / max(base, 1e-6)
 
 
@@ -167,21 +171,21 @@ def _eager(row: Result) -> float:
     return row.eager.p50_ms
 
 
-def _against(base: ComparedRun, new: ComparedRun, timed: tuple[Timed, ...]) -> Against:
+def _compare_with_base(base: ComparedRun, new: ComparedRun, timed: tuple[Timed, ...]) -> Against:
     matched = [(row, new.rows[id_]) for id_, row in base.rows.items() if id_ in new.rows]
-    changed = [(a, b) for a, b in matched if (a.status, a.reason) != (b.status, b.reason)]
+    changed = [(old, now) for old, now in matched if (old.status, old.reason) != (now.status, now.reason)]
     gone = [row for id_, row in base.rows.items() if id_ not in new.rows]
     missing = [row for row in gone if row.id in new.planned]
     vanished = [row for row in gone if row.id not in new.planned]
     appeared = [row for id_, row in new.rows.items() if id_ not in base.rows]
     renamed = list(matching.renamed(vanished, appeared, base, new))
-    elsewhere = {row.id for one in renamed for row in (*one.base, *one.new)}
+    renamed_ids = {row.id for pair in renamed for row in (*pair.base, *pair.new)}
     return Against(
         name=new.name,
         changed=tuple(changed),
         missing=tuple(missing),
-        vanished=tuple(row for row in vanished if row.id not in elsewhere),
-        appeared=tuple(row for row in appeared if row.id not in elsewhere),
+        vanished=tuple(row for row in vanished if row.id not in renamed_ids),
+        appeared=tuple(row for row in appeared if row.id not in renamed_ids),
         renamed=tuple(renamed),
         timed=timed,
         unproved=len(matched) - len(changed) - len(timed),

@@ -1,4 +1,4 @@
-"""Whether times found in two sweeps differ: moderated t-tests on their logarithms, corrected for how many there are."""
+"""Whether times of two sweeps differ: moderated t-tests on their logarithms, corrected for the number of tests."""
 
 import math
 import statistics
@@ -11,17 +11,17 @@ from scipy import special
 from sweep import stats
 
 SIGNIFICANCE = 0.05
-"""Of all comparisons of unchanged cells, in how many may a difference be told anywhere."""
+"""The share of comparisons of unchanged sweeps in which some difference may be found by chance."""
 
-FEWEST = 20
-"""Fewer variances than that do not show how variances spread; each is then taken as it was found."""
+FEWEST_VARIANCES = 20
+"""Fewer variances do not show how variances are distributed; they are then used as they are."""
 
 ROUNDING = 1e-18
-"""Variance of logarithms below which floating point, not the machine, makes the difference."""
+"""A variance of logarithms that is smaller comes from rounding, not from the machine."""
 
 
 class Unit(StrEnum):
-    """What was repeated: what a test takes for independent of another."""
+    """What a test takes for independent repetitions."""
 
     PROCESS = "process"
     BLOCK = "block"
@@ -29,29 +29,29 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timings:
-    """Logarithms of median latencies: of every process, and where there is one only, of its consecutive blocks."""
+    """Logarithms of median latencies: of each process, and of the blocks of samples where there is one process only."""
 
     processes: tuple[float, ...]
     blocks: tuple[float, ...] = ()
 
 
 def timings(samples: object) -> Timings | None:
-    """Those of what a `samples.json` says, or None if that is not what sweep writes of a cell that was measured."""
+    """The timings in the content of a `samples.json`, None if sweep does not write that of a cell that was measured."""
     try:
         if samples["unit"] != "s":  # type: ignore[index]
             return None
         processes = [process["conversion"] for process in samples["processes"]]  # type: ignore[index]
-        found = Timings(
+        timings = Timings(
             processes=tuple(math.log(statistics.median(process)) for process in processes),
             blocks=tuple(_blocks(processes[0])) if len(processes) == 1 else (),
         )
     except (KeyError, IndexError, TypeError, ValueError):
         return None
-    return found if all(map(math.isfinite, (*found.processes, *found.blocks))) and processes else None
+    return timings if all(map(math.isfinite, (*timings.processes, *timings.blocks))) and processes else None
 
 
 def _blocks(samples: Sequence[float]) -> Iterable[float]:
-    """Logarithms of the medians of the stretches that `stats.median_interval` cuts samples into."""
+    """Logarithms of the medians of the blocks that `stats.median_interval` cuts samples into."""
     size = max(1, len(samples) // stats.BLOCKS)
     for at in range(0, len(samples) - size + 1, size):
         yield math.log(statistics.median(samples[at : at + size]))
@@ -59,7 +59,7 @@ def _blocks(samples: Sequence[float]) -> Iterable[float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """What was found on either side of a comparison, as logarithms."""
+    """The logarithms to compare: those of the base, and those of the new sweep."""
 
     base: tuple[float, ...]
     new: tuple[float, ...]
@@ -71,11 +71,12 @@ class Pair:
 
     @property
     def degrees(self) -> int:
+        """Degrees of freedom of the variance."""
         return len(self.base) + len(self.new) - 2
 
     @property
     def variance(self) -> float:
-        """Pooled over both sides, with `degrees` degrees of freedom."""
+        """The variance within the sides, pooled over both."""
         squares = sum(
             (value - middle) ** 2
             for side in (self.base, self.new)
@@ -85,10 +86,10 @@ class Pair:
         return squares / self.degrees
 
 
-def pair(base: Timings, new: Timings) -> Pair | None:
-    """The two sides in the unit both have, or None if they are too few to say how much they vary.
+def paired(base: Timings, new: Timings) -> Pair | None:
+    """The two sides in the same unit, None if they have too few values to show how much these vary.
 
-    It is the process as soon as one side has two, for that side tells how processes differ. Where neither does, it is
+    The unit is the process as soon as one side has two, because that side shows how processes differ. Otherwise it is
     the block, and how processes differ is unknown.
     """
     if max(len(base.processes), len(new.processes)) > 1:
@@ -100,10 +101,10 @@ def pair(base: Timings, new: Timings) -> Pair | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tested:
-    """A difference of logarithms, new less base, its 95 % interval, and its p, corrected for all that were tested.
+    """The test of a pair: `difference` of logarithms (new less base), its 95 % interval, and `p`, corrected.
 
-    `least` is the smallest difference that would have been significant by itself, among as many tests: what lies below
-    that could not have been told.
+    `least_difference` is the smallest difference that would have been significant as the only one among as many tests:
+    a smaller one could not have been found.
     """
 
     difference: float
@@ -111,7 +112,7 @@ class Tested:
     high: float
     p: float
     unit: Unit
-    least: float
+    least_difference: float
 
     @property
     def significant(self) -> bool:
@@ -119,39 +120,44 @@ class Tested:
 
 
 def tested(pairs: Sequence[Pair]) -> list[Tested]:
-    """Each pair's two-sided t-test, variances moderated over the pairs of its unit, p corrected over all pairs.
+    """Each pair's two-sided t-test: its variance moderated over the pairs of its unit, p corrected over all pairs.
 
-    The interval is its own, not corrected: it says how large a difference may be, p whether there is one.
+    The interval is not corrected: it says how large the difference of this pair may be, and p whether there is one.
     """
-    known: dict[int, tuple[float, float]] = {}
+    variances: dict[int, tuple[float, float]] = {}
     for unit in Unit:
-        alike = [number for number, one in enumerate(pairs) if one.unit is unit]
-        found = moderated([pairs[n].variance for n in alike], [pairs[n].degrees for n in alike])
-        known |= dict(zip(alike, found, strict=True))
-    errors = [math.sqrt(known[number][0] * (1 / len(one.base) + 1 / len(one.new))) for number, one in enumerate(pairs)]
+        numbers = [number for number, pair in enumerate(pairs) if pair.unit is unit]
+        better = moderated(
+            [pairs[number].variance for number in numbers], [pairs[number].degrees for number in numbers]
+        )
+        variances |= dict(zip(numbers, better, strict=True))
+    errors = [
+        math.sqrt(variances[number][0] * (1 / len(pair.base) + 1 / len(pair.new))) for number, pair in enumerate(pairs)
+    ]
     single = [
-        2 * float(special.stdtr(known[number][1], -abs(one.difference) / error))
-        for number, (one, error) in enumerate(zip(pairs, errors, strict=True))
+        2 * float(special.stdtr(variances[number][1], -abs(pair.difference) / error))
+        for number, (pair, error) in enumerate(zip(pairs, errors, strict=True))
     ]
 
-    def half(number: int, alpha: float) -> float:
-        return float(special.stdtrit(known[number][1], 1 - alpha / 2)) * errors[number]
+    def half_width(number: int, alpha: float) -> float:
+        return float(special.stdtrit(variances[number][1], 1 - alpha / 2)) * errors[number]
 
     return [
         Tested(
-            difference=one.difference,
-            low=one.difference - half(number, 0.05),
-            high=one.difference + half(number, 0.05),
+            difference=pair.difference,
+            low=pair.difference - half_width(number, 0.05),
+            high=pair.difference + half_width(number, 0.05),
             p=p,
-            unit=one.unit,
-            least=half(number, SIGNIFICANCE / len(pairs)),  # Holm's first step, which the only change must pass
+            unit=pair.unit,
+            # Holm's first step, which a single changed cell must pass
+            least_difference=half_width(number, SIGNIFICANCE / len(pairs)),
         )
-        for number, (one, p) in enumerate(zip(pairs, holm(single), strict=True))
+        for number, (pair, p) in enumerate(zip(pairs, holm(single), strict=True))
     ]
 
 
 def moderated(variances: Sequence[float], degrees: Sequence[int]) -> list[tuple[float, float]]:
-    """For each variance a better one, and its degrees of freedom, by what all of them have in common.
+    """For each variance a better estimate and its degrees of freedom, using the distribution of all of them.
 
     Smyth, Linear models and empirical Bayes methods for assessing differential expression in microarray experiments,
     2004, sections 3 and 6.2; degrees are never more than those of all together, nor variances less than 1e-5 of their
@@ -160,13 +166,13 @@ def moderated(variances: Sequence[float], degrees: Sequence[int]) -> list[tuple[
     """
     if not variances:
         return []
-    least = max(ROUNDING, 1e-5 * statistics.median(variances))
-    own = [max(variance, least) for variance in variances]
-    if len(own) < FEWEST:
-        return [(variance, float(df)) for variance, df in zip(own, degrees, strict=True)]
-    prior_degrees, prior = fitted(own, degrees)
+    smallest = max(ROUNDING, 1e-5 * statistics.median(variances))
+    floored = [max(variance, smallest) for variance in variances]
+    if len(floored) < FEWEST_VARIANCES:
+        return [(variance, float(df)) for variance, df in zip(floored, degrees, strict=True)]
+    prior_degrees, prior = fitted(floored, degrees)
     better = []
-    for variance, df in zip(own, degrees, strict=True):
+    for variance, df in zip(floored, degrees, strict=True):
         share = df / (prior_degrees + df)  # 0 where the prior's degrees are infinite
         shrunk = share * variance + (1 - share) * prior
         better.append((max(variance, shrunk), min(prior_degrees + df, float(sum(degrees)))))
@@ -176,16 +182,16 @@ def moderated(variances: Sequence[float], degrees: Sequence[int]) -> list[tuple[
 def fitted(variances: Sequence[float], degrees: Sequence[int]) -> tuple[float, float]:
     """Degrees of freedom and size of the prior that variances come from: Smyth 2004, section 6.2.
 
-    Degrees are infinite where variances spread no more than chance alone makes them.
+    Degrees are infinite where variances differ no more than by chance.
     """
     logs = [
         math.log(variance) - float(special.digamma(df / 2)) + math.log(df / 2)
         for variance, df in zip(variances, degrees, strict=True)
     ]
-    spread = statistics.variance(logs) - statistics.fmean(float(special.polygamma(1, df / 2)) for df in degrees)
-    if spread <= 0:
+    excess = statistics.variance(logs) - statistics.fmean(float(special.polygamma(1, df / 2)) for df in degrees)
+    if excess <= 0:
         return math.inf, math.exp(statistics.fmean(logs))
-    half = trigamma_inverse(spread)
+    half = trigamma_inverse(excess)
     return 2 * half, math.exp(statistics.fmean(logs) + float(special.digamma(half)) - math.log(half))
 
 

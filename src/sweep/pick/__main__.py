@@ -49,14 +49,18 @@ def main(arguments: Sequence[str]) -> int:
 def _pick(options: argparse.Namespace) -> ExitCode:
     constraints = Constraints(**{field.name: getattr(options, field.name) for field in fields(Constraints)})
     run = Path(options.run)
-    found = choices(_rows(run), options, constraints)
+    chosen = choices(_rows(run), options, constraints)
     if options.emit:
-        return _emit(run, found)
+        return _emit(run, chosen)
     if options.json:
-        print(json.dumps({"constraints": asdict(constraints), "groups": [_plain(one) for one in found]}, indent=1))
+        print(
+            json.dumps(
+                {"constraints": asdict(constraints), "groups": [_choice_as_json(choice) for choice in chosen]}, indent=1
+            )
+        )
     else:
-        _show(found, plain_unless_terminal(Console(highlight=False)))
-    return ExitCode.COMPLETE if all(one.best for one in found) else ExitCode.FAILED_ON
+        _show(chosen, plain_unless_terminal(Console(highlight=False)))
+    return ExitCode.COMPLETE if all(choice.best for choice in chosen) else ExitCode.FAILED_ON
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,8 +78,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(said: str) -> float:
-    number = float(said)
+def _number(argument: str) -> float:
+    number = float(argument)
     if not math.isfinite(number):
         raise ValueError
     return number
@@ -89,7 +93,7 @@ def _rows(run: Path) -> list[Result]:
 
 
 def choices(rows: Sequence[Result], options: argparse.Namespace, constraints: Constraints) -> list[Choice]:
-    """A choice for every group that is asked for. Raises BadRequest with all names that are not there."""
+    """A choice for every group that the options select. Raises BadRequest with every unknown name."""
     problems = [
         *_unknown("model", options.model, (row.model for row in rows)),
         *_unknown("device", options.device, (row.device for row in rows)),
@@ -99,73 +103,73 @@ def choices(rows: Sequence[Result], options: argparse.Namespace, constraints: Co
     ]
     if problems:
         raise BadRequest(*problems)
-    asked = [
+    selected = [
         row
         for row in rows
         if options.model in {None, row.model}
         and options.device in {None, row.device}
         and options.batch in {None, row.batch_size}
     ]
-    if not asked:
+    if not selected:
         raise BadRequest("no cell of this sweep has this model, device and batch size together")
-    there = best.choose(asked, constraints)
-    found = [one for one in there if not options.where or options.where in one.title]
-    if not found:
-        raise BadRequest(f"no heading holds {options.where!r}; there is\n{_titles(there)}")
-    return found
+    all_choices = best.choose(selected, constraints)
+    matching = [choice for choice in all_choices if not options.where or options.where in choice.title]
+    if not matching:
+        raise BadRequest(f"no heading holds {options.where!r}; there is\n{_titles(all_choices)}")
+    return matching
 
 
 def _titles(choices: Sequence[Choice]) -> str:
-    return "\n".join(f"  {one_line(one.title)}" for one in choices)
+    return "\n".join(f"  {one_line(choice.title)}" for choice in choices)
 
 
-def _unknown(what: str, name: str | None, there: Iterable[str]) -> list[str]:
-    known = list(dict.fromkeys(there))
+def _unknown(kind: str, name: str | None, names: Iterable[str]) -> list[str]:
+    known = list(dict.fromkeys(names))
     if name is None or name in known:
         return []
-    meant = did_you_mean(near(name, known)) or f"; there is {', '.join(known)}"
-    return [f"no {what} {name!r} in this sweep{meant}"]
+    hint = did_you_mean(near(name, known)) or f"; there is {', '.join(known)}"
+    return [f"no {kind} {name!r} in this sweep{hint}"]
 
 
 def _emit(run: Path, choices: Sequence[Choice]) -> ExitCode:
-    """Print the script of the one choice. Raises BadRequest where there is not exactly one."""
+    """Print the program of the only choice. Raises BadRequest where there are several."""
     if len(choices) > 1:
         raise BadRequest(
             f"--emit python is for one model, device and batch size; these are {len(choices)}, narrow them with "
             f"--model, --device, --batch or --where:\n{_titles(choices)}"
         )
-    (one,) = choices
-    if one.best is None:
-        print(f"sweep.pick: {one.title}: {NOTHING}", file=sys.stderr)
+    (choice,) = choices
+    if choice.best is None:
+        print(f"sweep.pick: {choice.title}: {NOTHING}", file=sys.stderr)
         return ExitCode.FAILED_ON
-    cell = read_cell(run / "cells" / one.best.id)
-    print(script.emitted(cell, one.best, "/".join(run.resolve().parts[-2:])), end="")
+    cell = read_cell(run / "cells" / choice.best.id)
+    print(script.program(cell, choice.best, "/".join(run.resolve().parts[-2:])), end="")
     return ExitCode.COMPLETE
 
 
 def _show(choices: Sequence[Choice], console: Console) -> None:
-    for one in choices:
-        console.print(Text(one_line(one.title), "bold"))
-        if one.best is None:
+    for choice in choices:
+        console.print(Text(one_line(choice.title), "bold"))
+        if choice.best is None:
             console.print(Text(f"  {NOTHING}", "yellow"))
         else:
-            console.print(Text(f"  {_figures(one.best)}", "green" if one.beats_eager else ""))
-            if one.best.message:
-                console.print(Text(f"  it says: {one.best.message}", "dim"))
-            for line in _beside(one):
+            console.print(Text(f"  {_figures(choice.best)}", "green" if choice.beats_eager else ""))
+            if choice.best.message:
+                console.print(Text(f"  it says: {choice.best.message}", "dim"))
+            for line in _remarks(choice):
                 console.print(Text(f"  {line}"))
-        for passed in one.passed:
-            speed = f" ({passed.row.speedup.value:.2f}x)" if passed.row.speedup else ""
-            why = "; ".join(map(one_line, passed.why))
-            console.print(Text(f"  passed over: {one_line(passed.row.conversion)}{speed}: {why}", "dim"))
+        for other in choice.passed_over:
+            speed = f" ({other.row.speedup.value:.2f}x)" if other.row.speedup else ""
+            reasons = "; ".join(map(one_line, other.reasons))
+            console.print(Text(f"  passed over: {one_line(other.row.conversion)}{speed}: {reasons}", "dim"))
         console.print()
 
 
-def _beside(one: Choice) -> Iterable[str]:
-    """What to know of the best beside the others and eager."""
-    if one.alike:
-        yield f"not told apart from it: {', '.join(map(_speedup, one.alike))}"
-    if not one.beats_eager:
+def _remarks(choice: Choice) -> Iterable[str]:
+    """How the best compares with the others and with eager."""
+    if choice.not_told_apart:
+        yield f"not told apart from it: {', '.join(map(_speedup, choice.not_told_apart))}"
+    if not choice.beats_eager:
         yield "nothing proved beats eager here: stay with eager"
 
 
@@ -190,13 +194,13 @@ def _figures(row: Result) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _plain(one: Choice) -> dict[str, Any]:
+def _choice_as_json(choice: Choice) -> dict[str, Any]:
     return {
-        "title": one.title,
-        "best": asdict(one.best) if one.best else None,
-        "beats_eager": one.beats_eager,
-        "not_told_apart": [_name(row) for row in one.alike],
-        "passed_over": [{**_name(passed.row), "why": passed.why} for passed in one.passed],
+        "title": choice.title,
+        "best": asdict(choice.best) if choice.best else None,
+        "beats_eager": choice.beats_eager,
+        "not_told_apart": [_name(row) for row in choice.not_told_apart],
+        "passed_over": [{**_name(other.row), "why": other.reasons} for other in choice.passed_over],
     }
 
 

@@ -1,4 +1,4 @@
-"""A short program that makes one conversion again as its cell did, and checks what the row says of it."""
+"""A short program that does one conversion again as its cell did, and compares the figures with its row."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -13,11 +13,11 @@ from sweep.result import Result
 WIDTH = 115
 
 
-def emitted(cell: Cell, row: Result, run: str) -> str:
-    """The program, for an ok row; `run` is what to call the sweep it is of.
+def program(cell: Cell, row: Result, run: str) -> str:
+    """The text of the program, for an ok row; `run` is the name of its sweep.
 
     It takes the steps of `sweep.child.benchmark` in one process, and exits with 1 where a figure is not what the row
-    says. No path of this machine is in it but `python_path`, and what the model's config has.
+    says. The only paths of this machine in it are `python_path` and those of the model's config.
     """
     assert row.speedup and row.fidelity and row.engine, "an ok row has them"
     name = row.fidelity.tolerance_class
@@ -40,19 +40,19 @@ def emitted(cell: Cell, row: Result, run: str) -> str:
         id=_comment(row.id),
         hardware=_comment(row.hardware or "unknown"),
         versions=_comment(", ".join(f"{package} {version}" for package, version in row.versions.items())),
-        cell=_literal(_plain(cell)),
+        cell=_literal(_without_defaults(cell)),
         reported=_literal(reported),
         environment=_literal(environment),
     )
 
 
 def _comment(text: str) -> str:
-    """Text that cannot end the string it stands in."""
+    """A text that cannot end the docstring that it is put into."""
     return one_line(text, 1000).replace("\\", "/").replace('"', "'")
 
 
 def _literal(value: object, indent: int = 0) -> str:
-    """A value as Python has it; what is longer than a line has as many of its items on each as there is room for."""
+    """A value as Python code; one that is longer than a line is broken into lines, as many items on each as fit."""
     if indent + len(repr(value)) < WIDTH or not isinstance(value, dict | list | tuple):
         return repr(value)
     inner = indent + 4
@@ -70,15 +70,15 @@ def _literal(value: object, indent: int = 0) -> str:
     return f"{opening}{within}\n{' ' * indent}{closing}"
 
 
-def _plain(noun: Any) -> Any:
-    """A noun as Python has it without its class, less what is as it is by default."""
+def _without_defaults(noun: Any) -> Any:
+    """An object of one of our classes as dicts and plain values, without the fields that have their defaults."""
     if is_dataclass(noun):
         return {
-            field.name: _plain(value)
+            field.name: _without_defaults(value)
             for field in fields(noun)
             if (value := getattr(noun, field.name)) != field.default
             and (field.default_factory is MISSING or value != field.default_factory())
         }
     if isinstance(noun, Mapping):
-        return {key: _plain(value) for key, value in noun.items()}
+        return {key: _without_defaults(value) for key, value in noun.items()}
     return noun

@@ -148,8 +148,8 @@ def unused_conditions(
 def _fields_of(request: Request) -> dict[str, Any]:
     """The fields that all cells of a request have in common, options inside options by their dotted names."""
     whole = {name: getattr(request, name) for name in _PLAIN}
-    parts = {name: asdict(getattr(request, name)) for name in _PARTS if name != "model"}
-    parts = {"model": request.model.config, **parts}
+    parts: dict[str, Mapping[str, Any]] = {"model": request.model.config}
+    parts |= {name: asdict(getattr(request, name)) for name in _PARTS if name != "model"}
     inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in flat(node)}
     return {**whole, **inside, "model": request.model.name, "device": request.device.name}
 

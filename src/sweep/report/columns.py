@@ -1,4 +1,4 @@
-"""The columns of a row where rows are tables: their names, types, units and meaning, and how they are read."""
+"""The columns that a row has in tables: their names, types, units, meanings, and how a value is read from a row."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ Type = Literal["string", "int64", "double", "bool"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column; its name is the path to its value in a row. A unit of `JSON` is text that holds something deeper."""
+    """One column; its name is the path to its value in a row. Where the unit is `JSON`, the value is JSON as text."""
 
     name: str
     type: Type
@@ -20,24 +20,25 @@ class Column:
     meaning: str
 
     def value(self, row: Result) -> Any:
-        """What a row has there, of the column's type; None where it has nothing."""
+        """The value of a row in this column, of the column's type; None where it has none."""
         parent, _, field = self.name.partition(".")
-        found = getattr(row, parent)
+        value = getattr(row, parent)
         if field:
-            found = found.get(field) if isinstance(found, Mapping) else getattr(found, field, None)
-        if found is None:
+            value = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
+        if value is None:
             return None
         match self.type:
             case "string" if self.unit == "JSON":
-                return json.dumps(asdict(found) if is_dataclass(found) and not isinstance(found, type) else found)
+                return json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
             case "string":
-                return str(found)
+                return str(value)
             case "double":
-                return float(found)
+                return float(value)
             case "int64":
-                return found if -(2**63) <= found < 2**63 else None  # break_even_calls that nobody would wait for
+                # break_even_calls may be more than a 64-bit number can hold
+                return value if -(2**63) <= value < 2**63 else None
             case "bool":
-                return bool(found)
+                return bool(value)
 
 
 def _table(*lines: tuple[str, Type, str, str]) -> Iterator[Column]:
@@ -133,7 +134,7 @@ COLUMNS = (
         ("engine.evidence", "string", "JSON", "what was seen of the engine that ran it"),
     ),
 )
-"""In the order they have in files. Names and order stay; what is new comes at the end."""
+"""The columns in the order that they have in files. Names and order stay; a new column comes at the end."""
 
 
 def as_markdown() -> str:

@@ -1,4 +1,4 @@
-"""Tables of sweep's look, and a console for pipes."""
+"""Tables in the style of sweep, and a console for pipes."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ _NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s", "pays off"}
 
 
 def table(*headings: str) -> Table:
-    """An empty table of sweep's look."""
+    """An empty table in the style of sweep."""
     lines = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         numeric = heading in _NUMERIC
@@ -28,7 +28,7 @@ def plain_unless_terminal(console: Console) -> Console:
 
 
 class Plain(Console):
-    """Writes lines to a pipe; when nobody reads them any more it says no more, and the sweep goes on."""
+    """Writes lines to a pipe; when the reader of the pipe is gone it writes nothing more, and the sweep goes on."""
 
     def on_broken_pipe(self) -> None:
         self.file = open(os.devnull, "w")  # noqa: SIM115 - it is the rest of this process's output

@@ -1,4 +1,4 @@
-"""The files of a run folder that are made from its rows; matrix.csv, matrix.md and matrix.json are put together here"""
+"""The files of a run folder that are made from its rows: the text of matrix.csv, matrix.md and matrix.json is here."""
 
 import csv
 import io
@@ -13,22 +13,22 @@ from sweep.result import SCHEMA, Result
 
 
 def write(rows: Sequence[Result], folder: RunFolder, *, junit_too: bool = False) -> None:
-    """Write every file that is made from the rows of a sweep, but its page. Raises RunFolderFull."""
-    made = made_from(rows)
+    """Write every file that is made from the rows of a sweep, except report.html. Raises RunFolderFull."""
+    texts = file_texts(rows)
     if junit_too:
-        made["junit.xml"] = junit.as_xml(rows)
-    for name, pieces in made.items():
+        texts["junit.xml"] = junit.as_xml(rows)
+    for name, pieces in texts.items():
         folder.write(name, pieces)
     folder.write_with(parquet.write, "results.parquet", rows)
 
 
-def made_from(rows: Sequence[Result]) -> dict[str, Iterator[str]]:
-    """The text of each file by its name, piece by piece: rows may be many."""
+def file_texts(rows: Sequence[Result]) -> dict[str, Iterator[str]]:
+    """The text of each file by its name, in pieces, because there may be many rows."""
     return {"matrix.csv": as_csv(rows), "matrix.md": as_markdown(rows), "matrix.json": as_json(rows)}
 
 
 def as_csv(rows: Sequence[Result]) -> Iterator[str]:
-    """One line a row, under the names of COLUMNS; what is missing as nothing."""
+    """One line for each row, under the names of COLUMNS; a value that is missing is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([column.name for column in COLUMNS])
@@ -41,7 +41,7 @@ def as_csv(rows: Sequence[Result]) -> Iterator[str]:
 
 
 def as_json(rows: Sequence[Result]) -> Iterator[str]:
-    """The rows as in results.jsonl, in the order of the plan, with what is said of all of them together."""
+    """The rows as in results.jsonl, in the order of the plan, after the counts of statuses and the noise floor."""
     about = {"schema": SCHEMA, "counts": matrix.counts(rows), "noise_floor": matrix.noise_floor(rows)}
     yield f'{json.dumps(about, indent=1).removesuffix("}").rstrip()},\n "rows": ['
     for number, row in enumerate(rows):
@@ -54,17 +54,17 @@ def as_markdown(rows: Sequence[Result]) -> Iterator[str]:
     """A table for each model and device."""
     yield f"# Results\n\n{text.summary(rows)}\n\n"
     for title, group in matrix.groups(rows):
-        yield f"## {markdown(title)}\n\n| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
+        yield f"## {escape_markdown(title)}\n\n| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
         for row in group:
-            yield f"| {' | '.join(markdown(cell) for cell in text.columns(row))} |\n"
+            yield f"| {' | '.join(escape_markdown(cell) for cell in text.columns(row))} |\n"
         yield "\n"
-    for line in (*text.unlike(rows), text.floor(rows)):
-        yield f"{markdown(line)}\n"
+    for line in (*text.unlike_hardware(rows), text.noise_floor(rows)):
+        yield f"{escape_markdown(line)}\n"
 
 
 _IN_MARKDOWN = {mark: f"\\{mark}" for mark in "\\`*[]|~"} | {"<": "&lt;", ">": "&gt;", "@": "&#64;"}
 
 
-def markdown(cell: str) -> str:
-    """Text that stays text: no column, tag, link or emphasis of its own, and nobody who is called by it."""
-    return "".join(_IN_MARKDOWN.get(letter, letter) for letter in cell)
+def escape_markdown(string: str) -> str:
+    """A string whose characters Markdown shows as they are: no table column, tag, link, emphasis or mention."""
+    return "".join(_IN_MARKDOWN.get(letter, letter) for letter in string)

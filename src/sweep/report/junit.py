@@ -1,4 +1,4 @@
-"""junit.xml: a test case a cell, as Jenkins, GitLab and their like read it."""
+"""junit.xml: a test case for each cell, as Jenkins, GitLab and similar tools read it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _OUTCOMES: Mapping[Status, str | None] = {
     Status.CRASHED: "error",
     Status.SKIPPED: "skipped",
 }
-"""The element that says how a test case ended, in JUnit's words; one that passed has none."""
+"""The element of JUnit that says how a test case ended; a test case that passed has none."""
 
 _PROPERTIES = ("id", "latency_ms.p50", "speedup.value", "speedup.low", "speedup.high", "fingerprint")
 _SHOWN = [column for column in COLUMNS if column.name in _PROPERTIES]
@@ -27,14 +27,14 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def as_xml(rows: Sequence[Result]) -> Iterator[str]:
     """A test suite for each table of the matrix, a test case for each of its rows, piece by piece.
 
-    A test case's time is the seconds of all of the cell's processes, 0 where none ran. What is said of an ok row is
+    A test case's time is the seconds of all of the cell's processes, 0 where none ran. The message of an ok row is
     its output.
     """
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield f'<testsuites name="sweep"{_counts(rows)}>\n'
     for title, group in matrix.groups(rows):
         yield f" <testsuite name={_attribute(title)}{_counts(group)}>\n"
-        # dots make packages and classes of it, so those within a part must go
+        # a dot begins a new package or class, so dots within a part are replaced
         classname = ".".join(part.replace(".", "_") for part in title.split(" · "))
         for row in group:
             yield from _case(row, classname)
@@ -43,18 +43,19 @@ def as_xml(rows: Sequence[Result]) -> Iterator[str]:
 
 
 def _case(row: Result, classname: str) -> Iterator[str]:
-    again = "".join(row.id.rpartition("~")[1:]) if "~" in row.id else ""  # what is asked twice is a case of its own
-    name = f"name={_attribute(f'{row.conversion}{again}')} classname={_attribute(classname)}"
+    # the second of two equal cells is a test case of its own
+    suffix = "".join(row.id.rpartition("~")[1:]) if "~" in row.id else ""
+    name = f"name={_attribute(f'{row.conversion}{suffix}')} classname={_attribute(classname)}"
     yield f'  <testcase {name} time="{_seconds(row):.3f}">\n   <properties>\n'
     for column in _SHOWN:
         if (value := column.value(row)) is not None:
             yield f"    <property name={_attribute(column.name)} value={_attribute(str(value))}/>\n"
     yield "   </properties>\n"
     if outcome := _OUTCOMES[row.status]:
-        said = f"type={_attribute(row.reason or row.status)} message={_attribute(row.message)}"
-        yield f"   <{outcome} {said}>{_text(_details(row))}</{outcome}>\n"
+        attributes = f"type={_attribute(row.reason or row.status)} message={_attribute(row.message)}"
+        yield f"   <{outcome} {attributes}>{_escaped(_details(row))}</{outcome}>\n"
     elif row.message:
-        yield f"   <system-out>{_text(row.message)}</system-out>\n"
+        yield f"   <system-out>{_escaped(row.message)}</system-out>\n"
     yield "  </testcase>\n"
 
 
@@ -85,5 +86,5 @@ def _attribute(text: str) -> str:
     return quoteattr(_NOT_XML.sub("\ufffd", text))
 
 
-def _text(text: str) -> str:
+def _escaped(text: str) -> str:
     return escape(_NOT_XML.sub("\ufffd", text))

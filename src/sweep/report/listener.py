@@ -1,4 +1,4 @@
-"""What hears how a sweep goes: the terminal, the page that can be watched, MLflow."""
+"""The interface of what follows a sweep while it runs: the terminal, the report page, MLflow."""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -10,7 +10,10 @@ from sweep.result import Result
 
 
 class Listener:
-    """Told of a sweep from its plan to its end, and a context while cells run; by itself it does nothing."""
+    """A listener of a sweep: its methods are called from the plan to the end, and it is a context while cells run.
+
+    These methods do nothing; a listener defines those that it needs.
+    """
 
     def __enter__(self) -> "Listener":
         """Cells begin to run."""
@@ -23,20 +26,20 @@ class Listener:
 
     @property
     def problems(self) -> Sequence[str]:
-        """What went wrong with what it makes of the sweep, to be told in the end; it ends nothing."""
+        """Problems of this listener, to be shown at the end; they do not end the sweep."""
         return ()
 
     def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
-        """What is still to be done; `kept` are rows that are there already, `about` what `sweep.json` says."""
+        """The plan of what is still to do; `kept` are rows that exist already, `about` is what `sweep.json` holds."""
 
     def started(self, cell: Cell) -> None:
-        """A cell went out."""
+        """A cell was sent to a node."""
 
     def ended(self, row: Result) -> None:
         """A row was written."""
 
     def interrupted(self, rows: Sequence[Result]) -> None:
-        """The sweep was; these are the rows of the cells that did not run."""
+        """The sweep was interrupted; these are the rows of the cells that did not run."""
 
     def done(self, about: Mapping[str, Any]) -> None:
-        """Every cell has its row; `about` is what `sweep.json` says in the end."""
+        """Every cell has its row; `about` is the content of `sweep.json` at the end."""

@@ -1,4 +1,4 @@
-"""report.html while a sweep runs: written anew now and then, so that it can be watched."""
+"""report.html while a sweep runs: written again from time to time, so that the sweep can be watched."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,51 +11,51 @@ from sweep.report.listener import Listener
 from sweep.report.page import Page
 from sweep.result import Result
 
-EVERY = 5.0
-"""Seconds between two writings at the least."""
+LEAST_SECONDS = 5.0
+"""The shortest time between two writings."""
 
-SHARE = 0.02
-"""Of the time at the most, however long a writing takes."""
+MOST_SHARE = 0.02
+"""The largest share of the time that writing may take, however long one writing takes."""
 
 
 class Live(Listener):
-    """Makes the page of a sweep as rows come."""
+    """The listener that writes the page of a sweep while rows come."""
 
     def __init__(
         self, folder: str, write: Callable[[str, Iterable[str]], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`folder` is the run folder as a person would type it; `write` is given the file's name and its text.
+        """`folder` is the run folder as a person would type it; `write` is called with the name and text of a file.
 
-        `clock` tells seconds.
+        `clock` returns seconds.
         """
         self._folder, self._write, self._clock = folder, write, clock
         self._page = Page({})
-        self._next = 0.0
+        self._next_writing = 0.0
 
     def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
-        """Begin the page, with the rows that are there already."""
+        """Begin the page, with the rows that exist already."""
         self._page = Page(about, self._folder)
         for row in kept:
             self._page.add(row)
 
     def ended(self, row: Result) -> None:
-        """Add a row; the page is written if it was not just now. Where there is no room for it, it stays as it was."""
+        """Add a row, and write the page if it is time to; on a full disk the page stays as it was."""
         self._page.add(row)
         began = self._clock()
-        if began < self._next:
+        if began < self._next_writing:
             return
-        with suppress(RunFolderFull):  # the journal tells of that
+        with suppress(RunFolderFull):  # writing the next row reports that
             self._write("report.html", self._page.html(running=True))
         ended = self._clock()
-        self._next = ended + max(EVERY, (ended - began) / SHARE)
+        self._next_writing = ended + max(LEAST_SECONDS, (ended - began) / MOST_SHARE)
 
     def interrupted(self, rows: Sequence[Result]) -> None:
-        """Add the rows of what did not run."""
+        """Add the rows of cells that did not run."""
         for row in rows:
             self._page.add(row)
 
     def done(self, about: Mapping[str, Any]) -> None:
-        """Write the page for the last time, with what `sweep.json` says in the end, and let go of its rows."""
+        """Write the page for the last time, with the content of `sweep.json` at the end, and free its rows."""
         self._page.about = about
         self._write("report.html", self._page.html(running=False))
         self._page = Page({})

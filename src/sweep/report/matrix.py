@@ -1,4 +1,4 @@
-"""The results matrix: one row a planned cell, grouped and ordered for reading."""
+"""The results matrix: one row for each planned cell, grouped and ordered for reading."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,29 +26,30 @@ def tabulate(cells: Sequence[Cell], results: Sequence[Result]) -> list[Result]:
 
 
 def groups(rows: Sequence[Result]) -> list[tuple[str, list[Result]]]:
-    """Rows that may be compared, under one title each; the fastest first, then what has no speed-up by status.
+    """Groups of rows that may be compared, each after its title; the rows by status, then the fastest first.
 
-    What ran on unlike hardware is never under one title.
+    Rows that ran on unlike hardware are never in one group.
     """
     by_title: dict[str, list[Result]] = {}
-    for title, group in _settings(rows).items():
-        unlike = len(_fingerprints(group)) > 1
+    for title, group in _by_setting(rows).items():
+        by_hardware = len(_fingerprints(group)) > 1
         for row in group:
-            by_title.setdefault(f"{title} · {_hardware(row)}" if unlike else title, []).append(row)
+            by_title.setdefault(f"{title} · {_hardware(row)}" if by_hardware else title, []).append(row)
     return [(title, sorted(group, key=_rank)) for title, group in by_title.items()]
 
 
-def unlike(rows: Sequence[Result]) -> dict[str, int]:
-    """The titles of rows that would stand in one table but ran on unlike hardware, and on how many kinds of it."""
-    kinds = {title: len(_fingerprints(group)) for title, group in _settings(rows).items()}
+def unlike_hardware(rows: Sequence[Result]) -> dict[str, int]:
+    """Titles of settings whose rows ran on unlike hardware, and on how many kinds of it."""
+    kinds = {title: len(_fingerprints(group)) for title, group in _by_setting(rows).items()}
     return {title: number for title, number in kinds.items() if number > 1}
 
 
-def _settings(rows: Sequence[Result]) -> dict[str, list[Result]]:
-    several = len({row.threads for row in rows if row.threads is not None}) > 1
+def _by_setting(rows: Sequence[Result]) -> dict[str, list[Result]]:
+    """Rows with the same model, device, batch size, threads and options, by a title that names these."""
+    with_threads = len({row.threads for row in rows if row.threads is not None}) > 1
     by_title: dict[str, list[Result]] = {}
     for row in rows:
-        by_title.setdefault(_setting(row, with_threads=several), []).append(row)
+        by_title.setdefault(_setting(row, with_threads=with_threads), []).append(row)
     return by_title
 
 
@@ -62,7 +63,7 @@ def _hardware(row: Result) -> str:
 
 def _setting(row: Result, *, with_threads: bool) -> str:
     parts = [row.model, row.device, f"batch {row.batch_size}"]
-    if with_threads and row.threads is not None:  # a row that never ran has none, unless some were asked for
+    if with_threads and row.threads is not None:  # a row that never ran has none, unless the request sets them
         parts.append(f"{row.threads} threads" if row.threads > 1 else "1 thread")
     return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(row.overrides.items()))])
 
@@ -72,7 +73,7 @@ def _rank(row: Result) -> tuple[int, float, str]:
 
 
 def noise_floor(rows: Sequence[Result]) -> float | None:
-    """How far from 1.00 the speed-up of EAGER over itself came out at worst; None where no EAGER cell is ok."""
+    """How far at most the speed-up of EAGER over itself is from 1.00; None where no EAGER cell is ok."""
     distances = [
         abs(row.speedup.value - 1)
         for row in rows
@@ -87,10 +88,10 @@ def counts(rows: Sequence[Result]) -> dict[Status, int]:
     return {status: times[status] for status in Status if times[status]}
 
 
-MOST_ROWS, FIRST = 2000, 3
-"""More rows than that nobody reads in a terminal or a notebook; then the first of each table will do."""
+MOST_ROWS, FIRST_ROWS = 2000, 3
+"""Of more than MOST_ROWS rows a terminal or a notebook shows only the first FIRST_ROWS of each table."""
 
 
-def shown_of_each(rows: Sequence[Result]) -> int | None:
-    """How many rows of each table are shown to a person; None for all of them."""
-    return None if len(rows) <= MOST_ROWS else FIRST
+def rows_shown_per_table(rows: Sequence[Result]) -> int | None:
+    """How many rows of each table a terminal or a notebook shows; None for all of them."""
+    return None if len(rows) <= MOST_ROWS else FIRST_ROWS

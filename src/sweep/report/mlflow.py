@@ -1,4 +1,4 @@
-"""MLflow: one of its runs for each cell, beside the run folder, which stays the truth."""
+"""Logs every row to MLflow, as one of its runs, besides the run folder."""
 
 import math
 import os
@@ -16,49 +16,51 @@ from sweep.result import Result, Status
 
 EXPERIMENT = "sweep"
 MOST_FAILURES = 3
-"""Rows that cannot be logged before no more are tried: each may have cost a time-out."""
+"""After so many rows that could not be logged no more are tried, because each may take until a time-out."""
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""How long a store may keep the sweep waiting; by default it is minutes."""
+TIME_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""MLflow's settings for how long a store may keep the sweep waiting; by default it is minutes."""
 
 _PARAMS = ("model", "conversion", "device", "batch_size", "threads")
 _TAGS = ("id", "status", "reason", "message", "node", "hardware", "fingerprint", "engine.actual", "engine.precision")
 _MOST_IN_A_KEY, _MOST_IN_A_PARAM, _MOST_IN_A_TAG = 250, 6000, 5000
-"""What MLflow's stores take, of 2.x too: mlflow.utils.validation."""
+"""How many characters MLflow's stores take, those of 2.x too: mlflow.utils.validation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What is logged of one row."""
+    """The params, metrics and tags that are logged for one row."""
 
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
 
 
-def entry(row: Result) -> Entry:
-    """A row in MLflow's nouns.
+def entry_of(row: Result) -> Entry:
+    """The entry of a row.
 
-    Metrics are all columns of numbers but what was asked, truths as 0 and 1; what is missing, or no finite number, is
-    none of them.
+    Params are the options of the cell. Metrics are all other columns of numbers, and of booleans as 0 and 1; a value
+    that is missing or no finite number is left out.
     """
     values = {column.name: column.value(row) for column in COLUMNS}
     numbers = {column.name for column in COLUMNS if column.type != "string"} - {"schema", *_PARAMS}
-    asked = {name: values[name] for name in _PARAMS} | {f"overrides.{key}": row.overrides[key] for key in row.overrides}
-    told = {name: values[name] for name in _TAGS} | {"versions.torch": row.versions.get("torch")}
+    params = {name: values[name] for name in _PARAMS} | {
+        f"overrides.{key}": row.overrides[key] for key in row.overrides
+    }
+    tags = {name: values[name] for name in _TAGS} | {"versions.torch": row.versions.get("torch")}
     return Entry(
-        params=_texts(asked, _MOST_IN_A_PARAM),
+        params=_texts(params, _MOST_IN_A_PARAM),
         metrics={
             name: float(value)
             for name, value in values.items()
             if name in numbers and value is not None and math.isfinite(value)
         },
-        tags=_texts(told, _MOST_IN_A_TAG),
+        tags=_texts(tags, _MOST_IN_A_TAG),
     )
 
 
 def _texts(values: Mapping[str, object], most: int) -> dict[str, str]:
-    """Those that are there, under names that MLflow takes."""
+    """The values that are set, as texts of at most `most` characters, under names that MLflow takes."""
     return {
         re.sub(r"[^A-Za-z0-9_. -]", "_", key)[:_MOST_IN_A_KEY]: str(value)[:most]
         for key, value in values.items()
@@ -67,7 +69,7 @@ def _texts(values: Mapping[str, object], most: int) -> dict[str, str]:
 
 
 class Tracker(Listener):
-    """Logs rows to an MLflow store; what goes wrong with it is kept in `problems` and ends nothing."""
+    """The listener that logs rows to an MLflow store; its problems do not end the sweep."""
 
     def __init__(self, uri: str, experiment: str = EXPERIMENT) -> None:
         """Raises BadRequest where mlflow is missing, or the store cannot be used or does not want the experiment."""
@@ -83,42 +85,42 @@ class Tracker(Listener):
         except ImportError as error:
             raise BadRequest("record.mlflow needs mlflow: pip install 'sweep[mlflow]'") from error
         try:
-            with _patience():
+            with _time_limits():
                 self._client: Any = MlflowClient(tracking_uri=uri)
-                found = self._client.get_experiment_by_name(experiment)
-                self._experiment = found.experiment_id if found else self._client.create_experiment(experiment)
-        except Exception as error:  # MLflow's stores raise what their libraries raise
-            raise BadRequest(f"record.mlflow={uri}: {_said(error)}{_remedy(uri)}") from error
-        if found and found.lifecycle_stage != "active":
+                existing = self._client.get_experiment_by_name(experiment)
+                self._experiment = existing.experiment_id if existing else self._client.create_experiment(experiment)
+        except Exception as error:  # MLflow's stores raise the errors of their libraries
+            raise BadRequest(f"record.mlflow={uri}: {_message(error)}{_remedy(uri)}") from error
+        if existing and existing.lifecycle_stage != "active":
             raise BadRequest(f"record.mlflow={uri}: the experiment {experiment!r} was deleted there: restore it")
 
     @property
     def problems(self) -> list[str]:
-        """What to tell at the end: each thing that went wrong, and how many rows are not there."""
+        """Each problem once, and how many rows MLflow does not have."""
         missing = self._failed + self._left_out
         if not missing:
             return []
         return [*self._problems, f"MLflow lacks {missing} rows; results.jsonl has them"]
 
     def interrupted(self, rows: Sequence[Result]) -> None:
-        """Count the rows of what did not run: they are not logged, and that is told."""
+        """Count the rows of cells that did not run: they are not logged."""
         self._left_out += len(rows)
 
     def ended(self, row: Result) -> None:
-        """Log one row as one run of MLflow's: FINISHED if it is ok, else FAILED. Raises nothing of MLflow's."""
+        """Log one row as one run of MLflow's: FINISHED if it is ok, else FAILED. Raises no error of MLflow."""
         if self._failed >= MOST_FAILURES:
             self._left_out += 1
             return
         try:
-            with _patience():
-                self._log(row, entry(row), ended=time.time())
+            with _time_limits():
+                self._log(row, entry_of(row), ended=time.time())
         except Exception as error:
             self._failed += 1
-            said = f"MLflow did not take a row: {_said(error)}"
-            if said not in self._problems:
-                self._problems.append(said)
+            problem = f"MLflow did not take a row: {_message(error)}"
+            if problem not in self._problems:
+                self._problems.append(problem)
 
-    def _log(self, row: Result, what: Entry, *, ended: float) -> None:
+    def _log(self, row: Result, entry: Entry, *, ended: float) -> None:
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
 
         ms = round(ended * 1000)
@@ -128,9 +130,9 @@ class Tracker(Listener):
         try:
             self._client.log_batch(
                 run.info.run_id,
-                metrics=[Metric(key, value, ms, 0) for key, value in what.metrics.items()],
-                params=[Param(key, value) for key, value in what.params.items()],
-                tags=[RunTag(key, value) for key, value in what.tags.items()],
+                metrics=[Metric(key, value, ms, 0) for key, value in entry.metrics.items()],
+                params=[Param(key, value) for key, value in entry.params.items()],
+                tags=[RunTag(key, value) for key, value in entry.tags.items()],
             )
             status = "FINISHED" if row.status is Status.OK else "FAILED"
         finally:  # half a run must not seem to go on for ever
@@ -138,10 +140,10 @@ class Tracker(Listener):
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
-    """MLflow's own settings as in PATIENCE, where the user set none."""
-    ours = PATIENCE.keys() - os.environ.keys()
-    os.environ.update({name: PATIENCE[name] for name in ours})
+def _time_limits() -> Iterator[None]:
+    """Set TIME_LIMITS in the environment, where the user did not set them."""
+    ours = TIME_LIMITS.keys() - os.environ.keys()
+    os.environ.update({name: TIME_LIMITS[name] for name in ours})
     try:
         yield
     finally:
@@ -149,7 +151,7 @@ def _patience() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return " ".join(str(error).split())[:1000] or type(error).__name__
 
 

@@ -15,7 +15,7 @@ _COLOURS = {
     Status.SKIPPED: "#757575",
     Status.CRASHED: "#d32f2f",
 }
-"""Of the words for them, which say it too: a contrast of 4.5 on white, and of 3 on black."""
+"""The colours of the names of statuses: their contrast is at least 4.5 on white and 3 on black."""
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -27,8 +27,8 @@ _TEMPLATES = Environment(
 
 
 def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
-    """A table for each model and device, with every status; all that rows say is text in it."""
-    most = matrix.shown_of_each(rows)
+    """A table for each group of the matrix; all text of rows is escaped."""
+    most = matrix.rows_shown_per_table(rows)
     return _TEMPLATES.get_template("notebook.html.j2").render(
         folder=folder,
         summary=summary,
@@ -39,5 +39,5 @@ def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
         groups=[
             (title, [(row.status, text.columns(row)) for row in group[:most]]) for title, group in matrix.groups(rows)
         ],
-        remarks=(*text.unlike(rows), text.floor(rows)),
+        remarks=(*text.unlike_hardware(rows), text.noise_floor(rows)),
     )

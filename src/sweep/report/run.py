@@ -1,4 +1,4 @@
-"""A run folder as Python sees it: rows, frames, and tables in a notebook."""
+"""A run folder in Python: its rows, frames, and tables in a notebook."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _DTYPES = {"string": "string", "int64": "Int64", "double": "Float64", "bool": "b
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Run:
-    """A sweep's folder, what `sweep.json` in it says, and its rows so far, in the order of the plan."""
+    """A run folder, the content of its `sweep.json` (`about`), and its rows so far, in the order of the plan."""
 
     folder: Path
     about: Mapping[str, Any]
@@ -29,13 +29,13 @@ class Run:
 
     @property
     def missing(self) -> int:
-        """How many planned cells have no row yet: none of a sweep that is done."""
+        """How many planned cells have no row yet; 0 for a sweep that is done."""
         return len(self.about["plan"]) - len(self.rows)
 
     def frame(self) -> "DataFrame":
-        """A line a row under the names of docs/columns.md.
+        """A pandas frame with a line for each row and the columns of docs/columns.md.
 
-        Types are pandas' own nullable ones: string, Int64, Float64 and boolean; what is missing is <NA>.
+        Types are the nullable types of pandas: string, Int64, Float64 and boolean; a missing value is <NA>.
         """
         import pandas  # noqa: PLC0415 - it takes a while, and only frames need it
 
@@ -47,10 +47,10 @@ class Run:
         )
 
     def matrix(self, values: str | None = None) -> "DataFrame":
-        """Conversions by what may be compared: the speed-up of each ok row, and the verdict of the others.
+        """A pandas frame of conversions by groups of the matrix: the speed-up of ok rows, the status of others.
 
-        With the name of a column of numbers, such as `speedup.value`, it is that of each ok row, else <NA>. Raises
-        BadRequest for any other name.
+        With `values`, the name of a column of numbers such as `speedup.value`, it has that number of each ok row, and
+        <NA> for others. Raises BadRequest for any other name.
         """
         import pandas  # noqa: PLC0415 - as above
 
@@ -59,15 +59,15 @@ class Run:
         names = list(dict.fromkeys(row.conversion for row in self.rows))
         tables = {}
         for title, group in matrix.groups(self.rows):
-            # of those that ask the same the best stands first, and is put last
-            shown = {row.conversion: _shown(row, column) for row in reversed(group)}
+            # of equal cells the best comes first, so it is put last to stay
+            shown = {row.conversion: _table_value(row, column) for row in reversed(group)}
             tables[title] = pandas.array([shown.get(name) for name in names], dtype=dtype)
         return pandas.DataFrame(tables, index=pandas.Index(names, name="conversion", dtype="object"))
 
     def best(self) -> dict[str, Result]:
-        """The `fastest` row of each table of the matrix, by its title: what the page and `sweep.pick` name too.
+        """The `fastest` row of each group of the matrix, by its title: the same as on the page and in `sweep.pick`.
 
-        EAGER's where nothing beats it for certain. Tables without an ok row are not there.
+        It is EAGER's where nothing certainly beats the baseline. Groups without an ok row are left out.
         """
         winners = ((title, fastest(group)) for title, group in matrix.groups(self.rows))
         return {title: winner for title, winner in winners if winner is not None}
@@ -88,15 +88,15 @@ class Run:
 
 
 def load(folder: str | Path) -> Run:
-    """The run in a folder, done or not. Raises RunFolderBroken where there is none, or what sweep did not write."""
-    found = RunFolder(Path(folder).expanduser())
-    about = found.about()
+    """The run in a folder, done or not. Raises RunFolderBroken where there is none or sweep cannot read it."""
+    run_folder = RunFolder(Path(folder).expanduser())
+    about = run_folder.about()
     place = {id_: number for number, id_ in enumerate(about["plan"])}
-    rows = sorted(found.load(), key=lambda row: place.get(row.id, len(place)))
-    return Run(folder=found.path, about=about, rows=rows)
+    rows = sorted(run_folder.load(), key=lambda row: place.get(row.id, len(place)))
+    return Run(folder=run_folder.path, about=about, rows=rows)
 
 
-def _shown(row: Result, column: Column | None) -> Any:
+def _table_value(row: Result, column: Column | None) -> Any:
     if column is None:
         return text.speedup(row) if row.status is Status.OK else text.verdict(row)
     return column.value(row) if row.status is Status.OK else None

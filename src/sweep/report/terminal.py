@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs and when it is done; plain lines where no person is."""
+"""What a terminal shows while a sweep runs and when it is done; plain lines where the output is no terminal."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ _STYLES = {
 
 
 class Board(Listener):
-    """Shows on a terminal how a sweep goes; in lines, where it is none."""
+    """The listener that shows the progress of a sweep on a terminal, or in plain lines."""
 
     def __init__(self, console: Console | None = None, invocation: Invocation | None = None) -> None:
         """`invocation` is how sweep was started, for the commands that are shown."""
@@ -43,21 +43,21 @@ class Board(Listener):
         self._live: Live | None = None
 
     def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
-        """Count what is to be done, and say what should be said before anything runs."""
+        """Count the cells, and show the doubts about the plan."""
         self._total, self._ended, self._to_run = len(plan.cells), len(kept), len(plan.ready)
         for doubt in plan.doubts:
             self._say(Text(doubt, "yellow"))
 
     def show_plan(self, plan: Plan) -> None:
-        """Every cell with what would become of it, and what should be said beforehand."""
-        why = {row.id: row for row in plan.refused}
+        """Show every cell with the status that it would get, and the doubts about the plan."""
+        refused = {row.id: row for row in plan.refused}
         lines = table("cell", "conversion", "model", "device", "batch", "threads", "would be", "note")
         for cell in plan.cells:
-            row = why.get(cell.id)
+            row = refused.get(cell.id)
             verdict = Text(text.verdict(row), _STYLES[row.status]) if row else Text("run", "green")
             threads = "all" if cell.threads is None else str(cell.threads)
-            named = (cell.id, cell.conversion, cell.model.name, cell.device.name, str(cell.batch_size), threads)
-            line = [one_line(name) for name in named]
+            names = (cell.id, cell.conversion, cell.model.name, cell.device.name, str(cell.batch_size), threads)
+            line = [one_line(name) for name in names]
             lines.add_row(*map(Text, line), verdict, Text(row.message if row else ""))
         self._console.print(lines)
         counts = f"{len(plan.ready)} would run, {len(plan.refused)} would not."
@@ -70,7 +70,9 @@ class Board(Listener):
         done = f", {self._ended} done before" if self._ended else ""
         self._say(f"{self._total} cells planned{done}, {self._to_run} to run")
         if self._console.is_terminal:
-            self._live = Live(get_renderable=self._now, console=self._console, refresh_per_second=4, transient=True)
+            self._live = Live(
+                get_renderable=self._progress, console=self._console, refresh_per_second=4, transient=True
+            )
             self._live.start()
         return self
 
@@ -101,53 +103,53 @@ class Board(Listener):
     def _say(self, line: Text | str) -> None:
         self._console.print(line, soft_wrap=not self._console.is_terminal, overflow="ellipsis")
 
-    def _now(self) -> RenderableType:
-        """The live part: a bar, an estimate of what is left, and what runs."""
+    def _progress(self) -> RenderableType:
+        """The part that is drawn again and again: a bar, an estimate of the time left, and the cells that run."""
         now = time.monotonic()
         bar = Table.grid(padding=(0, 1))
-        said = f"{self._ended}/{self._total} done, {len(self._running)} running{self._left(now)}"
-        bar.add_row(ProgressBar(total=max(self._total, 1), completed=self._ended, width=30), said)
+        counts = f"{self._ended}/{self._total} done, {len(self._running)} running{self._time_left(now)}"
+        bar.add_row(ProgressBar(total=max(self._total, 1), completed=self._ended, width=30), counts)
         lines = [
             Text(f"  {cell.model.name} {cell.conversion} {cell.device.name}  {text.duration(now - since)}", "cyan")
             for cell, since in self._running.values()
         ]
         return Group(bar, *lines)
 
-    def _left(self, now: float) -> str:
+    def _time_left(self, now: float) -> str:
         if not self._ran:
             return ""
-        left = (self._to_run - self._ran) * (now - self._began) / self._ran
-        return f", about {text.duration(left)} left"
+        seconds = (self._to_run - self._ran) * (now - self._began) / self._ran
+        return f", about {text.duration(seconds)} left"
 
     def show_matrix(self, rows: Sequence[Result], folder: Path, problems: Sequence[str] = ()) -> None:
-        """The matrix, a table for each model and device, and what to know about it; then what went wrong beside it.
+        """Show the matrix, a table for each group, with remarks on it; then the problems of listeners, and the files.
 
-        On a terminal a cell keeps to one line, and what there is to say of it stands below the table. Of more than
+        On a terminal each cell fits into one line, and its message stands below the table. Of more than
         `matrix.MOST_ROWS` rows only the first of each table are shown.
         """
-        beside = not self._console.is_terminal
-        most = matrix.shown_of_each(rows)
+        notes_in_table = not self._console.is_terminal
+        most = matrix.rows_shown_per_table(rows)
         for title, group in matrix.groups(rows):
             self._console.print()
             self._console.print(Text(title, "bold"))
-            lines = table(*text.HEADINGS[: None if beside else -1])
+            lines = table(*text.HEADINGS[: None if notes_in_table else -1])
             for row in group[:most]:
                 name, verdict, *figures, note = text.columns(row)
-                cells = [*figures, note] if beside else figures
+                cells = [*figures, note] if notes_in_table else figures
                 lines.add_row(Text(name), Text(verdict, _STYLES[row.status]), *map(Text, cells))
             self._console.print(lines)
-            if not beside:
-                self._notes(group[:most])
+            if not notes_in_table:
+                self._show_notes(group[:most])
         if most:
             self._console.print(f"Of each table the first {most} rows are shown; matrix.md has all {len(rows)}.")
         self._console.print(Text(text.summary(rows), "bold"))
-        for line in (*text.unlike(rows), text.floor(rows)):
+        for line in (*text.unlike_hardware(rows), text.noise_floor(rows)):
             self._console.print(Text(line))
         for problem in problems:
             self._console.print(Text(problem, "yellow"))
         self._console.print(Text(f"Page: {folder}/report.html"))
-        kinds = "matrix.md, matrix.csv, matrix.json, results.parquet, cells/<id>/cell.log"
-        self._console.print(Text(f"Files: {folder}/ ({kinds})"))
+        names = "matrix.md, matrix.csv, matrix.json, results.parquet, cells/<id>/cell.log"
+        self._console.print(Text(f"Files: {folder}/ ({names})"))
 
         failed = [row for row in rows if row.log and row.status is not Status.OK]
         for row in failed[: matrix.MOST_ROWS // 100 if most else None]:
@@ -157,15 +159,15 @@ class Board(Listener):
     def show_how_to_resume(self, folder: Path) -> None:
         self._console.print(Text(f"Go on with: {self.invocation.resume(str(folder))}"), soft_wrap=True)
 
-    def _notes(self, group: Sequence[Result]) -> None:
-        """Each thing that was said, once, with the conversions it was said of."""
-        said: dict[str, list[Result]] = {}
+    def _show_notes(self, group: Sequence[Result]) -> None:
+        """Show each message once, with the conversions that have it."""
+        by_message: dict[str, list[Result]] = {}
         for row in group:
             if row.message:
-                said.setdefault(row.message, []).append(row)
-        for message, about in said.items():
+                by_message.setdefault(row.message, []).append(row)
+        for message, rows in by_message.items():
             line = Text(" ")
-            line.append(", ".join(one_line(row.conversion) for row in about), _STYLES[about[0].status])
+            line.append(", ".join(one_line(row.conversion) for row in rows), _STYLES[rows[0].status])
             line.append(f": {message}")
             self._console.print(line)
         self._console.print()

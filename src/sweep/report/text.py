@@ -11,7 +11,7 @@ HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert
 
 
 def columns(row: Result) -> tuple[str, ...]:
-    """What the matrix shows of a row, under HEADINGS; a figure that does not exist is a dash."""
+    """The texts that the matrix shows of a row, under HEADINGS; a figure that does not exist is a dash."""
     latency, error = row.latency_ms, row.fidelity.rel_l2 if row.fidelity else None
     convert = row.seconds.get("convert")
     return (
@@ -27,6 +27,7 @@ def columns(row: Result) -> tuple[str, ...]:
 
 
 def verdict(row: Result) -> str:
+    """`ok`, or the status with its reason: `mismatch/output`."""
     return f"{row.status}/{row.reason}" if row.reason else str(row.status)
 
 
@@ -41,7 +42,7 @@ def speedup(row: Result) -> str:
 
 
 def pays_off(row: Result) -> str:
-    """After how many calls converting has paid for itself against eager; `never` where it is no faster."""
+    """After how many calls converting has saved more time than it took; `never` where it is not faster than eager."""
     if row.speedup is None or row.status is not Status.OK or row.conversion == BASELINE:
         return "–"
     calls = row.speedup.break_even_calls
@@ -50,19 +51,19 @@ def pays_off(row: Result) -> str:
 
 def summary(rows: Sequence[Result]) -> str:
     """`53 cells: 45 ok, 8 skipped`."""
-    said = ", ".join(f"{n} {status}" for status, n in matrix.counts(rows).items())
-    return f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: {said}"
+    counts = ", ".join(f"{n} {status}" for status, n in matrix.counts(rows).items())
+    return f"{len(rows)} {'cell' if len(rows) == 1 else 'cells'}: {counts}"
 
 
-def unlike(rows: Sequence[Result]) -> list[str]:
-    """Says of each table that was split why it was."""
+def unlike_hardware(rows: Sequence[Result]) -> list[str]:
+    """A sentence for each setting whose rows are in several tables because they ran on unlike hardware."""
     return [
         f"{title} ran on {number} kinds of hardware: each has a table of its own, for their times do not compare."
-        for title, number in matrix.unlike(rows).items()
+        for title, number in matrix.unlike_hardware(rows).items()
     ]
 
 
-def floor(rows: Sequence[Result]) -> str:
+def noise_floor(rows: Sequence[Result]) -> str:
     """The noise floor in words."""
     distance = matrix.noise_floor(rows)
     if distance is None:

@@ -1,4 +1,4 @@
-"""report.html: one page that needs nothing but itself, made again and again while a sweep runs."""
+"""report.html: a page in a single file, which is written again and again while a sweep runs."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +17,10 @@ from sweep.report.page import answers, compact, totals
 from sweep.result import SECONDS, Result, Status
 
 MOST_ROWS = 20_000
-"""More rows than that make a page that nobody can use; then it keeps the most telling ones."""
+"""How many rows a page keeps: with more it would be too large to use."""
 
 MOST_ANSWERS, FIRST_ANSWERS = 300, 24
-"""How many groups have their answer on the page, and how many of them are open to see."""
+"""How many groups have their answer on the page, and how many of these are visible without a click."""
 
 SCRIPTS = ("data", "state", "parts", "filters", "matrix", "table", "detail", "charts", "sections", "main")
 LIBRARIES = {
@@ -36,16 +36,16 @@ GLYPHS = {
     Status.SKIPPED: "–",
     Status.CRASHED: "✕",
 }
-"""So that no status is told by colour alone."""
+"""A sign for each status, so that colour is not the only difference."""
 
-Kept = tuple[Result, str]
-"""What ranks a row, and its JSON."""
+KeptRow = tuple[Result, str]
+"""A row without details, and its JSON with them."""
 
 
 class Page:
-    """The report page of a run, piece by piece: rows are turned into compact JSON once, as they come.
+    """The report page of a run. Each row is turned into compact JSON once, when it is added.
 
-    `about` is what `sweep.json` says, and may be replaced as it grows; `folder` is the run folder as a person
+    `about` is the content of `sweep.json`, and may be replaced by a newer one; `folder` is the run folder as a person
     would type it.
     """
 
@@ -55,22 +55,22 @@ class Page:
         self._compact = compact.Compact()
         self._totals = totals.Totals()
         self._eager: list[Result] = []
-        self._kept: list[Kept] = []
+        self._kept: list[KeptRow] = []
         self._added = 0
 
     def add(self, row: Result) -> None:
         self._added += 1
         cause = self._totals.add(row, compact.family(row))
-        bare = _bare(row)
+        row_without_details = _without_details(row)
         if row.conversion == BASELINE and row.status is Status.OK:
-            self._eager.append(bare)
-        self._kept.append((bare, self._compact.row(row, cause)))
+            self._eager.append(row_without_details)
+        self._kept.append((row_without_details, self._compact.row(row, cause)))
         if len(self._kept) > MOST_ROWS * 5 // 4:
-            self._kept = most_telling(self._kept, MOST_ROWS)
+            self._kept = rows_to_keep(self._kept, MOST_ROWS)
 
     def html(self, *, running: bool) -> Iterator[str]:
-        """The text of the file, piece by piece; it asks to be read again soon while the sweep is `running`."""
-        self._kept = most_telling(self._kept, MOST_ROWS)
+        """The text of the file, in pieces; `running` is whether the sweep still runs."""
+        self._kept = rows_to_keep(self._kept, MOST_ROWS)
         rows = [row for row, _ in self._kept]
         groups = matrix.groups(rows)
         pieces = (
@@ -84,7 +84,7 @@ class Page:
                 counts={status: self._totals.statuses[status] for status in Status},
                 css=_inlined("page.css"),
                 data=self._data(groups, running=running),
-                floor=text.floor(self._eager),
+                noise_floor=text.noise_floor(self._eager),
                 folder=self._folder,
                 glyphs=GLYPHS,
                 groups=len(groups),
@@ -92,17 +92,17 @@ class Page:
                 planned=max(len(self.about.get("plan", ())), self._added),
                 running=running,
                 scripts=_scripts(),
-                split=text.unlike(rows),
+                unlike_hardware=text.unlike_hardware(rows),
                 subject=_subject(rows),
                 text=text,
                 total=self._added,
             )
         )
         for piece in pieces:
-            yield piece.encode("utf-8", "replace").decode()  # a name that is no text must not keep the file from being
+            yield piece.encode("utf-8", "replace").decode()  # a name that is no valid text must not stop the page
 
     def _data(self, groups: Sequence[tuple[str, Sequence[Result]]], *, running: bool) -> Iterator[str]:
-        """What the scripts read, as one JSON object."""
+        """The data that the scripts of the page read, as one JSON object."""
         numbers = {row.id: number for number, (row, _) in enumerate(self._kept)}
         about = {
             "running": running,
@@ -114,12 +114,12 @@ class Page:
             "shares": sorted(compact.SHARED),
             "parts": compact.PARTS,
             "groups": [
-                [one_line(name), _rest(name, rows[0]), [numbers[row.id] for row in rows]] for name, rows in groups
+                [one_line(name), _setting(name, rows[0]), [numbers[row.id] for row in rows]] for name, rows in groups
             ],
-            **self._totals.said(),
+            **self._totals.as_json(),
         }
-        yield compact.escaped(about)[:-1]
-        for name, entries in (("shared", self._compact.shared()), ("rows", (said for _, said in self._kept))):
+        yield compact.script_json(about)[:-1]
+        for name, entries in (("shared", self._compact.shared()), ("rows", (as_json for _, as_json in self._kept))):
             yield f',"{name}":[\n'
             for number, entry in enumerate(entries):
                 yield ",\n" * bool(number) + entry
@@ -135,28 +135,29 @@ def from_rows(rows: Iterable[Result], about: Mapping[str, Any], folder: str = ".
     return page.html(running=False)
 
 
-def most_telling(kept: list[Kept], most: int) -> list[Kept]:
+def rows_to_keep(kept: list[KeptRow], most: int) -> list[KeptRow]:
     """At most `most` of the rows, in their order: of each group the fastest, and as many of those that are not ok.
 
-    A row that is left out would be left out of more rows too, so it may be applied again as rows come.
+    A row that is left out now would be left out of any larger number of rows too, so this may be called again when
+    more rows have come.
     """
     if len(kept) <= most:
         return kept
     places: dict[str, int] = {}
     for _, group in matrix.groups([row for row, _ in kept]):
         ok = [row for row in group if row.status is Status.OK]
-        others = sorted((row for row in group if row.status is not Status.OK), key=_tells_little)
-        places |= {row.id: place for rows in (ok, others) for place, row in enumerate(rows)}
+        not_ok = sorted((row for row in group if row.status is not Status.OK), key=_is_skipped_or_invalid)
+        places |= {row.id: place for rows in (ok, not_ok) for place, row in enumerate(rows)}
     first = sorted(range(len(kept)), key=lambda number: places[kept[number][0].id])[:most]
     return [kept[number] for number in sorted(first)]
 
 
-def _tells_little(row: Result) -> bool:
+def _is_skipped_or_invalid(row: Result) -> bool:
     return row.status in {Status.SKIPPED, Status.INVALID}
 
 
-def _bare(row: Result) -> Result:
-    """A row without what only its JSON needs, so that thousands of them take little room."""
+def _without_details(row: Result) -> Result:
+    """A row without the parts that only its JSON needs, so that thousands of rows take little memory."""
     return replace(
         row,
         model=intern(row.model),
@@ -177,8 +178,8 @@ def _bare(row: Result) -> Result:
     )
 
 
-def _rest(title: str, row: Result) -> str:
-    """What a group's title says besides its model and device."""
+def _setting(title: str, row: Result) -> str:
+    """The title of a group without its model and device."""
     return one_line(title.removeprefix(f"{row.model} · {row.device} · "))
 
 
@@ -187,15 +188,15 @@ def _command(about: Mapping[str, Any]) -> str:
 
 
 def _subject(rows: Sequence[Result]) -> str:
-    """What the sweep is of, in a line."""
+    """The heading of the page: the models and devices of the sweep."""
     models, devices = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("model", "device"))
-    return f"{_listed(models)} on {_listed(devices)}" if rows else "A sweep"
+    return f"{_enumerated(models)} on {_enumerated(devices)}" if rows else "A sweep"
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    """`a, b and c`; of many the first few."""
-    said = [*map(one_line, names[:most]), *([f"{len(names) - most} more"] if len(names) > most else [])]
-    return " and ".join(filter(None, (", ".join(said[:-1]), said[-1])))
+def _enumerated(names: Sequence[str], most: int = 4) -> str:
+    """`a, b and c`; of more than `most` names the first ones, and how many more there are."""
+    parts = [*map(one_line, names[:most]), *([f"{len(names) - most} more"] if len(names) > most else [])]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 @cache
@@ -210,13 +211,13 @@ def _environment() -> Environment:
 
 @cache
 def _inlined(name: str) -> str:
-    """A file of this package, ours or vendored, as it stands."""
+    """The text of a file of this package, ours or vendored."""
     return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _scripts() -> Iterator[str]:
-    """What the page runs: the libraries with their notices, and ours in a scope of its own."""
-    for name, (what, licence) in LIBRARIES.items():
-        yield f"/* {what}\n{_inlined(f'vendor/{licence}')}*/\n{_inlined(f'vendor/{name}')}\n"
+    """The scripts of the page: the libraries with their notices, and ours in a scope of its own."""
+    for name, (title, licence) in LIBRARIES.items():
+        yield f"/* {title}\n{_inlined(f'vendor/{licence}')}*/\n{_inlined(f'vendor/{name}')}\n"
     ours = "".join(_inlined(f"js/{name}.js") for name in SCRIPTS)
     yield f"(() => {{\n'use strict';\n{ours}}})();\n"

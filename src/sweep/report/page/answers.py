@@ -1,4 +1,4 @@
-"""The answer to what was asked, group by group: the fastest conversion that is proved, and what it costs."""
+"""The answer of each group of rows: the fastest conversion that is proved, and what it costs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from sweep.result import Result, Status
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """A figure that a conversion is paid for with, in words."""
+    """A cost of a conversion, in words: error, memory, or time to convert."""
 
     name: str
     value: str
@@ -21,11 +21,11 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What is known of a group.
+    """The answer of a group.
 
-    `best` is the `fastest` row, where that beats the baseline for certain, else None. `doubts` are
-    what its message and the group's EAGER cell say against it, `unproved` the fastest row that is not ok and yet
-    came out faster, of `more_unproved` + 1 such.
+    `best` is the `fastest` row where that certainly beats the baseline, else None; `verdict` is what to say then.
+    `doubts` are remarks of its message and of the group's EAGER cell. `unproved` is the fastest row that is not ok and
+    has a higher speed-up, `more_unproved` how many more of them there are.
     """
 
     title: str
@@ -43,8 +43,8 @@ def answers(groups: Sequence[tuple[str, Sequence[Result]]]) -> Iterator[Answer]:
         proved = [row for row in rows if row.status is Status.OK]
         winner = fastest(rows)
         best = winner if winner and beats_baseline(winner) else None
-        reached = best.speedup.value if best and best.speedup else 1.0
-        faster = [row for row in rows if row.status is not Status.OK and row.speedup and row.speedup.value > reached]
+        to_beat = best.speedup.value if best and best.speedup else 1.0
+        faster = [row for row in rows if row.status is not Status.OK and row.speedup and row.speedup.value > to_beat]
         faster.sort(key=lambda row: row.speedup.value if row.speedup else 0.0, reverse=True)
         yield Answer(
             title=title,
@@ -58,13 +58,13 @@ def answers(groups: Sequence[tuple[str, Sequence[Result]]]) -> Iterator[Answer]:
 
 
 def _verdict(rows: Sequence[Result], proved: Sequence[Result]) -> str:
-    """What there is to say where no row is the best."""
-    if others := sum(row.conversion != BASELINE for row in proved):
-        said = "the only conversion that is" if others == 1 else f"{others} conversions that are"
-        return f"Nothing is faster than eager beyond noise, of {said} proved."
-    counted = Counter(row.status for row in rows)
-    said = ", ".join(f"{counted[status]} {status}" for status in Status if counted[status])
-    return f"No conversion is proved here: {said}."
+    """What to say where no row certainly beats the baseline."""
+    if number := sum(row.conversion != BASELINE for row in proved):
+        conversions = "the only conversion that is" if number == 1 else f"{number} conversions that are"
+        return f"Nothing is faster than eager beyond noise, of {conversions} proved."
+    by_status = Counter(row.status for row in rows)
+    counts = ", ".join(f"{by_status[status]} {status}" for status in Status if by_status[status])
+    return f"No conversion is proved here: {counts}."
 
 
 def _costs(best: Result) -> Iterator[Cost]:
@@ -84,14 +84,14 @@ def _costs(best: Result) -> Iterator[Cost]:
 
 
 def _doubts(best: Result, proved: Sequence[Result]) -> Iterator[str]:
-    """What a reader should know before believing it."""
+    """What a reader should know before relying on the best row."""
     yield from filter(None, best.message.split("; "))
     assert best.speedup is not None
-    wider = [row for row in proved if row.conversion != BASELINE and row.speedup and not beats_baseline(row)]
-    for row in wider:
+    uncertain = [row for row in proved if row.conversion != BASELINE and row.speedup and not beats_baseline(row)]
+    for row in uncertain:
         if row.speedup and row.speedup.value > best.speedup.value:
             name = one_line(row.conversion)
             yield f"{name} came out at {row.speedup.value:.2f}x, but its interval holds 1"
-    floor = matrix.noise_floor(proved)
-    if floor is not None and best.speedup.value - 1 <= floor:
-        yield f"EAGER against itself came out {floor:.1%} from 1.00x here: this is no more than that"
+    noise_floor = matrix.noise_floor(proved)
+    if noise_floor is not None and best.speedup.value - 1 <= noise_floor:
+        yield f"EAGER against itself came out {noise_floor:.1%} from 1.00x here: this is no more than that"

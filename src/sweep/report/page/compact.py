@@ -1,4 +1,4 @@
-"""A row as one short JSON array: what rows have in common is kept once and named by its number."""
+"""A row as one short JSON array; values that rows have in common are stored once, and rows have their numbers."""
 
 import json
 import math
@@ -18,7 +18,7 @@ FIELDS = (
     *("fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware", "fingerprint", "versions", "compat"),
     *("attempts", "log", "samples", "figures"),
 )
-"""What the places of a row's array hold; `figures` is what the matrix shows in words, from `p50 ms` to `pays off`."""
+"""The values of a row's array, in order; `figures` are the texts in the matrix, from `p50 ms` to `pays off`."""
 
 SHARED = frozenset(
     (
@@ -26,7 +26,7 @@ SHARED = frozenset(
         *("load", "node", "hardware", "fingerprint", "versions", "compat", "attempts"),
     )
 )
-"""The places that hold a number instead: where in the table of shared values it stands."""
+"""The fields that have a number instead of the value: its place in the table of shared values."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "seconds": SECONDS,
@@ -42,32 +42,32 @@ PARTS: dict[str, tuple[str, ...]] = {
         }.items()
     },
 }
-"""The places that hold an array of their own, and what stands in it."""
+"""The fields that are arrays themselves, and the values in these."""
 
 CRASH_ROOM = 8_000_000
-"""Characters of stacks and last lines that a page has room for; later rows have theirs in their cell's log."""
+"""How many characters of stacks and last lines a page holds; those of later rows are in their cell's log only."""
 
 
-def escaped(value: Any) -> str:
+def script_json(value: Any) -> str:
     """JSON that may stand in a script element: no `<`, `>`, `&` and nothing beyond ASCII; a NaN becomes null."""
-    said = json.dumps(_short(value), separators=(",", ":"))
-    return said.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = json.dumps(_rounded(value), separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _short(value: Any) -> Any:
-    """Figures to eight digits, which is more than any of them is known to."""
+def _rounded(value: Any) -> Any:
+    """A value with its figures rounded to eight digits, which is more than any of them is accurate to."""
     match value:
         case float():
             return float(f"{value:.8g}") if math.isfinite(value) else None
         case Mapping():
-            return {str(key): _short(one) for key, one in value.items()}
+            return {str(key): _rounded(item) for key, item in value.items()}
         case list() | tuple():
-            return [_short(one) for one in value]
+            return [_rounded(item) for item in value]
     return value
 
 
 class Compact:
-    """Turns rows into arrays of JSON, and keeps the table of what they share."""
+    """Turns rows into arrays of JSON, and keeps the table of their shared values."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -75,36 +75,38 @@ class Compact:
         self._crash_room = CRASH_ROOM
 
     def row(self, row: Result, cause: int | None) -> str:
-        """The array of a row; `cause` is the number of what failed it."""
-        own = {
+        """The array of a row; `cause` is the number of its cause among `Totals.causes`."""
+        computed = {
             "family": family(row),
             "cause": cause,
             "figures": text.columns(row)[2:7],
             "crash": self._crash(row.crash),
         }
-        own |= {name: one_line(getattr(row, name)) for name in ("model", "conversion", "device")}
-        return escaped([self._place(name, own[name] if name in own else getattr(row, name)) for name in FIELDS])
+        computed |= {name: one_line(getattr(row, name)) for name in ("model", "conversion", "device")}
+        return script_json(
+            [self._field(name, computed[name] if name in computed else getattr(row, name)) for name in FIELDS]
+        )
 
     def shared(self) -> Iterator[str]:
         """The values of the table, in the order of their numbers."""
         yield from self._numbers
 
-    def _place(self, name: str, value: Any) -> Any:
+    def _field(self, name: str, value: Any) -> Any:
         if name in SHARED:
-            return self._number(value)
+            return self._shared_number(value)
         if name not in PARTS or value is None:
             return value
         if isinstance(value, Mapping):
             return [value.get(part) for part in PARTS[name]]
         return [getattr(value, part) for part in PARTS[name]]
 
-    def _number(self, value: Any) -> int:
-        if isinstance(value, str):  # most are, and most have been here before
+    def _shared_number(self, value: Any) -> int:
+        if isinstance(value, str):  # most are, and most are known already
             if value not in self._words:
-                self._words[value] = self._numbers.setdefault(escaped(value), len(self._numbers))
+                self._words[value] = self._numbers.setdefault(script_json(value), len(self._numbers))
             return self._words[value]
-        said = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        return self._numbers.setdefault(escaped(said), len(self._numbers))
+        plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        return self._numbers.setdefault(script_json(plain), len(self._numbers))
 
     def _crash(self, crash: Crash | None) -> Crash | None:
         if crash is None:
@@ -114,6 +116,6 @@ class Compact:
 
 
 def family(row: Result) -> str:
-    """The engine that a row's label names, where it allows several the first; `unknown` where it names none."""
-    asked = row.engine.requested if row.engine else registry.engine(row.conversion)
-    return asked.partition(" or ")[0]
+    """The engine that a row's label names, the first where it allows several; `unknown` where it names none."""
+    named = row.engine.requested if row.engine else registry.engine(row.conversion)
+    return named.partition(" or ")[0]

@@ -1,4 +1,4 @@
-"""What is said of all rows together, counted as they come: causes of failures, and seconds per phase."""
+"""Figures of all rows together: counts of statuses, causes of failures, and seconds per phase."""
 
 import re
 from collections import Counter
@@ -9,15 +9,15 @@ from sweep.reading import one_line
 from sweep.result import SECONDS, Reason, Result, Status
 
 _VARIABLE = re.compile(r"0x[0-9a-fA-F]+|(?<![\w.])/[^\s:'\"]+|(?<![\w.])[-+±]?\d[\d.,]*(?:e[-+]?\d+)?")
-"""What differs from cell to cell in what is said of the same fault: addresses, paths and figures."""
+"""The parts of a message that differ between cells with the same cause: addresses, paths and figures."""
 
 MOST_NAMED = 5
-"""How many of the cells that failed alike are named."""
+"""How many cells are named for each cause."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Cause:
-    """Cells that failed alike: how many, and the first of them."""
+    """A cause of failures: how many cells have it, and (id, name) of the first of them."""
 
     status: Status
     reason: Reason | None
@@ -27,7 +27,7 @@ class Cause:
 
 
 class Totals:
-    """Counts rows by status and by cause, and adds up what their phases took by the family of the engine asked for."""
+    """Counts rows by status and by cause, and adds up the seconds of their phases by the family of their engine."""
 
     def __init__(self) -> None:
         self.statuses: Counter[Status] = Counter()
@@ -44,7 +44,7 @@ class Totals:
         return None if row.status is Status.OK else self._cause(row)
 
     def _cause(self, row: Result) -> int:
-        key = (row.status, row.reason, fault(row))
+        key = (row.status, row.reason, cause_text(row))
         number = self._numbers.setdefault(key, len(self.causes))
         if number == len(self.causes):
             self.causes.append(Cause(status=row.status, reason=row.reason, text=key[2]))
@@ -54,15 +54,15 @@ class Totals:
             cause.cells.append((row.id, one_line(f"{row.model} {row.conversion} {row.device} b{row.batch_size}")))
         return number
 
-    def said(self) -> dict[str, Any]:
-        """All but the counts, as the page reads it."""
+    def as_json(self) -> dict[str, Any]:
+        """The causes and the seconds, as the page reads them."""
         return {
             "causes": [[cause.status, cause.reason, cause.text, cause.count, cause.cells] for cause in self.causes],
             "seconds": self.seconds,
         }
 
 
-def fault(row: Result) -> str:
+def cause_text(row: Result) -> str:
     """What a row's message says of its fault alone, without remarks on the measurement; `…` is what varies."""
-    said = _VARIABLE.sub("…", row.message.partition("; ")[0].replace(row.conversion, "…"))
-    return one_line(said)
+    text = _VARIABLE.sub("…", row.message.partition("; ")[0].replace(row.conversion, "…"))
+    return one_line(text)
