@@ -39,7 +39,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         for listener in listeners:
             listener.planned(remaining, kept, folder.about())
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
-        interrupted = _carry_out(remaining, backlog, dispatcher, folder, listeners)
+        interrupted = _run_cells(remaining, backlog, dispatcher, folder, listeners)
 
         if (nodes_now := dispatcher.nodes()) is not nodes:
             folder.add_about(nodes_as_json(nodes_now))
@@ -85,7 +85,7 @@ def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settin
     return []
 
 
-def _carry_out(
+def _run_cells(
     remaining: Plan, backlog: Backlog, dispatcher: Dispatcher, folder: RunFolder, listeners: Sequence[Listener]
 ) -> bool:
     """Run the cells and record a row for each, those of refused cells first; returns whether it was interrupted."""

@@ -56,7 +56,7 @@ def _read_and_compare(folders: Sequence[str], threshold: str, *, unlike: bool) -
     runs = []
     for folder in dict.fromkeys(folders):
         try:
-            runs.append(_run(Path(folder)))
+            runs.append(_read_run(Path(folder)))
         except SweepError as error:
             problems.append(str(error))
     if problems:
@@ -86,7 +86,7 @@ def share(text: str) -> float:
     return number
 
 
-def _run(path: Path) -> ComparedRun:
+def _read_run(path: Path) -> ComparedRun:
     """A run folder without its timings and questions. Raises SweepError."""
     run = load(path)
     versions = run.about.get("versions")
@@ -118,19 +118,19 @@ def _timings(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Timing
     """The timings of those cells whose samples can be read. One file at a time: samples may need much memory."""
     for id_ in ids:
         row = run.rows.get(id_)
-        if row and row.samples and (timings := significance.timings(_json(Path(run.name) / row.samples))):
+        if row and row.samples and (timings := significance.timings(_read_json(Path(run.name) / row.samples))):
             yield id_, timings
 
 
 def _questions(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The `cell.json` of those cells of a run where it can be read."""
     for id_ in ids:
-        question = _json(Path(run.name) / "cells" / id_ / "cell.json") if id_ in run.rows else None
+        question = _read_json(Path(run.name) / "cells" / id_ / "cell.json") if id_ in run.rows else None
         if isinstance(question, dict):
             yield id_, question
 
 
-def _json(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     """The content of a JSON file, None where it is missing or broken."""
     try:
         return json.loads(path.read_bytes())

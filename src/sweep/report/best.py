@@ -80,7 +80,7 @@ class Choice:
 
     @property
     def beats_eager(self) -> bool:
-        """Whether the whole interval of the best one's speed-up is above 1."""
+        """Whether the whole interval of the best row's speed-up is above 1."""
         return self.best is not None and beats_baseline(self.best)
 
 

@@ -28,7 +28,7 @@ def command_line(
     devices: Names | None,
     options: Mapping[str, Any],
 ) -> list[str]:
-    """One argument for each option that is given. Raises BadRequest with all that cannot be said on a command line."""
+    """One argument for each option that is given. Raises BadRequest with all that no command line can express."""
     named = {"+model": models, "conversion": conversions, "conversions": preset, "device": devices}
     arguments, problems = [], []
     for key, value in [*((key, value) for key, value in named.items() if value is not None), *options.items()]:

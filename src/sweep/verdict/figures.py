@@ -21,18 +21,18 @@ def latency(*processes: Sequence[float], drift: float = 0.0) -> Latency:
     """
     ms = [sorted(sample * 1e3 for sample in samples) for samples in processes]
 
-    def middle(figure: Callable[[Sequence[float]], float]) -> float:
+    def median_of(figure: Callable[[Sequence[float]], float]) -> float:
         return statistics.median(map(figure, ms))
 
-    p50 = middle(statistics.median)
+    p50 = median_of(statistics.median)
     intervals = [stats.median_interval(samples) for samples in processes]
     low, high = stats.common_interval([statistics.median(samples) for samples in processes], intervals)
     return Latency(
         p50=p50,
-        p90=middle(lambda ordered: stats.percentile(ordered, 0.9)),
-        p99=middle(lambda ordered: stats.percentile(ordered, 0.99)),
-        mean=middle(statistics.fmean),
-        std=middle(statistics.stdev),
+        p90=median_of(lambda ordered: stats.percentile(ordered, 0.9)),
+        p99=median_of(lambda ordered: stats.percentile(ordered, 0.99)),
+        mean=median_of(statistics.fmean),
+        std=median_of(statistics.stdev),
         min=min(ordered[0] for ordered in ms),
         max=max(ordered[-1] for ordered in ms),
         n=sum(map(len, ms)),

@@ -1,4 +1,4 @@
-"""What a reader of a measured row should know besides its verdict."""
+"""Remarks in the message of a measured row: what a reader should know besides the status."""
 
 from collections.abc import Iterator, Sequence
 

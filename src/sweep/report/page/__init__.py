@@ -82,7 +82,7 @@ class Page:
                 first=FIRST_ANSWERS,
                 command=_command(self.about),
                 counts={status: self._totals.statuses[status] for status in Status},
-                css=_inlined("page.css"),
+                css=_file_text("page.css"),
                 data=self._data(groups, running=running),
                 noise_floor=text.noise_floor(self._eager),
                 folder=self._folder,
@@ -190,10 +190,10 @@ def _command(about: Mapping[str, Any]) -> str:
 def _subject(rows: Sequence[Result]) -> str:
     """The heading of the page: the models and devices of the sweep."""
     models, devices = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("model", "device"))
-    return f"{_enumerated(models)} on {_enumerated(devices)}" if rows else "A sweep"
+    return f"{_join_names(models)} on {_join_names(devices)}" if rows else "A sweep"
 
 
-def _enumerated(names: Sequence[str], most: int = 4) -> str:
+def _join_names(names: Sequence[str], most: int = 4) -> str:
     """`a, b and c`; of more than `most` names the first ones, and how many more there are."""
     parts = [*map(one_line, names[:most]), *([f"{len(names) - most} more"] if len(names) > most else [])]
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
@@ -210,7 +210,7 @@ def _environment() -> Environment:
 
 
 @cache
-def _inlined(name: str) -> str:
+def _file_text(name: str) -> str:
     """The text of a file of this package, ours or vendored."""
     return resources.files(__name__).joinpath(name).read_text(encoding="utf-8")
 
@@ -218,6 +218,6 @@ def _inlined(name: str) -> str:
 def _scripts() -> Iterator[str]:
     """The scripts of the page: the libraries with their notices, and ours in a scope of its own."""
     for name, (title, licence) in LIBRARIES.items():
-        yield f"/* {title}\n{_inlined(f'vendor/{licence}')}*/\n{_inlined(f'vendor/{name}')}\n"
-    ours = "".join(_inlined(f"js/{name}.js") for name in SCRIPTS)
+        yield f"/* {title}\n{_file_text(f'vendor/{licence}')}*/\n{_file_text(f'vendor/{name}')}\n"
+    ours = "".join(_file_text(f"js/{name}.js") for name in SCRIPTS)
     yield f"(() => {{\n'use strict';\n{ours}}})();\n"

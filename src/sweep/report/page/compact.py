@@ -49,7 +49,7 @@ CRASH_ROOM = 8_000_000
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand in a script element: no `<`, `>`, `&` and nothing beyond ASCII; a NaN becomes null."""
+    """JSON that can be put into a script element: no `<`, `>`, `&` and nothing beyond ASCII; a NaN becomes null."""
     text = json.dumps(_rounded(value), separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

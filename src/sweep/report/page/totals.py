@@ -63,6 +63,6 @@ class Totals:
 
 
 def cause_text(row: Result) -> str:
-    """What a row's message says of its fault alone, without remarks on the measurement; `…` is what varies."""
+    """A row's message without its remarks, and with `…` for the parts that differ between cells of the same cause."""
     text = _VARIABLE.sub("…", row.message.partition("; ")[0].replace(row.conversion, "…"))
     return one_line(text)
