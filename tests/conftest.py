@@ -74,6 +74,22 @@ def weird_path(tmp_path: Path) -> Path:
     return path
 
 
+CLUSTER = "cluster"
+TOGETHER = {
+    **dict.fromkeys(("gallery", "page", "process", "e2e/test_compare")),
+    **dict.fromkeys(("ray", "e2e/test_recipes"), CLUSTER),
+}
+"""Files whose tests one process runs, for they share what takes long to start; and those that it runs with others'."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        file = item.path.relative_to(HERE).with_suffix("").as_posix()
+        for name, group in TOGETHER.items():
+            if file.startswith(name):
+                item.add_marker(pytest.mark.xdist_group(group or file))
+
+
 MARK = "LC_SWEEP_TESTS"  # LC_* reaches a cell, and all that it starts
 
 

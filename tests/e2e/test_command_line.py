@@ -14,7 +14,7 @@ from tests.e2e.conftest import QUICKLY, Sweep
 
 
 def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:
-    ran = sweep("+model=resnet", "conversion=EAGER,COMPILE_INDUCTOR,ONNX_CPU,OPENVINO", "-m", *QUICKLY)
+    ran = sweep("+model=mlp", "conversion=EAGER,COMPILE_INDUCTOR,ONNX_CPU,OPENVINO", "-m", *QUICKLY)
     assert ran.code == 0, ran.err
     assert ran.statuses() == {
         "COMPILE_INDUCTOR": "invalid/unknown-conversion",
@@ -28,8 +28,9 @@ def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:
     assert ran.err == ""
 
 
+@pytest.mark.slow
 def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
-    ran = sweep("+model=resnet", *QUICKLY)
+    ran = sweep("+model=resnet", "threads=1", *QUICKLY)  # two would wait for each other beside other tests
     assert ran.code == 0, ran.err
     assert ran.statuses() == dict.fromkeys(["EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO"], "ok")
     for row in ran.rows.values():
@@ -64,6 +65,7 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
     assert sorted(plan) == sorted(row["id"] for row in ran.rows.values())
 
 
+@pytest.mark.slow
 def test_a_models_failures_are_its_own(sweep: Sweep, weird_path: Path) -> None:
     """The user's own model, found in the working folder, by a config of their own."""
     helpers = Path(__file__).parent.parent / "process" / "misbehaving.py"
@@ -85,6 +87,7 @@ def test_a_models_failures_are_its_own(sweep: Sweep, weird_path: Path) -> None:
     assert [row["status"] for row in rows] == ["crashed"] * len(ways) + ["ok"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_beside_the_user_is_loaded(sweep: Sweep, weird_path: Path) -> None:
     import torch
 
@@ -161,6 +164,7 @@ def test_ctrl_c_ends_the_cells_and_keeps_the_rows(weird_path: Path) -> None:
     assert (journals[0].parent / "matrix.md").is_file()
 
 
+@pytest.mark.slow
 def test_an_installed_wheel_in_an_empty_folder_does_the_same(sweep: Sweep, tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     wheels, site = tmp_path / "wheels", tmp_path / "site"
@@ -191,11 +195,13 @@ def test_an_installed_wheel_in_an_empty_folder_does_the_same(sweep: Sweep, tmp_p
     assert {row["id"] for row in from_checkout.rows.values()} == ids
 
 
+@pytest.mark.slow
 def test_a_space_in_the_path_of_the_environment_breaks_no_compiler(weird_path: Path, tmp_path: Path) -> None:
     environment = tmp_path / "with a space"
     environment.symlink_to(sys.prefix)
     conversion = "conversion=COMPILE_INDUCTOR_DEFAULT,OPTIMUM_QUANTO_WI4"
-    command = [str(environment / "bin/python"), "-m", "sweep", "+model=mlp", conversion, "dispatch=serial", *QUICKLY]
+    program = [str(environment / "bin/python"), "-m", "sweep"]
+    command = [*program, "+model=mlp", conversion, "threads=1", "dispatch=serial", *QUICKLY]
     ended = subprocess.run(command, cwd=weird_path, capture_output=True, text=True, check=False)
     (journal,) = weird_path.glob("multirun/*/*/results.jsonl")
     inductor, quanto = (json.loads(line) for line in journal.read_text().splitlines())

@@ -44,6 +44,7 @@ def own(weird_path: Path) -> Path:
     return weird_path
 
 
+@pytest.mark.slow
 def test_a_conversion_of_ones_own_is_isolated_attested_and_compared_like_almas(sweep: Sweep, own: Path) -> None:
     names = "conversion=EAGER,MINE,BY_INDUCTOR,REMEMBERS,NOTHING,ON_A_GPU,ELSEWHERE,MINNE"
     ran = sweep("--config-dir", "conf", "+register=mine", "+model=mlp", names, "dispatch=serial", *QUICKLY)
@@ -87,6 +88,7 @@ def test_a_registration_that_is_none_runs_nothing(sweep: Sweep, own: Path, regis
     assert said in ran.err
 
 
+@pytest.mark.slow
 def test_what_an_installed_package_registers_is_there_unasked(
     sweep: Sweep, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

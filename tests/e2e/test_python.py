@@ -45,6 +45,7 @@ def test_importing_it_brings_nothing_heavy() -> None:
     assert ended.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_it_is_the_same_sweep_as_the_command_lines(
     sweep: Sweep, capfd: pytest.CaptureFixture[str], weird_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_it_is_the_same_sweep_as_the_command_lines(
     assert {row["id"]: row["overrides"] for row in typed} == {row.id: dict(row.overrides) for row in answer.rows}
 
 
+@pytest.mark.slow
 def test_a_model_given_as_a_config_can_be_gone_on_with_from_the_command_line(sweep: Sweep, weird_path: Path) -> None:
     from sweep import run
 
@@ -151,6 +153,7 @@ def test_a_folder_with_a_sweep_in_it_is_left_alone(models: Any, weird_path: Path
     assert issubclass(RunFolderTaken, SweepError)
 
 
+@pytest.mark.slow
 def test_one_that_is_interrupted_has_rows_that_say_so(weird_path: Path) -> None:
     code = (
         "import os, signal, sweep\n"

@@ -64,6 +64,7 @@ def checked(folder: Path) -> None:
     assert len(json.loads((folder / "run" / "sweep.json").read_text())["nodes"]) == 2
 
 
+@pytest.mark.slow
 def test_machines_that_ssh_reaches(environment: dict[str, str], tmp_path: Path) -> None:
     command = [str(ROOT / "recipes" / "bare.sh"), here(), "node2", "--", *SWEEP]
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
@@ -72,6 +73,7 @@ def test_machines_that_ssh_reaches(environment: dict[str, str], tmp_path: Path) 
     assert len((tmp_path / "stopped").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_job_of_slurm(environment: dict[str, str], tmp_path: Path) -> None:
     slurm = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NODES": f"{here()} node2"}
     command = ["bash", str(ROOT / "recipes" / "slurm.sbatch"), *SWEEP]

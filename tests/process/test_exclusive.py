@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.conftest import marked_processes
 
 from sweep import isolate
 from sweep.cell import Cell, Exclusive, Limits, Measure, Model
@@ -45,6 +46,8 @@ def family() -> Iterator[subprocess.Popen[str]]:
         os.kill(pid, 9)
     process.wait()
     process.stdout.close()
+    while marked_processes().keys() & {*below}:  # a signal is heard when the kernel gets to it
+        time.sleep(0.001)
 
 
 def descendants(pid: int) -> list[int]:

@@ -45,6 +45,7 @@ def without_times(row: Result) -> dict[str, object]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "conversion",
     [

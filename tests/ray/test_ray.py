@@ -33,7 +33,7 @@ def request(**changes: Any) -> Request:
         "device": Device(name="cpu"),
         "conversions": ("EAGER", "OPENVINO", "JIT_TRACE", "COMPILE_CUDAGRAPHS", "ONNX_CPU"),
         "python_path": (HELPERS,),
-        "measure": Measure(min_seconds=0, processes=1),
+        "measure": Measure(min_seconds=0, max_warmup_seconds=0.5, max_seconds=0.5, processes=1),
         "tolerance": {"fp32": Tolerance(rel_l2=1e-4)},
     }
     return Request(**values | changes)
@@ -73,6 +73,7 @@ def local_ray() -> Iterator[RayDispatcher]:
     dispatcher.close()
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_is_killed_costs_no_cell_but_the_one_that_kills_it(make_cell: Callable[..., Cell]) -> None:
     """Those that ran beside it are lost with it once, and then each runs alone."""
     cells = [
@@ -119,6 +120,7 @@ def cluster() -> Iterator[Any]:
     nodes.shutdown()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_rows_that_serial_gives(cluster: Any) -> None:
     requests = [
         request(),
@@ -128,6 +130,7 @@ def test_a_cluster_gives_the_rows_that_serial_gives(cluster: Any) -> None:
     assert rows(Dispatch(address=cluster.address), requests) == rows(Dispatch(name="serial"), requests)
 
 
+@pytest.mark.slow
 def test_each_cell_goes_where_there_is_what_its_device_asks_for(
     cluster: Any, make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +164,7 @@ def test_each_cell_goes_where_there_is_what_its_device_asks_for(
     assert {row.fingerprint for row in row_of.values()} == {nodes[0].fingerprints["cpu"]}
 
 
+@pytest.mark.slow
 def test_a_node_that_joins_is_asked_what_it_has_and_used(cluster: Any, make_cell: Callable[..., Cell]) -> None:
     dispatcher = RayDispatcher(Dispatch(address=cluster.address))
     before = dispatcher.nodes()
@@ -178,6 +182,7 @@ def test_a_node_that_joins_is_asked_what_it_has_and_used(cluster: Any, make_cell
     assert after[-1].labels["late"] == "yes"
 
 
+@pytest.mark.slow
 def test_the_users_own_code_reaches_the_nodes(cluster: Any, make_cell: Callable[..., Cell], tmp_path: Path) -> None:
     """By the client's way in, from a folder that no node has."""
     project = tmp_path / "project"
@@ -209,6 +214,7 @@ def test_a_cluster_that_cannot_be_reached_is_said() -> None:
         RayDispatcher(Dispatch(address="127.0.0.1:1")).nodes()
 
 
+@pytest.mark.slow
 def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell: Callable[..., Cell]) -> None:
     config = {"_target_": "misbehaving.Misbehaving", "how": "take two seconds", "input": {"shape": [8]}}
     cells = [make_cell(id=f"cell-{n}", model=Model(name="m", config=config)) for n in range(9)]
