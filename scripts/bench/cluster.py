@@ -57,7 +57,7 @@ def one_size(count: int, cells: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         dispatcher = RayDispatcher(Dispatch(address=cluster.address))
         nodes = dispatcher.nodes()
-        ready, _ = validate.split(expand(_requests(Path(folder), cells), all_modes(nodes)), nodes)
+        ready, _ = validate.split_by_eligibility(expand(_requests(Path(folder), cells), all_modes(nodes)), nodes)
         started: dict[str, float] = {}
         ended: dict[str, float] = {}
         # the first cell of a node waits for the node's actor and imports torch: one each, which are not counted

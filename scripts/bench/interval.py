@@ -47,7 +47,7 @@ def _cells(asked: Sequence[str]) -> list[Cell]:
         composed = compose([*asked, f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
     here = survey.local()
-    return validate.split(expand(composed[0], here.modes), [here])[0]
+    return validate.split_by_eligibility(expand(composed[0], here.modes), [here])[0]
 
 
 def _line(cell: Cell, rows: list[Result]) -> str:

@@ -92,7 +92,7 @@ def _cell(folder: Path) -> Cell:
     composed = compose(["+model=mlp", "conversion=EAGER", "measure=quick", f"hydra.sweep.dir={folder}/run"])
     assert composed is not None
     here = survey.local()
-    (cell,), _ = validate.split(expand(composed[0], here.modes), [here])
+    (cell,), _ = validate.split_by_eligibility(expand(composed[0], here.modes), [here])
     model = Model(name="sleepy", config={"_target_": "sleepy.Sleepy", "input": {"shape": [8]}})
     measure = replace(cell.measure, min_seconds=0.0, max_seconds=0.1)
     return replace(cell, model=model, python_path=(str(folder),), measure=measure)

@@ -57,7 +57,7 @@ def planned(size: int) -> None:
         composing, began = time.monotonic() - began, time.monotonic()
         cells = expand(requests, here.modes)
         planning, began = time.monotonic() - began, time.monotonic()
-        validate.split(cells, [here])
+        validate.split_by_eligibility(cells, [here])
         validating, began = time.monotonic() - began, time.monotonic()
         count = len(cells)
         del cells
@@ -86,7 +86,7 @@ class AtOnce:
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         while cell := backlog.take():
             started(cell)
-            yield validate.stamped(Outcome(result=row(cell, self._here)), cell, self._here)
+            yield validate.with_fingerprint(Outcome(result=row(cell, self._here)), cell, self._here)
 
 
 def row(cell: Cell, here: Inventory) -> Result:

@@ -52,7 +52,7 @@ def ready(arguments: list[str]) -> list[str]:
     composed = compose([*arguments, f"hydra.sweep.dir={tempfile.gettempdir()}/unused"])
     assert composed is not None
     here = survey.local()
-    cells, _ = validate.split(expand(composed[0], here.modes), [here])
+    cells, _ = validate.split_by_eligibility(expand(composed[0], here.modes), [here])
     return [cell.conversion for cell in cells]
 
 

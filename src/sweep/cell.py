@@ -102,8 +102,8 @@ class Device:
     near: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        asked = {"gpus": self.gpus, "cpus": self.cpus, "memory": self.memory, **self.resources}
-        if wrong := [name for name, amount in asked.items() if not amount >= 0]:
+        amounts = {"gpus": self.gpus, "cpus": self.cpus, "memory": self.memory, **self.resources}
+        if wrong := [name for name, amount in amounts.items() if not amount >= 0]:
             raise ValueError("; ".join(f"device.{name} must be at least 0" for name in wrong))
 
     @cached_property

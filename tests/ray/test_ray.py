@@ -48,7 +48,7 @@ def rows(options: Dispatch, requests: list[Request]) -> list[tuple[str, str, str
     """Every row of a sweep, refused and run, as id, status and reason."""
     dispatcher = create(options)
     nodes = dispatcher.nodes()
-    ready, refused = validate.split(expand(requests, all_modes(nodes)), nodes)
+    ready, refused = validate.split_by_eligibility(expand(requests, all_modes(nodes)), nodes)
     ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
     return sorted((row.id, row.status, row.reason) for row in [*refused, *ended])
 
@@ -143,7 +143,7 @@ def test_each_cell_goes_where_there_is_what_its_device_asks_for(
     devices = [Device(name=name, resources={name: 1}) for name in ("node_0", "node_1")]
     gpu = Device(name="a100", kind="cuda", gpus=1, accelerator="A100")
     cells = [make_cell(id=f"{device.name} {n}", device=device) for device in (*devices, gpu) for n in range(2)]
-    ready, refused = validate.split(cells, nodes)
+    ready, refused = validate.split_by_eligibility(cells, nodes)
     assert {row.id: (row.status, row.reason) for row in refused} == dict.fromkeys(
         ("a100 0", "a100 1"), ("skipped", "no-node")
     )

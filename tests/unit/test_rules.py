@@ -71,7 +71,7 @@ def test_what_is_left_out_has_its_row_and_what_makes_no_sense_says_so_first(
         modes=modes, found=frozenset(), devices=frozenset({"cpu"}), versions={}, node="here", hardware="a CPU"
     )
     cells = [make_cell(excluded_by="exclude[0]: …"), make_cell(id="b", conversion="OPENVINO", excluded_by="exclude[0]")]
-    ready, refused = validate.split(cells, [node])
+    ready, refused = validate.split_by_eligibility(cells, [node])
     assert ready == []
     assert [f"{row.status}/{row.reason}" for row in refused] == ["skipped/excluded", "invalid/unknown-conversion"]
 

@@ -26,7 +26,7 @@ def cpu_host(modes: dict[str, Mode]) -> Inventory:
 
 
 def refused(cell: Cell, inventory: Inventory) -> tuple[str, str, str]:
-    ready, rows = validate.split([cell], [inventory])
+    ready, rows = validate.split_by_eligibility([cell], [inventory])
     assert ready == []
     (row,) = rows
     assert row.id == cell.id
@@ -35,7 +35,7 @@ def refused(cell: Cell, inventory: Inventory) -> tuple[str, str, str]:
 
 def test_a_cell_that_can_run_is_ready(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
     cell = make_cell(conversion="ONNX_CPU")
-    assert validate.split([cell], [cpu_host]) == ([cell], [])
+    assert validate.split_by_eligibility([cell], [cpu_host]) == ([cell], [])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_no_mode_that_needs_another_device_is_ready_on_a_cpu_host(
 ) -> None:
     for device in (Device(name="cpu"), CUDA):
         cells = [make_cell(conversion=name, device=device, id=name) for name in modes]
-        ready, rows = validate.split(cells, [cpu_host])
+        ready, rows = validate.split_by_eligibility(cells, [cpu_host])
         assert len(ready) + len(rows) == 72
         forbidden = ("CUDA", "TENSORRT", "XLA", "TVM", "ONNX_GPU", "ONNXRT", "OPTIMIM")
         assert not [cell.id for cell in ready if any(word in cell.id for word in forbidden)]
@@ -108,16 +108,16 @@ def gpu_host(cpu_host: Inventory, **changes: Any) -> Inventory:
 
 def test_a_cell_is_ready_if_any_node_can_run_it(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
     cell = make_cell(device=CUDA)
-    assert validate.split([cell], [cpu_host, gpu_host(cpu_host)]) == ([cell], [])
+    assert validate.split_by_eligibility([cell], [cpu_host, gpu_host(cpu_host)]) == ([cell], [])
     poor = replace(cpu_host, found=cpu_host.found - {"openvino"})
     cell = make_cell(conversion="COMPILE_OPENVINO")
-    assert validate.split([cell], [poor, cpu_host]) == ([cell], [])
+    assert validate.split_by_eligibility([cell], [poor, cpu_host]) == ([cell], [])
     assert validate.obstacle(cell, poor) is not None  # it goes to the other
 
 
 def test_a_gpu_that_is_declared_but_not_there_is_named(make_cell: Callable[..., Cell], cpu_host: Inventory) -> None:
     liar = replace(cpu_host, node="gpu-1", no_gpu="gpu-1 offers 1 GPU to Ray, but torch finds none there")
-    _, (row,) = validate.split([make_cell(device=CUDA)], [cpu_host, liar])
+    _, (row,) = validate.split_by_eligibility([make_cell(device=CUDA)], [cpu_host, liar])
     assert (row.status, row.reason) == ("skipped", "no-node")
     assert row.message.startswith("no node has a cuda device: gpu-1 offers 1 GPU")
 
@@ -137,7 +137,7 @@ def test_what_a_device_asks_for_is_compared_with_every_node(
     make_cell: Callable[..., Cell], cpu_host: Inventory, device: Device, said: str
 ) -> None:
     node = gpu_host(cpu_host, memory=64_000, labels={"zone": "a"}, resources={"accelerator_type:A100": 1.0})
-    _, (row,) = validate.split([make_cell(device=device)], [node])
+    _, (row,) = validate.split_by_eligibility([make_cell(device=device)], [node])
     assert (row.status, row.reason) == ("skipped", "no-node")
     assert said in row.message
 
@@ -148,7 +148,7 @@ def test_a_device_that_a_node_has_all_of_is_ready(make_cell: Callable[..., Cell]
     )
     node = gpu_host(cpu_host, labels={"zone": "a"}, resources={"accelerator_type:A100": 1.0, "licence": 2.0})
     cell = make_cell(device=device)
-    assert validate.split([cell], [node]) == ([cell], [])
+    assert validate.split_by_eligibility([cell], [node]) == ([cell], [])
 
 
 def test_a_fingerprint_is_of_what_the_device_kind_rests_on() -> None:

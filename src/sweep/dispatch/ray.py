@@ -161,7 +161,7 @@ class RayDispatcher:
                 _kill_actor(node)
                 node.lost_a_cell(time.monotonic())
                 outcome = _lost(cell, f"{type(error).__name__} on {node.has.node}: {_last_line(error)}")
-            outcomes.append(validate.stamped(outcome, cell, node.has))
+            outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
 
     def _not_sent(self, cell: Cell) -> Outcome:

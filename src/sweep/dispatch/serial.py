@@ -26,7 +26,7 @@ class SerialDispatcher:
             while cell := backlog.take() or backlog.take_alone():
                 started(cell)
                 self._supervisor = self._supervisor or isolate.Supervisor()
-                yield validate.stamped(isolate.run(cell, self._supervisor), cell, here)
+                yield validate.with_fingerprint(isolate.run(cell, self._supervisor), cell, here)
         finally:
             self.close()
 

@@ -90,7 +90,7 @@ def _modes(surveyed: dict[str, Any]) -> dict[str, Mode]:
             raise BadEnvironment(f"{node['target']} registers {name} with what is no part of a label: {unknown}")
     try:
         registered = {name: reading.of(Registered).validate_python(node) for name, node in surveyed["own"].items()}
-        return theirs | registry.own(registered, theirs, "entry point")
+        return theirs | registry.modes_of_registered(registered, theirs, "entry point")
     except ValidationError as error:
         problem = f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
         raise BadEnvironment(f"an installed package registers a conversion that is none: {problem}") from error

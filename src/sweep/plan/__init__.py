@@ -52,7 +52,7 @@ def make(
     cells = expand(requests, modes, grid)
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
-    ready, refused = validate.split(cells, nodes, modes)
+    ready, refused = validate.split_by_eligibility(cells, nodes, modes)
     named = ((request, conversions(request, modes)) for request in requests)
     return Plan(cells=cells, ready=ready, refused=refused, doubts=rules.unused_conditions(grid, named, modes))
 
@@ -61,6 +61,6 @@ def _modes(nodes: Sequence[Inventory], registered: Mapping[str, Registered]) -> 
     """The modes of the nodes and those that the configuration registers. Raises BadRequest for a name that is taken."""
     known = all_modes(nodes)
     try:
-        return known | registry.own(registered, known, "configuration")
+        return known | registry.modes_of_registered(registered, known, "configuration")
     except ValueError as error:
         raise BadRequest(*(f"register: {problem}" for problem in str(error).split("; "))) from error

@@ -156,7 +156,7 @@ class Registered:
             raise ValueError("; ".join(problems))
 
 
-def own(
+def modes_of_registered(
     registered: Mapping[str, Registered], known: Mapping[str, Mode], source: Literal["configuration", "entry point"]
 ) -> dict[str, Mode]:
     """The modes of registered conversions, by name. Raises ValueError for a name that is taken or not allowed."""

@@ -59,7 +59,7 @@ def _capabilities(node: Inventory) -> str:
     return json.dumps([*parts, dict(node.labels), dict(node.resources), bool(node.no_gpu)], sort_keys=True)
 
 
-def split(
+def split_by_eligibility(
     cells: Iterable[Cell], nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None
 ) -> tuple[list[Cell], list[Result]]:
     """Split cells into those that some node can run, and rows of the others; `modes` as in Eligibility."""
@@ -74,7 +74,7 @@ def split(
     return ready, refused
 
 
-def stamped(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
+def with_fingerprint(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
     """The outcome with the fingerprint of its node for the cell's kind of device; unchanged where the cell was lost."""
     if outcome.result.hardware is None:
         return outcome
