@@ -1,5 +1,6 @@
 """How every command of sweep ends: with which exit code, and with which message on standard error."""
 
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,9 @@ def run_command(name: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         _print_error(f"{name}: interrupted")
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.COMPLETE
     except Exception:
         traceback.print_exc()
         _print_error(f"{name}: this is a bug in sweep; what was written to the run folder is kept")

@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare(options: argparse.Namespace) -> ExitCode:
-    comparison = _read_and_compare([options.base, *options.new], options.threshold, unlike=options.unlike_hardware)
-    _write(comparison, options.format, options.output, every=options.all)
-    return ExitCode.FAILED_ON if comparison.regressed else ExitCode.COMPLETE
+    compared = _read_and_compare([options.base, *options.new], options.threshold, unlike=options.unlike_hardware)
+    _write(compared, options.format, options.output, every=options.all)
+    return ExitCode.FAILED_ON if compared.regressed else ExitCode.COMPLETE
 
 
 def _read_and_compare(folders: Sequence[str], threshold: str, *, unlike: bool) -> Comparison:
@@ -118,14 +118,19 @@ def _timings(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Timing
     """The timings of those cells whose samples can be read. One file at a time: samples may need much memory."""
     for id_ in ids:
         row = run.rows.get(id_)
-        if row and row.samples and (timings := significance.timings(_read_json(Path(run.name) / row.samples))):
+        if row and row.samples and (timings := significance.timings(_read_json(_folder(run) / row.samples))):
             yield id_, timings
+
+
+def _folder(run: ComparedRun) -> Path:
+    """Where a run is; its name is its folder as it was given."""
+    return Path(run.name).expanduser()
 
 
 def _questions(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The `cell.json` of those cells of a run where it can be read."""
     for id_ in ids:
-        question = _read_json(Path(run.name) / "cells" / id_ / "cell.json") if id_ in run.rows else None
+        question = _read_json(_folder(run) / "cells" / id_ / "cell.json") if id_ in run.rows else None
         if isinstance(question, dict):
             yield id_, question
 
@@ -138,17 +143,17 @@ def _read_json(path: Path) -> Any:
         return None
 
 
-def _write(comparison: Comparison, form: str, output: str | None, *, every: bool) -> None:
+def _write(compared: Comparison, form: str, output: str | None, *, every: bool) -> None:
     """Write a comparison to the file `output`, or print it. Raises BadRequest if the file cannot be written."""
     try:
         with open(output, "w", encoding="utf-8") if output else nullcontext(sys.stdout) as file:
             if form == "terminal":
-                words.show(comparison, plain_unless_terminal(Console(file=file, highlight=False)), every=every)
+                words.show(compared, plain_unless_terminal(Console(file=file, highlight=False)), every=every)
             elif form == "json":
-                file.writelines(as_json.as_json(comparison))
+                file.writelines(as_json.as_json(compared))
             else:
                 to_text = words.as_markdown if form == "markdown" else words.as_html
-                file.writelines(to_text(comparison, every=every))
+                file.writelines(to_text(compared, every=every))
     except OSError as error:
         raise BadRequest(f"cannot write {output or 'the comparison'}: {error.strerror}") from error
 

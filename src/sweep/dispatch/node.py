@@ -76,7 +76,7 @@ class Node:
         self.starting, self._failures = None, 0
 
     def failed_to_start(self, now: float) -> None:
-        self.lost_a_cell(now)
+        self._doubt(now)
         self._failures += 1
 
     def launched(self, task: Any, cell: Cell, *, alone: bool) -> None:
@@ -89,6 +89,9 @@ class Node:
         return self.running.pop(task)
 
     def lost_a_cell(self, now: float) -> None:
+        self._doubt(now)
+
+    def _doubt(self, now: float) -> None:
         """The actor is of no use any more."""
         self.dismissed()
         self._doubted_at = now
@@ -116,18 +119,18 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._usable)
 
-    def is_new(self, id_: str) -> bool:
+    def first_seen(self, id_: str) -> bool:
         """Whether nobody has asked about this one before."""
-        is_new = id_ not in self._seen
+        first = id_ not in self._seen
         self._seen.add(id_)
-        return is_new
+        return first
 
     def add(self, has: Inventory) -> None:
         self.inventories = [*self.inventories, has]
         self._usable[has.id] = Node(has=has, cells=self._cells_per_node or cells_at_a_time(has))
 
     def keep(self, alive: Collection[str]) -> None:
-        """Forget those that are gone, once nothing is awaited from them."""
+        """Forget those that are gone, once no cell runs there."""
         self._usable = {id_: node for id_, node in self._usable.items() if id_ in alive or node.running}
 
     def drop_given_up(self) -> None:

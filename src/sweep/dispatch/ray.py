@@ -89,7 +89,7 @@ class RayDispatcher:
             return
         self._looked = time.monotonic()
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}  # type: ignore[no-untyped-call]
-        for known_to_ray in [declared(node) for id_, node in alive.items() if self._nodes.is_new(id_)]:
+        for known_to_ray in [declared(node) for id_, node in alive.items() if self._nodes.first_seen(id_)]:
             if self._options.address is None:
                 self._nodes.add(node_actor.look(known_to_ray))
             else:

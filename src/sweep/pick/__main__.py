@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _pick(options: argparse.Namespace) -> ExitCode:
     constraints = Constraints(**{field.name: getattr(options, field.name) for field in fields(Constraints)})
-    run = Path(options.run)
+    run = Path(options.run).expanduser()
     chosen = choices(_rows(run), options, constraints)
     if options.emit:
         return _emit(run, chosen)

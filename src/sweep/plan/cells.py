@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -70,7 +70,9 @@ def _meaning(request: Request) -> str:
 def _changes_meaning(noun: Any, name: str, option: Option) -> bool:
     """Whether an option is part of the cell's id: a newer option is only where it does not have its default."""
     if option.meaning == "if set":
-        return bool(getattr(noun, name) != type(noun).__dataclass_fields__[name].default)
+        part = type(noun).__dataclass_fields__[name]
+        default = part.default if part.default_factory is MISSING else part.default_factory()
+        return bool(getattr(noun, name) != default)
     return option.meaning == "always"
 
 

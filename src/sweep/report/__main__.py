@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _make(where: str, *, junit_too: bool) -> ExitCode:
     run = load(where)
-    folder = RunFolder(run.folder)
+    folder = RunFolder(run.folder, current().resume)
     folder.write("report.html", page.from_rows(run.rows, run.about, where))
     files.write(run.rows, folder, junit_too=junit_too)
     return ExitCode.COMPLETE

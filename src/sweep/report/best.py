@@ -69,8 +69,8 @@ class Choice:
     """The best row of a group of rows that may be compared; None where no proved row meets the constraints.
 
     `not_told_apart` meet them too, and the intervals of their speed-ups overlap that of the best. `passed_over` are
-    rows with a higher speed-up than the best that do not meet them, or whose interval holds 1, the fastest first; then
-    rows that do not meet them and have no speed-up.
+    rows with a higher speed-up than the best that do not meet them, or whose interval is not all above 1, the fastest
+    first; then rows that do not meet them and have no speed-up.
     """
 
     title: str
@@ -99,7 +99,7 @@ def _choose_one(title: str, group: Sequence[Result], constraints: Constraints) -
         if row is best:
             continue
         if faster and not reasons[row.id]:
-            uncertain = "its interval holds 1.00x, so it may be no faster than eager"
+            uncertain = "its interval is not all above 1.00x, so it may be no faster than eager"
             passed_over.append(PassedOver(row=row, reasons=(uncertain,)))
         elif faster:
             passed_over.append(PassedOver(row=row, reasons=reasons[row.id]))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sweep.errors import BadRequest
 from sweep.request import read
-from sweep.request.resume import Override
+from sweep.request.resume import Argument
 
 
-def refuse_misleading(overrides: Sequence[Override], config_dir: str | None, shipped: Path) -> None:
+def refuse_misleading(overrides: Sequence[Argument], config_dir: str | None, shipped: Path) -> None:
     """Raise BadRequest for such overrides, and for configs in `config_dir` that `shipped`, sweep's own, would hide."""
     if config_dir and (hidden := sorted(_hidden_configs(Path(config_dir), shipped))):
         raise BadRequest(
@@ -33,7 +33,7 @@ def _hidden_configs(folder: Path, shipped: Path) -> Iterator[Path]:
             yield path
 
 
-def _leads_out_of_its_group(override: Override) -> bool:
+def _leads_out_of_its_group(override: Argument) -> bool:
     """Whether a value is a path to a config in another folder than the group's."""
     return any(
         part.strip(" '\"").startswith(("/", "..")) for part in str(override.input_line).partition("=")[2].split(",")

@@ -8,7 +8,7 @@ from sweep.errors import BadRequest
 from sweep.record import RunFolder
 
 
-class Override(Protocol):
+class Argument(Protocol):
     """One `key=value` of a command line, as Hydra reads it."""
 
     key_or_group: str
@@ -18,7 +18,7 @@ class Override(Protocol):
         """The value that the option is set to."""
 
 
-OverridesOf = Callable[[Sequence[str]], Sequence[Override]]
+OverridesOf = Callable[[Sequence[str]], Sequence[Argument]]
 
 
 def resumed_arguments(arguments: list[str], overrides_of: OverridesOf) -> list[str]:
