@@ -30,7 +30,7 @@ def test_a_misspelt_grid_has_a_row_for_every_name(sweep: Sweep) -> None:
 
 @pytest.mark.slow
 def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
-    ran = sweep("+model=resnet", "threads=1", *QUICKLY)  # two would wait for each other beside other tests
+    ran = sweep("+model=resnet", *QUICKLY)
     assert ran.code == 0, ran.err
     assert ran.statuses() == dict.fromkeys(["EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO"], "ok")
     for row in ran.rows.values():
@@ -98,7 +98,7 @@ def test_a_checkpoint_beside_the_user_is_loaded(sweep: Sweep, weird_path: Path) 
         "_target_: torch.nn.Linear\nin_features: 8\nout_features: 4\ninput: {shape: [8]}\ncheckpoint: weights.pt\n"
     )
     command = ("--config-dir", "conf", "+model=linear", "conversion=EAGER", "dispatch=serial", *QUICKLY)
-    ran = sweep(*command, "batch_size=3", "threads=1")
+    ran = sweep(*command, "batch_size=3")
     assert ran.statuses() == {"EAGER": "ok"}, ran.out + ran.err
     assert (ran.rows["EAGER"]["batch_size"], ran.rows["EAGER"]["threads"]) == (3, 1)
     (weird_path / "weights.pt").write_bytes(b"torn")
@@ -201,7 +201,7 @@ def test_a_space_in_the_path_of_the_environment_breaks_no_compiler(weird_path: P
     environment.symlink_to(sys.prefix)
     conversion = "conversion=COMPILE_INDUCTOR_DEFAULT,OPTIMUM_QUANTO_WI4"
     program = [str(environment / "bin/python"), "-m", "sweep"]
-    command = [*program, "+model=mlp", conversion, "threads=1", "dispatch=serial", *QUICKLY]
+    command = [*program, "+model=mlp", conversion, "dispatch=serial", *QUICKLY]
     ended = subprocess.run(command, cwd=weird_path, capture_output=True, text=True, check=False)
     (journal,) = weird_path.glob("multirun/*/*/results.jsonl")
     inductor, quanto = (json.loads(line) for line in journal.read_text().splitlines())

@@ -7,7 +7,7 @@ from tests.e2e.conftest import QUICKLY, Ran, Sweep
 
 @pytest.mark.slow
 def test_every_registered_mode_has_a_true_row(sweep: Sweep) -> None:
-    ran: Ran = sweep("+model=mlp", "conversions=all", "device=cpu", "batch_size=4", "threads=1", *QUICKLY)
+    ran: Ran = sweep("+model=mlp", "conversions=all", "device=cpu", "batch_size=4", *QUICKLY)
     assert ran.code == 0, ran.err
     rows = ran.rows
     assert len(rows) == 72

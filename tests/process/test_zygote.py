@@ -59,7 +59,7 @@ def test_a_forked_cell_gives_the_row_of_a_spawned_one(
     layers = [{"_target_": "torch.nn.Linear", "in_features": 64, "out_features": 64}, {"_target_": "torch.nn.ReLU"}]
     config = {"_target_": "torch.nn.Sequential", "_args_": layers * 2, "input": {"shape": [64]}}
     tolerance = dict.fromkeys(("fp32", "bf16", "int8", "int8_static"), Tolerance(rel_l2=0.7))
-    values = {"measure": QUICK, "threads": None, "tolerance": tolerance, "batch_size": 8}
+    values = {"measure": QUICK, "tolerance": tolerance, "batch_size": 8}
     cell = make_cell(conversion=conversion, model=Model(name="m", config=config), **values)
     forked, spawned = (isolate.run(replace(cell, start=start), supervisor).result for start in ("fork", "spawn"))
     assert forked.status == "ok", forked.message
