@@ -48,15 +48,21 @@ Sweep = Callable[..., Ran]
 
 @pytest.fixture
 def sweep(weird_path: Path) -> Sweep:
+    return sweep_in(weird_path)
+
+
+def sweep_in(folder: Path) -> Sweep:
+    """Runs commands of sweep in a folder."""
+
     def run(*arguments: str, module: str = "sweep", env: dict[str, str] | None = None) -> Ran:
         ended = subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=weird_path,
+            cwd=folder,
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
             check=False,
         )
-        return Ran(code=ended.returncode, out=ended.stdout, err=ended.stderr, folder=weird_path)
+        return Ran(code=ended.returncode, out=ended.stdout, err=ended.stderr, folder=folder)
 
     return run

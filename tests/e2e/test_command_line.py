@@ -146,6 +146,7 @@ def test_help_needs_neither_torch_nor_ray(weird_path: Path) -> None:
     assert "mobilenet" in ended.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_cells_and_keeps_the_rows(weird_path: Path) -> None:
     command = [sys.executable, "-m", "sweep", "+model=mlp", "conversion=EAGER,COMPILE_INDUCTOR_DEFAULT,JIT_TRACE"]
     process = subprocess.Popen(

@@ -3,21 +3,30 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Ran, Sweep
+from tests.e2e.conftest import Ran, Sweep, sweep_in
 
 QUICKLY = ("measure=quick", "measure.min_seconds=0.2", "measure.max_seconds=0.5", "measure.max_warmup_seconds=0.2")
 
 
-@pytest.fixture
-def swept(sweep: Sweep) -> Ran:
+@pytest.fixture(scope="module")
+def swept_once(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    sweep = sweep_in(tmp_path_factory.mktemp("swept"))
     ran = sweep("+model=mlp", "conversion=EAGER,JIT_TRACE", "dispatch=serial", *QUICKLY)
     assert ran.statuses() == {"EAGER": "ok", "JIT_TRACE": "ok"}, ran.out
     return ran
+
+
+@pytest.fixture
+def swept(swept_once: Ran, weird_path: Path) -> Ran:
+    """The same run for each test, in a folder of its own."""
+    shutil.copytree(swept_once.folder, weird_path, dirs_exist_ok=True)
+    return replace(swept_once, folder=weird_path)
 
 
 def copied(run: Path, name: str, change: Callable[[dict[str, Any]], None]) -> Path:

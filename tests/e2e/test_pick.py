@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Sweep
 from tests.e2e.test_compare import QUICKLY
 
@@ -19,6 +21,7 @@ def checks_of(script: Path) -> tuple[int, dict[str, str], str]:
     return ended.returncode, dict(line.split(": ", 1) for line in lines), ended.stderr
 
 
+@pytest.mark.slow
 def test_the_choice_is_made_again_by_its_script(sweep: Sweep) -> None:
     ran = sweep(
         "+model=mlp", "conversion=FP16+EAGER,NO_SUCH", "batch_size=2,4", "threads=1", "dispatch=serial", *QUICKLY

@@ -94,6 +94,7 @@ def test_cells_that_see_another_environment_get_another_zygote(
     assert of_this_process() != before
 
 
+@pytest.mark.slow
 def test_where_imports_start_threads_cells_are_spawned(
     make_cell: MakeCell, supervisor: isolate.Supervisor, tmp_path: Path
 ) -> None:

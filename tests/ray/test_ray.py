@@ -233,6 +233,7 @@ def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell
     assert tried_twice[0].attempts[1].startswith("ok on ")
 
 
+@pytest.mark.slow
 def test_closing_early_ends_what_runs(local_ray: RayDispatcher, make_cell: Callable[..., Cell], tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     config = {
