@@ -194,7 +194,7 @@ def test_a_folder_that_a_sweep_is_writing_to_is_left_to_it(sweep: Sweep, weird_p
 @pytest.mark.slow
 def test_a_disk_that_is_full_ends_the_sweep_and_loses_nothing(sweep: Sweep, weird_path: Path) -> None:
     command = [sys.executable, "-m", "sweep", *GRID, "dispatch=serial"]
-    limited = ["bash", "-c", f"ulimit -f 100; exec {shlex.join(command)}"]
+    limited = ["bash", "-c", f"ulimit -f 10; exec {shlex.join(command)}"]  # KiB, less than six rows
     ended = subprocess.run(limited, cwd=weird_path, capture_output=True, text=True, check=False, env=os.environ)
     assert ended.returncode == 3, ended.stdout + ended.stderr
     assert "File too large. All rows so far are kept; make room, and go on with" in ended.stderr
