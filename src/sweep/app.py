@@ -36,15 +36,17 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 
         kept = _start_or_resume(planned, nodes, settings, folder)
         remaining = planned.without(kept)
+        about = folder.about()
         for listener in listeners:
-            listener.planned(remaining, kept, folder.about())
+            listener.planned(remaining, kept, about)
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
         interrupted = _run_cells(remaining, backlog, dispatcher, folder, listeners)
 
         if (nodes_now := dispatcher.nodes()) is not nodes:
             folder.add_about(nodes_as_json(nodes_now))
+        about = folder.about()
         for listener in listeners:
-            listener.done(folder.about())
+            listener.done(about)
         rows = matrix.tabulate(planned.cells, folder.load())
         history.remember(rows)
         files.write(rows, folder, junit_too=settings.report.junit)

@@ -250,6 +250,9 @@ OPTIONS: Mapping[str, Option] = {
 }
 """The options of a cell, by the names they have in a configuration."""
 
+PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)
+"""Those of a single value; Hydra need not compose a configuration anew for each of their values."""
+
 PARTS: Mapping[str, type] = {
     name: noun
     for name, noun in get_type_hints(Setting).items()

@@ -1,11 +1,13 @@
 """How every command of sweep ends: with which exit code, and with which message on standard error."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
 
 from sweep.errors import BadRequest, ExitCode, SweepError
+
+EXIT_CODES = "3 interrupted; 4 a bug in sweep"
+"""Those that every command has besides its own."""
 
 
 def run_command(name: str, work: Callable[[], int]) -> int:
@@ -25,9 +27,6 @@ def run_command(name: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         _print_error(f"{name}: interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.COMPLETE
     except Exception:
         traceback.print_exc()
         _print_error(f"{name}: this is a bug in sweep; what was written to the run folder is kept")

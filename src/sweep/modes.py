@@ -1,7 +1,6 @@
 """Every conversion the installed alma has, what it needs, and whether it can run here: `python -m sweep.modes`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from sweep.errors import ExitCode
 from sweep.isolate import survey
 from sweep.plan import registry
 from sweep.plan.inventory import Inventory
-from sweep.report.console import plain_unless_terminal, table
+from sweep.report.console import plain_unless_terminal, print_json, table
 from sweep.request.invocation import current
 
 
@@ -55,7 +54,7 @@ def _list_modes(*, as_json: bool) -> ExitCode:
     machine = survey.local()
     modes = local_modes(machine)
     if as_json:
-        print(json.dumps([_as_json(local) for local in modes], indent=1))
+        print_json([_as_json(local) for local in modes])
     else:
         _show(modes, machine, plain_unless_terminal(Console(highlight=False)))
     return ExitCode.COMPLETE

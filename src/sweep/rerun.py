@@ -1,7 +1,6 @@
 """Runs one cell of a finished sweep again, in the foreground: `python -m sweep.rerun RUN/cells/ID`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,10 +9,11 @@ from pathlib import Path
 from sweep import ending, isolate
 from sweep.errors import ExitCode
 from sweep.record import read_cell
+from sweep.report.console import print_json
 from sweep.request.invocation import current
 from sweep.result import Status
 
-EXIT_CODES = "exit codes: 0 the cell is ok; 1 it is not; 2 there is no cell; 3 interrupted"
+EXIT_CODES = f"exit codes: 0 the cell is ok; 1 it is not; 2 there is no cell; {ending.EXIT_CODES}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,7 +28,7 @@ def _run_again(folder: Path) -> ExitCode:
     cell = read_cell(folder)
     with isolate.Supervisor() as supervisor:
         row = isolate.run(cell, supervisor, _echo).result
-    print(json.dumps(asdict(row), indent=1))
+    print_json(asdict(row))
     return ExitCode.COMPLETE if row.status is Status.OK else ExitCode.FAILED_ON
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.cell import Device, Request, Rule
+from sweep.cell import Device, Measure, Request, Rule
 from sweep.errors import BadRequest
 from sweep.request.compose import compose
 from sweep.request.settings import Dispatch, Settings
@@ -154,6 +154,9 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["+model=mlp", "dispatch=slurm"], ["unknown dispatch 'slurm'; there are ray, serial"]),
         (["+model=mlp", "dispatch=ray,serial"], ["cannot be swept"]),
         (["+model=mlp", "conversions.names=null"], ["conversion"]),
+        (["+model=mlp", "~isolate", "~record"], ["isolate is missing", "record is missing"]),
+        (["+model=mlp", "~device"], ["device is missing"]),
+        (["+model=mlp", "isolate=null"], ["isolate must hold options"]),
     ],
 )
 def test_a_bad_request_says_all_that_is_wrong(arguments: list[str], said: list[str]) -> None:
@@ -231,3 +234,10 @@ def test_what_every_node_gets_is_said_on_the_command_line() -> None:
         cells_per_node=4,
         runtime_env={"env_vars": {"NAME": "value"}},
     )
+
+
+def test_an_option_within_a_group_that_is_taken_away_is_as_by_default() -> None:
+    composed = compose(["+model=mlp", "conversion=EAGER", "~isolate.env", "~measure.precision"])
+    assert composed is not None
+    ((request,), _) = composed
+    assert (request.env, request.start, request.measure) == ((), "fork", Measure())

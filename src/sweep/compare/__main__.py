@@ -22,8 +22,8 @@ from sweep.report.console import plain_unless_terminal
 from sweep.report.run import load
 from sweep.request.invocation import current
 
-EXIT_CODES = """exit codes: 0 no regression; 1 a cell is slower by more than the threshold, or was ok and no longer is;
-2 the request is wrong, or what ran on unlike hardware would be compared"""
+EXIT_CODES = f"""exit codes: 0 no regression; 1 a cell is slower by more than the threshold, or was ok and no longer is;
+2 the request is wrong, or what ran on unlike hardware would be compared; {ending.EXIT_CODES}"""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """The fastest proved conversion of a sweep, within what you ask of it: `python -m sweep.pick RUN`."""
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,13 +19,13 @@ from sweep.reading import one_line
 from sweep.record import read_cell
 from sweep.report import best, text
 from sweep.report.best import Choice, Constraints
-from sweep.report.console import plain_unless_terminal
+from sweep.report.console import plain_unless_terminal, print_json
 from sweep.report.run import load
 from sweep.request.invocation import current
 from sweep.result import Result
 
-EXIT_CODES = """exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
-is wrong"""
+EXIT_CODES = f"""exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
+is wrong; {ending.EXIT_CODES}"""
 
 NOTHING = "nothing that is proved keeps within what is asked"
 
@@ -53,11 +52,7 @@ def _pick(options: argparse.Namespace) -> ExitCode:
     if options.emit:
         return _emit(run, chosen)
     if options.json:
-        print(
-            json.dumps(
-                {"constraints": asdict(constraints), "groups": [_choice_as_json(choice) for choice in chosen]}, indent=1
-            )
-        )
+        print_json({"constraints": asdict(constraints), "groups": [_choice_as_json(choice) for choice in chosen]})
     else:
         _show(chosen, plain_unless_terminal(Console(highlight=False)))
     return ExitCode.COMPLETE if all(choice.best for choice in chosen) else ExitCode.FAILED_ON

@@ -9,15 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweep import reading
-from sweep.cell import OPTIONS, PARTS, Mode, Request, Tolerance
+from sweep.cell import OPTIONS, PARTS, PLAIN, Mode, Request, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.reading import flat
 
-_PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)
-_WHOLE = ("model", "conversion", "device", *_PLAIN, "engine", "precision", "dtype")
+_WHOLE = ("model", "conversion", "device", *PLAIN, "engine", "precision", "dtype")
 _PARTS: dict[str, type | None] = {"model": None, **PARTS}
-_BY_RULE = sorted((name for name, option in OPTIONS.items() if option.by_rule), key=lambda name: (name in _PLAIN, name))
+_BY_RULE = sorted((name for name, option in OPTIONS.items() if option.by_rule), key=lambda name: (name in PLAIN, name))
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
 Condition = Mapping[str, Any]
@@ -147,7 +146,7 @@ def unused_conditions(
 
 def _fields_of(request: Request) -> dict[str, Any]:
     """The fields that all cells of a request have in common, options inside options by their dotted names."""
-    whole = {name: getattr(request, name) for name in _PLAIN}
+    whole = {name: getattr(request, name) for name in PLAIN}
     parts: dict[str, Mapping[str, Any]] = {"model": request.model.config}
     parts |= {name: asdict(getattr(request, name)) for name in _PARTS if name != "model"}
     inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in flat(node)}
@@ -209,7 +208,7 @@ def _may_be_set(name: str) -> bool:
     if part not in _BY_RULE:
         return False
     noun = _PARTS.get(part)
-    return name in _PLAIN if noun is None else inner in {field.name for field in fields(noun)}
+    return name in PLAIN if noun is None else inner in {field.name for field in fields(noun)}
 
 
 def _with_options_set(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:

@@ -1,8 +1,10 @@
 """Tables in the style of sweep, and a console for pipes."""
 
+import json
 import os
 import sys
 from contextlib import suppress
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -25,6 +27,11 @@ def plain_unless_terminal(console: Console) -> Console:
     if console.is_terminal:
         return console
     return Plain(file=console.file, highlight=False, no_color=True, width=10_000, force_jupyter=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for programs; one that reads no more than it needs ends nothing."""
+    plain_unless_terminal(Console(highlight=False)).out(json.dumps(value, indent=1), highlight=False)
 
 
 class Plain(Console):

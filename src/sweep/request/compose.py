@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import sweep
-from sweep.cell import Request
+from sweep.cell import PLAIN, Request
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
@@ -119,7 +119,7 @@ def _hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, lis
     swept_values = {
         override.key_or_group: list(override.sweep_string_iterator())
         for override in swept
-        if override.key_or_group in read.PLAIN
+        if override.key_or_group in PLAIN
     }
     replacements = {
         str(override.input_line): f"{override.key_or_group}={swept_values[override.key_or_group][0]}"

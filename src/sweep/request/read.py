@@ -25,10 +25,7 @@ _COLUMNS = _CONVERSIONS | {name for name, option in cell.OPTIONS.items() if opti
 WHOLE_SWEEP = settings.OPTIONS | _GROUPED
 """Options that hold for all cells of a sweep."""
 
-PLAIN = {name for name, option in cell.OPTIONS.items() if option.plain}
-"""Options of a single value; Hydra need not compose a configuration anew for each of their values."""
-
-GROUPS = {*settings.GROUPS, *_GROUPED, "conversions"} | (_OF_CELLS - PLAIN)
+GROUPS = {*settings.GROUPS, *_GROUPED, "conversions"} | _OF_CELLS.difference(cell.PLAIN)
 """Options that hold options of their own."""
 
 _NOT_RECORDED = WHOLE_SWEEP | {"hydra"} | {n for n, option in cell.OPTIONS.items() if option.meaning == "never"}
@@ -46,10 +43,11 @@ def read(
     """
     if not isinstance(plain.get("model"), dict):
         raise BadRequest("which model? Name one with +model=NAME, such as +model=resnet")
-    if malformed := [*_missing(plain), *_unknown(plain)]:
+    if malformed := _missing(plain) or _unknown(plain):
         raise BadRequest(*malformed)
     request = {
-        **{name: (plain[option.group] if option.group else plain)[name] for name, option in cell.OPTIONS.items()},
+        **{name: plain[name] for name in _OF_CELLS},
+        **{name: value for group in _GROUPED for name, value in plain[group].items()},
         "model": _model(plain["model"], choices.get("model")),
         "device": _device(plain["device"], choices["device"]),
         "conversions": _conversions(plain),
