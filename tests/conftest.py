@@ -82,6 +82,7 @@ TOGETHER = {
 """Files whose tests one process runs, for they share what takes long to start; and those that it runs with others'."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(HERE).with_suffix("").as_posix()
