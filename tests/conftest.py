@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from sweep.cell import Cell, Device, Limits, Measure, Mode, Model, Tolerance
 from sweep.plan import registry
@@ -74,21 +76,31 @@ def weird_path(tmp_path: Path) -> Path:
     return path
 
 
-CLUSTER = "cluster"
-TOGETHER = {
-    **dict.fromkeys(("gallery", "page", "process", "e2e/test_compare")),
-    **dict.fromkeys(("ray", "e2e/test_recipes"), CLUSTER),
-}
-"""Files whose tests one process runs, for they share what takes long to start; and those that it runs with others'."""
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Runs two tests at a time; those that share what takes long to start run in one process."""
+
+    TOGETHER = (
+        *((folder, None) for folder in ("gallery/", "page/", "process/", "e2e/test_compare")),
+        *((folder, "cluster") for folder in ("ray/", "e2e/test_recipes")),
+    )
+    """How names of files begin whose tests go together: those of each file, or of all files with that name."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        for start, group in self.TOGETHER:
+            if file.removeprefix("tests/").startswith(start):
+                return group or file
+        return nodeid
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        file = item.path.relative_to(HERE).with_suffix("").as_posix()
-        for name, group in TOGETHER.items():
-            if file.startswith(name):
-                item.add_marker(pytest.mark.xdist_group(group or file))
+    """The longest first, or the last test runs alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 MARK = "LC_SWEEP_TESTS"  # LC_* reaches a cell, and all that it starts
