@@ -139,34 +139,39 @@ def _option(**treatment: Any) -> Mapping[str, Option]:
     return {"option": Option(**treatment)}
 
 
+MOST_TRIALS = 100
+"""Trials of a cell; more make its interval hardly narrower."""
+
 Exclusive = Literal["node", "device", "none"]
 """What a measurement has to itself: its node, its device (a GPU, or all CPUs of a node), or nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measure:
-    """How latencies are sampled, and how outputs are compared; `conf/measure/default.yaml` says what each does."""
+    """How latencies are measured, and outputs compared; `conf/measure/default.yaml` says what each does."""
 
     warmup_calls: int = 10
-    max_warmup_seconds: float = 5.0
-    min_samples: int = 30
-    min_seconds: float = 1.0
-    max_seconds: float = 5.0
-    precision: float = 0.02
-    processes: int = 3
+    max_warmup_seconds: float = 3.0
+    block_seconds: float = 0.12
+    seconds: float = 1.0
+    trials: int = 1
+    budget: float = 4.0
+    precision: float = 0.03
+    margin: float = 0.03
     drift: float = 0.05
     verify_inputs: int = 8
     verify_after_calls: int = 128
-    exclusive: Exclusive = field(default="device", metadata=_option())
+    exclusive: Exclusive = "device"
 
     def __post_init__(self) -> None:
-        least: dict[str, float] = {"warmup_calls": 10, "min_samples": 30, "verify_inputs": 8, "verify_after_calls": 0}
-        least |= dict.fromkeys(("max_warmup_seconds", "min_seconds", "max_seconds", "precision", "drift"), 0.0)
-        problems = [f"measure.{name} must be at least {n}" for name, n in least.items() if getattr(self, name) < n]
-        if self.drift >= 1:
+        least: dict[str, float] = {"warmup_calls": 10, "verify_inputs": 8, "verify_after_calls": 0}
+        least |= dict.fromkeys(("max_warmup_seconds", "block_seconds", "seconds", "budget", "drift"), 0.0)
+        problems = [f"measure.{name} must be at least {n}" for name, n in least.items() if not getattr(self, name) >= n]
+        if not self.drift < 1:
             problems.append("measure.drift must be less than 1")
-        if not 1 <= self.processes <= 20:
-            problems.append("measure.processes must be from 1 to 20")
+        problems += [f"measure.{name} must be more than 0" for name in ("precision", "margin") if not getattr(self, name) > 0]
+        if not 1 <= self.trials <= MOST_TRIALS:
+            problems.append(f"measure.trials must be from 1 to {MOST_TRIALS}")
         if problems:
             raise ValueError("; ".join(problems))
 

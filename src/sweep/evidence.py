@@ -100,23 +100,28 @@ class MachineLoad:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampled:
-    """Latencies of single calls, in seconds and in the order they were taken.
+    """Latencies of single calls, in seconds, in the order they were taken, and in blocks of calls in a row.
 
     `settled` is whether warm-up reached a steady state; `load` is the machine load while they were taken.
     """
 
-    samples: tuple[float, ...]
+    blocks: tuple[tuple[float, ...], ...]
     settled: bool
     load: MachineLoad = MachineLoad()
+
+    @property
+    def samples(self) -> tuple[float, ...]:
+        """Those of all blocks."""
+        return tuple(sample for block in self.blocks for sample in block)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """What a cell's process reported before it ended; a part it did not reach is None.
 
-    `seconds` are what the phases took, by their keys. `eager` and `converted` are the samples of the unconverted and
-    the converted model, less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of
-    device that it ran on. `done` is whether the process got to its end.
+    `seconds` are what the phases took, by their keys. `converted` are its samples, and `eager` those of its control,
+    less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of device that it ran on.
+    `done` is whether the process got to its end.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -138,8 +143,17 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One of a cell's processes: how it ended, what it had reported, and the beginning and the end of its log."""
+    """One of a cell's processes: how it ended, what it had reported, and the beginning and the end of its log.
+
+    `round` is the round of trials that it was part of, from 1; `confirms` is whether it was run only after its cell had
+    been chosen. `by_turns` is whether its control was measured by turns with it, and not before it. `fingerprint` is
+    the hardware it ran on.
+    """
 
     ending: Exit
     evidence: Evidence
     log: str = ""
+    round: int = 1
+    confirms: bool = False
+    by_turns: bool = True
+    fingerprint: str | None = None

@@ -8,7 +8,7 @@ from sweep.cell import Cell, Phase
 from sweep.evidence import Engine, MachineLoad, Memory
 from sweep.reading import one_line
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of a row of `results.jsonl`; it changes when a field changes its meaning or goes."""
 
 
@@ -112,8 +112,8 @@ class Fidelity:
 class Latency:
     """Milliseconds a call; `p50_low` and `p50_high` bound the median with 95 % confidence.
 
-    `processes` is how many fresh processes the `n` samples come from. From several, the interval covers how
-    processes differ; from one, only how well that process's median is known. Both hold `measure.drift` besides.
+    `processes` is how many trials, each a fresh process, the `n` samples come from. The interval covers how processes
+    differ, and `measure.drift` besides.
     """
 
     p50: float
@@ -131,29 +131,74 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Eager:
-    """The unconverted model, measured in the same processes just before: its median, and how many samples it is of."""
+    """The unconverted model, measured by turns with the conversion: its median, and how many samples it is of."""
 
     p50_ms: float
     n: int
 
 
+class Decision(StrEnum):
+    """What a speed-up says against eager, so sure that looking again and again, and at many rows, cannot mislead."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"  # within the margin of practical equivalence
+    UNDECIDED = "undecided"
+
+
+class Quality(StrEnum):
+    """What the figures of a measured row are good for. Only a row that is `ok` and `firm` can be the fastest."""
+
+    FIRM = "firm"
+    ROUGH = "rough"  # the speed-up's interval is wider than asked, and does not decide
+    DISTURBED = "disturbed"  # others used the machine, or it was throttled, in every trial
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quotient:
+    """What one trial found: the latency of eager over that of the conversion, from blocks by turns.
+
+    `spread` is its standard error within the trial, as a share. `confirms` and `round` are as in `evidence.Trial`,
+    `disturbed` is whether others used the machine meanwhile.
+    """
+
+    value: float
+    spread: float
+    round: int = 1
+    confirms: bool = False
+    disturbed: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speedup:
-    """Eager's median over the conversion's, each of the same process, and its 95 % interval over the processes.
+    """The latency of eager over that of the conversion: the geometric mean of its trials' quotients.
 
-    `break_even_calls` is after how many calls more time has been saved against eager than converting and the first
-    call took; None where that never happens.
+    `low` and `high` are its 95 % interval. It is of `trials` trials: of those that confirm, once there are any, for what
+    was chosen for its figure would flatter it; else of all, without those that were disturbed, if others are left.
+    `quotients` are of all. `break_even_calls` is after how many calls more time has been saved against eager than
+    converting and the first call took; None where that never happens. Rows of schema 1 have no `decision`, nor
+    `quotients`.
     """
 
     value: float
     low: float
     high: float
+    trials: int = 1
+    decision: Decision | None = None
     break_even_calls: int | None = None
+    quotients: tuple[Quotient, ...] = ()
 
     @property
     def is_a_difference(self) -> bool:
-        """Whether the interval does not hold 1."""
-        return not self.low <= 1 <= self.high
+        """Whether it is decided that it is faster or slower; of schema 1, whether the interval does not hold 1."""
+        if self.decision is None:
+            return not self.low <= 1 <= self.high
+        return self.decision in {Decision.FASTER, Decision.SLOWER}
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether its figure is of trials that took no part in choosing it."""
+        return any(quotient.confirms for quotient in self.quotients)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +218,8 @@ class Crash:
 class Result:
     """The row of a cell; docs/columns.md says what each field means, and its unit. A part that was not reached is None.
 
-    `load` is the worst machine load of all its measurements. Raises ValueError when parts contradict each other, or
+    `load` is the worst machine load of all its measurements. `quality` is of a measured row; rows of schema 1 have none.
+    Raises ValueError when parts contradict each other, or
     when the status is `ok` and a part that proves it is missing.
     """
 
@@ -187,6 +233,7 @@ class Result:
     overrides: Mapping[str, str] = field(default_factory=dict)
     status: Status
     reason: Reason | None = None
+    quality: Quality | None = None
     message: str = ""
     phase: Phase | None = None
     seconds: Mapping[str, float | None] = field(default_factory=dict)
