@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "reading", "stats", "reaper", "interrupts", "durable"},
+    {"errors", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
     {"cell", "ending"},
     {"evidence"},
     {"result"},
@@ -34,6 +34,7 @@ PURE = {
         "result",
         "errors",
         "stats",
+        "moderation",
         "plan",
         "verdict",
         "dispatch.backlog",
