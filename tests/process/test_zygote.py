@@ -150,16 +150,16 @@ def test_what_a_killed_zygote_leaves_is_ended_and_nothing_else(
     make_cell: MakeCell, supervisor: isolate.Supervisor, tmp_path: Path
 ) -> None:
     isolate.run(make_cell(measure=QUICK), supervisor)
-    bystander = subprocess.Popen(["sleep", "1000"])
     marker = tmp_path / "marker"
     config = {"_target_": "misbehaving.Misbehaving", "how": "leave a daemon and kill the zygote", "marker": str(marker)}
     model = Model(name="m", config={**config, "input": {"shape": [8]}})
-    row = isolate.run(make_cell(model=model, measure=QUICK), supervisor).result
-    assert row.reason == "lost"
+    with subprocess.Popen(["sleep", "1000"]) as bystander:
+        row = isolate.run(make_cell(model=model, measure=QUICK), supervisor).result
+        there = bystander.poll() is None
+        bystander.kill()
+    assert row.reason == "lost", row.message
     assert not Path(f"/proc/{marker.read_text()}").exists()
-    assert bystander.poll() is None
-    bystander.kill()
-    bystander.wait()
+    assert there
 
 
 def test_a_signal_reaches_a_process_however_soon_it_comes(tmp_path: Path) -> None:
