@@ -58,7 +58,7 @@ def make_cell(modes: dict[str, Mode]) -> MakeCell:
             "start": "fork",
             "env": (),
             "python_path": (str(HERE / "process"),),
-            "measure": Measure(min_seconds=0, max_warmup_seconds=0.5, max_seconds=0.5, processes=1),
+            "measure": Measure(max_warmup_seconds=0.5, block_seconds=0.03, seconds=0.2, budget=0),
             "limits": Limits(grace=1),
             "tolerance": {"fp32": Tolerance(rel_l2=1e-4), "bf16": Tolerance(rel_l2=5e-2), "int4": Tolerance()},
             "overrides": {},

@@ -20,7 +20,7 @@ from pathlib import Path
 
 MARK = "LC_SWEEP_CHAOS"
 CONVERSIONS = ("EAGER", "JIT_TRACE", "EXPORT+EAGER", "TORCH_SCRIPT")
-QUICKLY = ("measure=quick", "measure.min_seconds=0.05", "measure.max_seconds=0.1", "measure.max_warmup_seconds=0.1")
+QUICKLY = ("measure=quick", "measure.seconds=0.05", "measure.block_seconds=0.01", "measure.max_warmup_seconds=0.1")
 TARGETS = ("driver", "worker", "zygote")
 HITS = 3
 """How often a sweep is hit at most."""

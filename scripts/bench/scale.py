@@ -130,7 +130,7 @@ def _status(field: str) -> float:
 def real(count: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         measure = [
-            f"measure.{name}=0" for name in ("min_seconds", "max_seconds", "max_warmup_seconds", "verify_after_calls")
+            f"measure.{name}=0" for name in ("seconds", "block_seconds", "max_warmup_seconds", "verify_after_calls")
         ]
         command = ["+model=mlp", "conversion=EAGER", f"seed=range(0,{count})", "measure=quick", *measure]
         sweep = subprocess.Popen(

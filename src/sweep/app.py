@@ -9,6 +9,7 @@ from sweep import dispatch, plan
 from sweep.cell import Cell, Request
 from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
+from sweep.dispatch.refinement import SPENT, Refinement
 from sweep.errors import ExitCode
 from sweep.plan import Plan
 from sweep.plan.inventory import Inventory, nodes_as_json
@@ -40,7 +41,9 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         for listener in listeners:
             listener.planned(remaining, kept, about)
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
-        interrupted = _run_cells(remaining, backlog, dispatcher, folder, listeners)
+        refinement = Refinement(planned.cells, kept, about.get(SPENT, 0.0), folder.texts)
+        interrupted = _run_cells(remaining, backlog, refinement, dispatcher, folder, listeners)
+        _write_last_rows(refinement, folder, listeners)
 
         if (nodes_now := dispatcher.nodes()) is not nodes:
             folder.add_about(nodes_as_json(nodes_now))
@@ -88,18 +91,34 @@ def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settin
 
 
 def _run_cells(
-    remaining: Plan, backlog: Backlog, dispatcher: Dispatcher, folder: RunFolder, listeners: Sequence[Listener]
+    remaining: Plan,
+    backlog: Backlog,
+    refinement: Refinement,
+    dispatcher: Dispatcher,
+    folder: RunFolder,
+    listeners: Sequence[Listener],
 ) -> bool:
-    """Run the cells and record a row for each, those of refused cells first; returns whether it was interrupted."""
+    """Run the cells and record a row for each, those of refused cells first, and then those that come again.
+
+    Returns whether it was interrupted.
+    """
+    backlog.may_grow = refinement.has_budget
 
     def started(cell: Cell) -> None:
         for listener in listeners:
             listener.started(cell)
 
     def record(outcome: Outcome) -> None:
-        row = folder.append(outcome)
+        row = folder.append(refinement.with_attempts(outcome))
+        again = refinement.recorded(row)
         for listener in listeners:
-            listener.ended(row)
+            (listener.refined if again else listener.ended)(row)
+
+    def go_on() -> None:
+        if begun := refinement.begin_round(backlog):
+            folder.add_about({SPENT: refinement.spent})
+            for listener in listeners:
+                listener.round(begun.number, begun.cells, begun.confirms)
 
     outcomes = dispatcher.run(backlog, started)
     try:
@@ -108,9 +127,11 @@ def _run_cells(
                 stack.enter_context(listener)
             for row in remaining.refused:
                 record(Outcome(result=row))
+            go_on()
             for outcome in outcomes:
                 for ended in backlog.ended(outcome):
                     record(ended)
+                go_on()
     except KeyboardInterrupt:
         outcomes.close()
         rows = _record_interrupted(remaining.cells, folder)
@@ -118,6 +139,19 @@ def _run_cells(
             listener.interrupted(rows)
         return True
     return False
+
+
+def _write_last_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[Listener]) -> None:
+    """Write one row for each cell, with figures that take account of all of them."""
+    written = {row.id: row for row in folder.load()}
+    last = {row.id: row for row in refinement.rows()}
+    rows = [last.get(id_, row) for id_, row in written.items()]
+    folder.rewrite(rows)
+    folder.add_about({SPENT: refinement.spent})
+    for row in rows:
+        if row != written[row.id]:
+            for listener in listeners:
+                listener.refined(row)
 
 
 def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> list[Result]:

@@ -121,13 +121,15 @@ class Option:
     """How sweep treats an option of a cell, or an option inside one.
 
     `meaning` says whether it is part of the cell's id. `always`: it is. `if set`: only where it does not have its
-    default, so that a new option changes no id of an earlier run folder. `never`: it is not. `plain` is whether it is a
+    default, so that a new option changes no id of an earlier run folder. `never`: it is not; such as how a question is
+    measured, which is no part of what is asked. `recorded` is whether a row says how it was set all the same. `plain` is whether it is a
     single value, for which Hydra need not compose anew, and which rules can compare. `column` is whether a row has a
     column for it; if not, it is in the row's `overrides`. `by_rule` is whether rules can set it. `group` is the config
     group that it is part of, if any.
     """
 
     meaning: Literal["always", "if set", "never"] = "if set"
+    recorded: bool = False
     plain: bool = False
     column: bool = False
     by_rule: bool = False
@@ -237,9 +239,11 @@ class Setting:
     cache: Literal["cold", "warm"] = field(default="cold", metadata=_option(meaning="always", plain=True))
     start: Literal["fork", "spawn"] = field(default="fork", metadata=_option(meaning="never", group="isolate"))
     env: tuple[str, ...] = field(default=(), metadata=_option(meaning="never", group="isolate"))
-    measure: Measure = field(default=Measure(), metadata=_option(meaning="always", by_rule=True))
-    limits: Limits = field(default=Limits(), metadata=_option(meaning="never", by_rule=True))
-    tolerance: Mapping[str, Tolerance] = field(default_factory=dict, metadata=_option(meaning="always", by_rule=True))
+    measure: Measure = field(default=Measure(), metadata=_option(meaning="never", recorded=True, by_rule=True))
+    limits: Limits = field(default=Limits(), metadata=_option(meaning="never", recorded=True, by_rule=True))
+    tolerance: Mapping[str, Tolerance] = field(
+        default_factory=dict, metadata=_option(meaning="never", recorded=True, by_rule=True)
+    )
     python_path: tuple[str, ...] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
 
@@ -254,6 +258,16 @@ OPTIONS: Mapping[str, Option] = {
     part.name: part.metadata["option"] for part in fields(Setting) if "option" in part.metadata
 }
 """The options of a cell, by the names they have in a configuration."""
+
+def asked(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Those of a row's overrides that change what is asked, and not how it is measured or judged."""
+
+    def is_asked(name: str) -> bool:
+        option = OPTIONS.get(name.partition(".")[0])
+        return option is None or option.meaning != "never"
+
+    return {name: value for name, value in overrides.items() if is_asked(name)}
+
 
 PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)
 """Those of a single value; Hydra need not compose a configuration anew for each of their values."""

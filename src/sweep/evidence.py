@@ -120,8 +120,8 @@ class Evidence:
     """What a cell's process reported before it ended; a part it did not reach is None.
 
     `seconds` are what the phases took, by their keys. `converted` are its samples, and `eager` those of its control,
-    less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of device that it ran on.
-    `done` is whether the process got to its end.
+    less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of device that it ran on,
+    `gpu_free` how many MB that had left once the model was there. `done` is whether the process got to its end.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -132,6 +132,7 @@ class Evidence:
     engine: Engine | None = None
     memory: Memory | None = None
     device: str | None = None
+    gpu_free: float | None = None
     threads: int | None = None
     node: str | None = None
     hardware: str | None = None
@@ -146,8 +147,7 @@ class Trial:
     """One of a cell's processes: how it ended, what it had reported, and the beginning and the end of its log.
 
     `round` is the round of trials that it was part of, from 1; `confirms` is whether it was run only after its cell had
-    been chosen. `by_turns` is whether its control was measured by turns with it, and not before it. `fingerprint` is
-    the hardware it ran on.
+    been chosen. `by_turns` is whether its control was measured by turns with it, and not before it.
     """
 
     ending: Exit
@@ -156,4 +156,16 @@ class Trial:
     round: int = 1
     confirms: bool = False
     by_turns: bool = True
-    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Further:
+    """What is asked of a cell beyond the trials that it has: so many more, in this round, to confirm it or not.
+
+    `count` of None are as many as every cell gets at first.
+    """
+
+    earlier: tuple[Trial, ...] = ()
+    round: int = 1
+    confirms: bool = False
+    count: int | None = None

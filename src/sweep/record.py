@@ -31,7 +31,7 @@ class RunFolder:
         self.request = path / "sweep.json"
         self.journal = path / "results.jsonl"
         self._lock: int | None = None
-        self._earlier_attempts: Mapping[str, tuple[str, ...]] = {}
+        self._earlier_attempts: dict[str, tuple[str, ...]] = {}
 
     def start(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         """Write the request and the plan. Raises RunFolderTaken if a sweep is there or nothing can be written."""
@@ -95,6 +95,18 @@ class RunFolder:
         _refuse_newer(about.get("schema"), str(self.request))
         return about
 
+    def rewrite(self, rows: Sequence[Result]) -> None:
+        """Replace all rows: one for each cell, where some had several one after the other. Raises RunFolderFull."""
+        self.write(self.journal.name, _lines(rows))
+
+    def texts(self, id_: str) -> dict[str, str]:
+        """The files of a cell by their names, as far as they can be read."""
+        texts = {}
+        for file in (self.path / "cells" / id_).glob("*"):
+            with suppress(OSError, ValueError):
+                texts[file.name] = file.read_text(encoding="utf-8")
+        return texts
+
     def discard_unused(self) -> None:
         """Remove what Hydra made for a sweep that never started, and folders where nothing else is in them."""
         if self.request.exists() or not self.path.is_dir():
@@ -116,7 +128,7 @@ class RunFolder:
 
     def _write_outcome(self, outcome: Outcome) -> Result:
         result = outcome.result
-        result = replace(result, attempts=(*self._earlier_attempts.get(result.id, ()), *result.attempts))
+        result = replace(result, attempts=(*self._earlier_attempts.pop(result.id, ()), *result.attempts))
         try:
             if outcome.files:
                 folder = self.path / "cells" / result.id
@@ -166,7 +178,7 @@ class RunFolder:
             os.close(journal)
 
     def load(self) -> list[Result]:
-        """Every row, in the order in which they were written. A last row that is cut off is skipped.
+        """The last row of every cell, in the order in which they first came. A last line that is cut off is skipped.
 
         Rows of earlier versions have None in the fields that did not exist then. Raises RunFolderBroken where the file
         cannot be read, or a line is no row or one of a later version.
@@ -175,7 +187,7 @@ class RunFolder:
             return []
         try:
             with open(self.journal, encoding="utf-8", errors="replace", newline="\n") as lines:
-                return list(self._rows(lines))
+                return list({row.id: row for row in self._rows(lines)}.values())
         except OSError as error:
             raise RunFolderBroken(f"cannot read {self.journal}: {error.strerror}") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 QUICKLY = (
-    *("measure=quick", "measure.min_seconds=0.1", "measure.max_seconds=0.2", "measure.max_warmup_seconds=0.2"),
+    *("measure=quick", "measure.seconds=0.1", "measure.block_seconds=0.02", "measure.max_warmup_seconds=0.2"),
     "threads=1",
 )
 """For sweeps whose times do not matter. Two threads, and other tests beside them, would wait for each other."""

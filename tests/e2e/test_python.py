@@ -16,7 +16,7 @@ from tests.e2e.conftest import Sweep
 QUICKLY: dict[str, Any] = {
     "dispatch": "serial",
     "measure": "quick",
-    "options": {"measure.min_seconds": 0.1, "measure.max_seconds": 0.2, "measure.max_warmup_seconds": 0.2},
+    "options": {"measure.seconds": 0.1, "measure.block_seconds": 0.02, "measure.max_warmup_seconds": 0.2},
 }
 TYPED = ("dispatch=serial", "measure=quick", *(f"{key}={value}" for key, value in QUICKLY["options"].items()))
 LINEAR = {"_target_": "torch.nn.Linear", "in_features": 8, "out_features": 4, "input": {"shape": [8]}}
@@ -126,7 +126,7 @@ def test_it_says_nothing_when_asked_to(capfd: pytest.CaptureFixture[str]) -> Non
         ({"models": "mlpp"}, ["unknown model 'mlpp': did you mean mlp?"]),
         ({"models": "mlp", "batch_sise": 1}, ["batch_sise"]),
         ({"models": "mlp", "conversions": "EAGER", "preset": "cpu_all"}, ["give one of them"]),
-        ({"models": "mlp", "options": {"limits.memory": -1, "measure.processes": 0}}, ["limits.memory", "processes"]),
+        ({"models": "mlp", "options": {"limits.memory": -1, "measure.trials": 0}}, ["limits.memory", "trials"]),
         ({"models": "mlp", "conversions": ["EGAER", "EAGRE"], "on_invalid": "abort"}, ["'EGAER'", "'EAGRE'"]),
         ({"models": "mlp", "dry_run": True}, ["dry_run has no rows"]),
         ({"models": {"m": LINEAR}, "resume": "x", "folder": "y"}, ["leave models out", "folder cannot name another"]),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sweep import load
 from tests.conftest import marked_processes
 from tests.e2e.conftest import QUICKLY, Sweep
 
@@ -151,18 +152,14 @@ def test_a_crash_is_tried_again_when_asked_and_can_be_run_by_itself(sweep: Sweep
     assert [attempt.partition(" on ")[0] for attempt in mended.rows["EAGER"]["attempts"]] == ["signal", "ok"]
 
 
-def test_a_run_of_the_version_before_is_done(sweep: Sweep, weird_path: Path) -> None:
-    """Its cells have the ids they had, so none runs again and no row changes; its versions may be others by now.
-
-    Two rows are of cells that a rule leaves out: those are written anew, for rules are of the request.
-    """
-    folder = weird_path / "run"
-    shutil.copytree(BEFORE, folder)
+def test_a_run_of_an_earlier_version_is_read_and_not_gone_on_with(sweep: Sweep, weird_path: Path) -> None:
+    shutil.copytree(BEFORE, weird_path / "run")
     ran = sweep("resume=run", "resume_anyway=true")
-    assert ran.code == 0, ran.err
-    assert "8 cells planned, 6 done before, 0 to run" in ran.out
-    rows_before, rows_after = ((run / "results.jsonl").read_text().splitlines() for run in (BEFORE, folder))
-    assert sorted(rows_after) == sorted(rows_before)
+    assert ran.code == 2
+    assert "run was written by an earlier version of sweep" in ran.err
+    assert len(load(weird_path / "run").rows) == 8
+    rows_before, rows_after = ((run / "results.jsonl").read_bytes() for run in (BEFORE, weird_path / "run"))
+    assert rows_after == rows_before
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_cell_that_holds_the_most_goes_when_all_hold_too_much(monkeypatch: pyt
     assert not memory.too_much(large, 800)
 
 
-QUICK = Measure(min_seconds=0, max_seconds=0.2, max_warmup_seconds=0.2, processes=1)
+QUICK = Measure(max_warmup_seconds=0.2, block_seconds=0.03, seconds=0.15, budget=0)
 
 
 def behaving(make_cell: MakeCell, id_: str, how: str, marker: Path | None = None, **changes: object) -> Cell:

@@ -11,7 +11,7 @@ from sweep.cell import Cell, Limits, Measure, Model
 from sweep.result import Outcome, Result
 
 MakeCell = Callable[..., Cell]
-QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)
+QUICK = Measure(max_warmup_seconds=0.3, block_seconds=0.03, seconds=0.15, budget=0)
 
 
 def misbehaving(how: str, marker: Path) -> Model:

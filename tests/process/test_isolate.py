@@ -85,7 +85,7 @@ def test_the_files_of_a_cell_say_what_was_asked_and_seen(behave: Callable[..., O
 
 
 def test_a_cell_is_measured_in_several_processes(behave: Callable[..., Outcome], tmp_path: Path) -> None:
-    outcome = behave("count processes", measure=Measure(min_seconds=0, processes=3))
+    outcome = behave("count processes", measure=Measure(seconds=0.2, trials=3))
     assert verdict(outcome.result) == "ok"
     assert outcome.result.latency_ms is not None
     assert outcome.result.latency_ms.processes == 3
@@ -95,7 +95,7 @@ def test_a_cell_is_measured_in_several_processes(behave: Callable[..., Outcome],
 
 
 def test_a_process_that_fails_is_the_last_of_its_cell(behave: Callable[..., Outcome], tmp_path: Path) -> None:
-    outcome = behave("segfault in the second process", measure=Measure(min_seconds=0, processes=3))
+    outcome = behave("segfault in the second process", measure=Measure(seconds=0.2, trials=3))
     assert verdict(outcome.result) == "crashed/signal"
     assert outcome.result.message.startswith("process 2 of 3: ended by SIGSEGV in phase eager")
     assert len((tmp_path / "marker").read_text().split()) == 2

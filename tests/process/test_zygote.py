@@ -16,7 +16,7 @@ from sweep.isolate.zygote import Nursery
 from sweep.result import Result
 
 MakeCell = Callable[..., Cell]
-QUICK = Measure(min_seconds=0, max_seconds=0.3, max_warmup_seconds=0.3, processes=1)
+QUICK = Measure(max_warmup_seconds=0.3, block_seconds=0.03, seconds=0.15, budget=0)
 
 
 def of_this_process() -> int:

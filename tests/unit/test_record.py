@@ -48,7 +48,7 @@ def test_a_row_is_one_line_with_every_field_of_the_contract(weird_path: Path, ma
     folder.append(lost(make_cell(id="a")))
     (line,) = folder.journal.read_text().splitlines()
     contract = (
-        "schema id model conversion device batch_size threads overrides status reason message phase seconds "
+        "schema id model conversion device batch_size threads overrides status reason quality message phase seconds "
         "latency_ms throughput_per_s eager speedup fidelity engine memory_mb load crash node hardware fingerprint "
         "versions compat attempts log samples"
     )
@@ -263,7 +263,7 @@ def test_its_files_can_be_made_anew(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_run_of_a_later_version_is_not_guessed_at(tmp_path: Path, name: str) -> None:
     shutil.copytree(Path(__file__).parent / "run_of_the_first_version", tmp_path / "run")
     file = tmp_path / "run" / name
-    file.write_text(file.read_text().replace('"schema": 1', '"schema": 2'))
+    file.write_text(file.read_text().replace('"schema": 1', '"schema": 3'))
     folder = RunFolder(tmp_path / "run")
-    with pytest.raises(RunFolderBroken, match="has schema 2, and this sweep knows none above 1: use a newer sweep"):
+    with pytest.raises(RunFolderBroken, match="has schema 3, and this sweep knows none above 2: use a newer sweep"):
         folder.about(), folder.load()

@@ -46,7 +46,7 @@ def left_out(modes: Mapping[str, Mode], grid: Grid, *asked: Request) -> list[str
         ({"model.input.shape": "*8*"}, list(CONVERSIONS)),
         ({"model.depth": 3}, []),  # another model may have it
         ({"device.kind": "cuda"}, []),
-        ({"measure.processes": 3}, list(CONVERSIONS)),
+        ({"measure.trials": 1}, list(CONVERSIONS)),
     ],
 )
 def test_a_rule_leaves_out_the_cells_that_meet_all_of_it(
@@ -86,21 +86,22 @@ def test_options_are_set_for_the_cells_that_meet_a_rule_later_ones_over_earlier(
     grid = Grid(
         rules=(
             Override(when={"model": "vit"}, set={"limits.memory": 16000, "limits.convert": 10}),
-            Override(when={"conversion": "JIT*"}, set={"limits.convert": 20, "measure.processes": 5, "threads": 2}),
+            Override(when={"conversion": "JIT*"}, set={"limits.convert": 20, "measure.trials": 5, "threads": 2}),
             Override(when={"precision": "int8"}, set={"tolerance.int8.rel_l2": 0.3}),
         )
     )
     plain = expand([request()], modes)
     eager, quanto, jit = expand([request()], modes, grid)
     assert (eager.limits.memory, eager.limits.convert, jit.limits.convert) == (16000, 10, 20)
-    assert (eager.measure, jit.measure.processes, eager.threads, jit.threads) == (Measure(), 5, None, 2)
+    assert (eager.measure, jit.measure.trials, eager.threads, jit.threads) == (Measure(), 5, None, 2)
     assert quanto.tolerance["int8"].rel_l2 == 0.3
     assert eager.tolerance["int8"].rel_l2 == 0.15
-    assert (eager.overrides, quanto.overrides) == ({}, {"tolerance.int8.rel_l2": "0.3"})
-    assert jit.overrides == {"measure.processes": "5"}  # threads have a column
+    of_limits = {"limits.memory": "16000", "limits.convert": "10"}
+    assert (eager.overrides, quanto.overrides) == (of_limits, {**of_limits, "tolerance.int8.rel_l2": "0.3"})
+    assert jit.overrides == {**of_limits, "limits.convert": "20", "measure.trials": "5"}  # threads have a column
     assert eager.id == plain[0].id  # deadlines are not part of what is asked
+    assert quanto.id == plain[1].id  # nor is how it is judged
     assert jit.id != plain[2].id
-    assert quanto.id != plain[1].id
     assert jit.model is VIT
 
 

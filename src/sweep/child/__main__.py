@@ -1,4 +1,8 @@
-"""One cell, from its description to its evidence: `python -m sweep.child REPORT GO PARENT CELL.JSON [prime]`."""
+"""One process of a cell: `python -m sweep.child REPORT GO PARENT CELL.JSON BASELINE [prime|control]`.
+
+It converts the model and reports evidence of that; or, as a `control`, it keeps the model as it is. BASELINE is the
+file in which a control leaves what the processes of conversions need of it.
+"""
 
 import atexit
 import faulthandler
@@ -19,10 +23,11 @@ from sweep.child.channel import Channel
 from sweep.evidence import Failure
 
 if TYPE_CHECKING:  # it brings torch, which must wait until threads are pinned
-    from sweep.child.benchmark import Conversion
+    from sweep.child.benchmark import Baseline, Conversion
+    from sweep.child.measure import MemoryWatch
 
 
-def main(descriptor: int, go: int, parent: int, cell_file: str, *flags: str) -> int:
+def main(descriptor: int, go: int, parent: int, cell_file: str, baseline_file: str, *flags: str) -> int:
     """Run a cell and report its evidence; returns the exit code: 0 when all was reported, 1 when an exception was.
 
     `descriptor` is what the report is written to, `go` what says that it is this process's turn to measure.
@@ -34,7 +39,11 @@ def main(descriptor: int, go: int, parent: int, cell_file: str, *flags: str) -> 
     faulthandler.enable()
     faulthandler.register(signal.SIGQUIT)  # what a supervisor sends before it ends what takes too long
     try:
-        run(reading.of(Cell).validate_json(Path(cell_file).read_bytes()), channel, prime="prime" in flags)
+        cell = reading.of(Cell).validate_json(Path(cell_file).read_bytes())
+        if "control" in flags:
+            keep_control(cell, channel, Path(baseline_file))
+        else:
+            run(cell, channel, Path(baseline_file), prime="prime" in flags)
     except SystemExit:
         raise
     except BaseException as error:
@@ -84,35 +93,14 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(type=name, message=message[:10_000], stack=stack)
 
 
-def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
+def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> None:
     """Take a cell's steps and report what they give; to `prime` the compile caches, only as far as the first call.
 
     Raises what the model or its conversion raises.
     """
-    from sweep.child import threads
-
-    cpus = len(os.sched_getaffinity(0))
-    thread_count = threads.pin(cell.threads)  # before torch makes its pool of threads
-    import torch
-
-    from sweep.child import attest, compat, convert, measure, survey
-    from sweep.child.benchmark import Baseline, Conversion
-
-    device = torch.device(cell.device.kind)
-    timer = measure.Timer(device)
-    channel.tell(**survey.where_it_runs(cpus), threads=thread_count, timer_overhead=timer.overhead)
-    with channel.during(Phase.BUILD):
-        convert.prepare(cell.threads)
-        memory_before = measure.reset_peak_memory()
-        baseline = Baseline(cell, device, timer)
-    with channel.during(Phase.EAGER):
-        channel.take_turn()  # the reference needs it too: threads of many cells at a time would wait for each other
-        baseline.take_reference()
-        if not prime:
-            baseline.measure()
-            channel.tell(eager=baseline.eager.evidence())
-            baseline.time_reading()
-        channel.end_turn()
+    baseline, memory = build(cell, channel)
+    from sweep.child import attest, compat
+    from sweep.child.benchmark import Conversion
 
     conversion = Conversion(baseline)
     with channel.during(Phase.CONVERT):
@@ -122,24 +110,70 @@ def run(cell: Cell, channel: Channel, *, prime: bool) -> None:
         first = conversion.first_call()  # kept to the end: an engine may use an output's memory again once it is gone
     channel.tell(device=attest.devices_of(first, baseline.model))
     if not prime:
-        measure_conversion(conversion, channel, memory_before)
+        baseline.recall(baseline_file)
+        measure_by_turns(conversion, channel, memory)
 
 
-def measure_conversion(conversion: "Conversion", channel: Channel, memory_before: float) -> None:
-    """What comes after the first call; `memory_before`, in MB, is what the peak of memory is counted from."""
-    from sweep.child import measure
+def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
+    """Pin threads, import what the steps need, and build the cell's model; report where that was."""
+    from sweep.child import threads
 
+    cpus = len(os.sched_getaffinity(0))
+    thread_count = threads.pin(cell.threads)  # before torch makes its pool of threads
+    import torch
+
+    from sweep.child import convert, measure, survey
+    from sweep.child.benchmark import Baseline
+
+    device = torch.device(cell.device.kind)
+    timer = measure.Timer(device)
+    channel.tell(**survey.where_it_runs(cpus), threads=thread_count, timer_overhead=timer.overhead)
+    with channel.during(Phase.BUILD):
+        convert.prepare(cell.threads)
+        memory = measure.MemoryWatch(device)
+        return Baseline(cell, device, timer), memory
+
+
+def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "MemoryWatch") -> None:
+    """What comes after the first call: blocks by turns with the control, then what proves them."""
+    converted = conversion.converted
+    memory.forget_peak()
     channel.take_turn()
     with channel.during(Phase.WARM_UP):
         conversion.warm_up()
     with channel.during(Phase.MEASURE):
-        conversion.sample()
-        channel.tell(converted=conversion.converted.evidence())
+        channel.stand_aside()
+        while not converted.has_enough:
+            conversion.take_block()
+            channel.stand_aside()
+        channel.tell(converted=converted.evidence(), memory=asdict(memory.peak()))
     with channel.during(Phase.VERIFY):
-        channel.tell(memory=asdict(measure.peak_memory(memory_before, conversion.baseline.device)))
         channel.tell(output=asdict(conversion.verify()))
         channel.end_turn()
         channel.tell(engine=asdict(conversion.attest()))
+
+
+def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
+    """Build the model and leave it unconverted: write its reference, and take blocks of its latency when asked to."""
+    baseline, memory = build(cell, channel)
+    from sweep.child.machine_load import LoadWatch
+
+    with channel.during(Phase.EAGER):
+        channel.take_turn()  # the reference needs it too: threads of many cells at a time would wait for each other
+        baseline.take_reference()
+        baseline.warm_up()
+        baseline.take_block()
+        baseline.time_reading()
+        channel.end_turn()
+    baseline.keep(baseline_file)
+    channel.tell(memory=asdict(memory.peak()), gpu_free=memory.free_on_gpu())
+    channel.ready()
+    while asked := channel.asked_for():
+        if asked == "begin":
+            baseline.eager.load = LoadWatch(gpu=baseline.timer.on_gpu)
+        baseline.eager.blocks.clear()
+        baseline.take_block()
+        channel.tell_block(**baseline.eager.evidence())
 
 
 if __name__ == "__main__":

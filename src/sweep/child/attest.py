@@ -63,6 +63,19 @@ class Reference:
             if number == REPEATED_INPUTS and not self.noise:
                 break  # it agrees with itself to the last bit
 
+    @classmethod
+    def recalled(cls, kept: dict[str, Any], inputs: list[torch.Tensor]) -> "Reference":
+        """The reference that another process took for the same inputs, from what its `kept` gave."""
+        reference = cls.__new__(cls)
+        reference._inputs = inputs
+        reference.outputs, reference.noise = kept["outputs"], kept["noise"]
+        reference.changes_input = kept["changes_input"]
+        return reference
+
+    def kept(self) -> dict[str, Any]:
+        """All of it but the inputs, as `torch.save` can write it."""
+        return {"outputs": self.outputs, "noise": self.noise, "changes_input": self.changes_input}
+
     @property
     def _batch(self) -> int:
         return self._inputs[0].shape[0]

@@ -1,11 +1,14 @@
-"""What is done with a cell's model, step by step: in a cell's process, and in the script that makes a cell again.
+"""What is done with a cell's model, step by step: in its processes, and in the script that makes a cell again.
 
-    Baseline(…)     builds; then take_reference → measure → time_reading
+    Baseline(…)     builds; then take_reference → warm_up → time_reading → keep, in a control;
+                    recall, in the process of a conversion; take_reference → measure → time_reading, where one does both
     Conversion(…)   casts; then convert → first_call → warm_up → sample → verify → attest
 
 The steps are taken in this order. Each raises what the model or its conversion raises. Two things come before them:
 `threads.pin`, before torch is imported, and so before this module is; and `convert.prepare`.
 """
+
+from pathlib import Path
 
 import torch
 
@@ -19,7 +22,8 @@ class Baseline:
     """A cell's model as it was built: what a conversion must agree with, and should be faster than.
 
     `example` is the input to convert with and to time, `others` are those to compare outputs for; each is
-    [batch_size, *shape]. `reference` and `eager`, by which the latency is measured, are there after `take_reference`.
+    [batch_size, *shape]. `reference` and `eager`, by which the latency is measured, are there after `take_reference` or
+    `recall`.
     """
 
     reference: attest.Reference
@@ -36,13 +40,37 @@ class Baseline:
         """Have the model's outputs for `others`."""
         with torch.no_grad():
             self.reference = attest.Reference(self.model, self.others)
+        self.eager = self._subject()
+
+    def _subject(self) -> Subject:
         # by forward, as alma calls every conversion: EAGER against this baseline compares like with like
-        self.eager = Subject(self.model.forward, self.example, self.timer, self.cell.measure)
+        return Subject(self.model.forward, self.example, self.timer, self.cell.measure)
+
+    def keep(self, file: Path) -> None:
+        """Write what `recall` reads."""
+        torch.save({"reference": self.reference.kept(), "reading_delay": self.eager.reading_delay}, file)
+
+    def recall(self, file: Path) -> None:
+        """Take reference and reading delay from what another process kept for an equal cell."""
+        kept = torch.load(file, weights_only=True, mmap=True)
+        self.reference = attest.Reference.recalled(kept["reference"], self.others)
+        self.eager = self._subject()
+        self.eager.reading_delay = kept["reading_delay"]
+
+    def warm_up(self) -> None:
+        """Call the model until its latency has settled."""
+        with torch.no_grad():
+            self.eager.warm_up()
 
     def measure(self) -> None:
         """Warm up, and take samples of the model's latency."""
         with torch.no_grad():
             self.eager.measure()
+
+    def take_block(self) -> list[float]:
+        """A block of calls of the model, in seconds."""
+        with torch.no_grad():
+            return self.eager.take_block()
 
     def time_reading(self) -> None:
         """Find how long it takes to read an output: a conversion may take as long."""
@@ -87,9 +115,14 @@ class Conversion:
             self.converted.warm_up()
 
     def sample(self) -> None:
-        """Take samples of the latency."""
+        """Take the blocks of a trial, one after the other."""
         with torch.no_grad():
             self.converted.sample()
+
+    def take_block(self) -> None:
+        """Take one block of a trial."""
+        with torch.no_grad():
+            self.converted.take_block()
 
     def verify(self) -> OutputCheck:
         """Compare outputs with the reference, and see that nothing was left out of the timed call."""

@@ -40,6 +40,24 @@ class Channel:
         """Let other cells run and measure."""
         self._send({"turn": "leave"})
 
+    def stand_aside(self) -> None:
+        """Stand still while the control takes a block; until `end_turn`, every other cell does too."""
+        self._send({"turn": "control"})
+        os.read(self._go, 1)
+
+    def ready(self) -> None:
+        """As a control: say that blocks can be asked for."""
+        self._send({"turn": "ready"})
+
+    def asked_for(self) -> str | None:
+        """As a control: wait until something is asked for, `block` or `begin`; None at the end."""
+        asked = os.read(self._go, 1)
+        return {b"b": "block", b"t": "begin"}.get(asked)
+
+    def tell_block(self, **sampled: Any) -> None:
+        """As a control: give what was asked for."""
+        self._send({"block": sampled})
+
     @contextmanager
     def during(self, phase: Phase) -> Iterator[None]:
         """Say that a phase begins, and report its seconds when it ends without an exception."""

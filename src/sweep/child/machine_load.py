@@ -1,7 +1,8 @@
-"""What else the machine did while something was measured: read before, read after, and the difference reported."""
+"""What else the machine did while something was measured: read before and after, and the differences reported."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -11,17 +12,30 @@ from sweep.evidence import MachineLoad
 
 
 class LoadWatch:
-    """Reads the machine's counters when it is made, and again for `load`; with `gpu`, also those of the GPU in use."""
+    """Reads the machine's counters before and after each stretch of time that counts, and adds up the differences.
+
+    With `gpu` also those of the GPU in use.
+    """
 
     def __init__(self, *, gpu: bool) -> None:
         self._gpu = _Gpu() if gpu else None
-        self._began, self._before = perf_counter(), _counters()
+        self._seconds = 0.0
+        self._since: dict[str, float] = {}
+
+    @contextmanager
+    def during(self) -> Iterator[None]:
+        """What is inside counts."""
+        began, before = perf_counter(), _counters()
+        yield
+        after = _counters()
+        self._seconds += perf_counter() - began
+        for name in before.keys() & after.keys():
+            self._since[name] = self._since.get(name, 0.0) + after[name] - before[name]
 
     def load(self) -> MachineLoad:
-        """What other processes did since this was made. A figure that this machine does not give is None."""
-        seconds, after = perf_counter() - self._began, _counters()
-        since = {name: after[name] - before for name, before in self._before.items() if name in after}
-        others = max(0.0, since["machine"] - since["own"])
+        """What other processes did meanwhile. A figure that this machine does not give is None."""
+        since, seconds = self._since, self._seconds or 1.0
+        others = max(0.0, since.get("machine", 0.0) - since.get("own", 0.0))
         heat = since.get("heat")
         return MachineLoad(
             cpu_by_others=min(1.0, others / (seconds * (os.cpu_count() or 1))),

@@ -1,9 +1,11 @@
-"""Warm-up until latency has settled, samples until their median is known, and peak memory."""
+"""Warm-up until latency has settled, blocks of timed calls, and peak memory."""
 
+import ctypes
 import gc
 import math
 import statistics
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,18 +17,25 @@ import torch
 from sweep import stats
 from sweep.cell import Measure
 from sweep.child import machine_load
-from sweep.evidence import MachineLoad, Memory
+from sweep.evidence import Memory
 
-MAX_SAMPLES = 500_000
-"""A call of under a microsecond has more in a second: far more than its median needs, and all are reported."""
+MOST_CALLS_IN_BLOCK = 2_000
+"""A call of a few microseconds has far more in a block than its median needs, and all are reported."""
 
+FEWEST_BLOCKS = 4
+"""Blocks of a trial, however long a call takes."""
+
+FIRST_CALL_COUNTS = 0.25
+"""The first call of a block finds cold caches and sleeping threads: left out, unless it is this share of the block."""
 
 EXCUSABLE_SHARE = 0.5
 EXCUSABLE_SECONDS = 2e-4
 """Work outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
 
-MIN_CALLS_IN_WINDOW = 5
-"""Two windows of five can still be told apart at 5 %: if one lies wholly above the other, p is 0.008."""
+MIN_CALLS_IN_WINDOW, LEAST_CALLS_IN_WINDOW = 5, 2
+"""Two windows of five can still be told apart at 5 %: if one lies wholly above the other, p is 0.008. Once the time for
+warm-up is over, two calls will do: nothing is told apart then.
+"""
 
 
 class Timer:
@@ -72,81 +81,92 @@ class Subject:
         self._forward, self._data, self._timer, self._measure = forward, data, timer, measure
         self.calls = 0
         self.settled = False
-        self.samples: list[float] = []
-        self.load = MachineLoad()
+        self.blocks: list[list[float]] = []
+        self.load = machine_load.LoadWatch(gpu=timer.on_gpu)
         self.reading_delay = 0.0
         self.new_input_delay = math.inf
 
+    @property
+    def samples(self) -> list[float]:
+        """Seconds of each call that was timed, of all blocks."""
+        return [sample for block in self.blocks for sample in block]
+
     def evidence(self) -> dict[str, Any]:
         """The fields of `evidence.Sampled`."""
-        return {
-            "samples": self.samples,
-            "settled": self.settled,
-            "load": asdict(self.load),
-        }
+        return {"blocks": self.blocks, "settled": self.settled, "load": asdict(self.load.load())}
 
     def call(self) -> Any:
         self.calls += 1
         return self._forward(self._data)
 
     def measure(self) -> None:
+        """Warm up, and take the blocks of a trial one after the other."""
         self.warm_up()
         self.sample()
+
+    def sample(self) -> None:
+        """Take the blocks of a trial one after the other."""
+        while not self.has_enough:
+            self.take_block()
 
     def warm_up(self) -> None:
         """Call until two windows in a row cannot be told apart (`stats.settled`), or `max_warmup_seconds` are over.
 
-        A window holds at least `warmup_calls` calls and lasts at least a twentieth of `min_seconds`; once time is over,
-        MIN_CALLS_IN_WINDOW calls will do.
+        A window holds at least `warmup_calls` calls and lasts at least a twentieth of `seconds`; once time is over,
+        a few calls will do.
         """
         deadline = perf_counter() + self._measure.max_warmup_seconds
         before = self._window(deadline)
         while True:
             window = self._window(deadline)
-            self.settled = stats.settled(before, window)
+            enough = min(len(before), len(window)) >= MIN_CALLS_IN_WINDOW
+            self.settled = enough and stats.settled(before, window)
             if self.settled or perf_counter() >= deadline:
                 return
             before = window
 
     def _window(self, deadline: float) -> list[float]:
-        ends = perf_counter() + self._measure.min_seconds / 20
+        ends = perf_counter() + self._measure.seconds / 20
         window: list[float] = []
         while len(window) < self._measure.warmup_calls or perf_counter() < ends:
             window.append(self._timer.seconds_of(self.call))
-            if len(window) >= MIN_CALLS_IN_WINDOW and perf_counter() >= deadline:
+            if len(window) >= LEAST_CALLS_IN_WINDOW and perf_counter() >= deadline:
                 break
         return window
 
-    def sample(self) -> None:
-        """Take `samples`: seconds of each call, in order.
+    @property
+    def has_enough(self) -> bool:
+        """Whether there are as many blocks as a trial has."""
+        if len(self.blocks) < FEWEST_BLOCKS:
+            return False
+        by_length = self._measure.seconds / self._measure.block_seconds if self._measure.block_seconds else 0
+        return len(self.blocks) >= by_length or math.fsum(map(math.fsum, self.blocks)) >= self._measure.seconds
 
-        At least `min_samples`, for at least `min_seconds`, until the median's 95 % interval is within `precision`
-        of it, `max_seconds` are over, or there are MAX_SAMPLES. The interval is looked at only after every half
-        as many samples more, so that looking often does not stop it early. The garbage collector is off: its
-        pauses are no part of a latency.
+    def take_block(self) -> list[float]:
+        """Call for `block_seconds`, once at least; returns the seconds of each call, in order, and keeps them.
+
+        The garbage collector is off: its pauses are no part of a latency. When it returns, nothing is left to do on the
+        device.
         """
-        samples, seconds_of, call = self.samples, self._timer.seconds_of, partial(self._forward, self._data)
-        gc.collect()
+        block: list[float] = []
+        seconds_of, call, length = self._timer.seconds_of, partial(self._forward, self._data), self._measure.block_seconds
+        gc.collect(0)
         gc.disable()
-        watch = machine_load.LoadWatch(gpu=self._timer.on_gpu)
         try:
-            self._timer.wait()
-            began = perf_counter()
-            next_look = self._measure.min_samples
-            while True:
-                samples.append(seconds_of(call))
-                if len(samples) >= MAX_SAMPLES:
-                    break
-                elapsed = perf_counter() - began
-                if len(samples) < next_look or elapsed < self._measure.min_seconds:
-                    continue
-                if elapsed >= self._measure.max_seconds or stats.half_width(samples) <= self._measure.precision:
-                    break
-                next_look = len(samples) * 3 // 2
+            with self.load.during():
+                self._timer.wait()
+                ends = perf_counter() + length
+                first = seconds_of(call)
+                if first >= FIRST_CALL_COUNTS * length:
+                    block.append(first)
+                while not block or (perf_counter() < ends and len(block) < MOST_CALLS_IN_BLOCK):
+                    block.append(seconds_of(call))
+                self._timer.wait()
         finally:
             gc.enable()
-        self.load = watch.load()
-        self.calls += len(samples)
+        self.calls += len(block) + 1
+        self.blocks.append(block)
+        return block
 
     @property
     def excusable(self) -> float:
@@ -168,8 +188,8 @@ class Subject:
         return outputs[0]
 
     def call_many_times(self) -> None:
-        """Call on until there were `verify_after_calls` in all, or for `max_seconds`: some go wrong only with use."""
-        ends = perf_counter() + self._measure.max_seconds
+        """Call on until there were `verify_after_calls` in all, or for `seconds`: some go wrong only with use."""
+        ends = perf_counter() + self._measure.seconds
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
 
@@ -186,19 +206,32 @@ class Subject:
                 return
 
 
-def reset_peak_memory() -> float:
-    """Start the peak of this process's memory anew; returns its resident set now, in MB: the baseline of the peak."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
-    except OSError:
-        return 0.0  # then the peak is that of the whole process
-    return _resident("VmRSS")
+class MemoryWatch:
+    """How much memory this process holds above what it held when this was made: its model, and what calls of it need.
 
+    On a GPU also what the device has less, which whatever allocates there takes, and not only torch.
+    """
 
-def peak_memory(baseline: float, device: torch.device) -> Memory:
-    """Peaks in MB since `reset_peak_memory`, above its baseline."""
-    cuda = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
-    return Memory(rss_peak=_resident("VmHWM") - baseline, cuda_peak=cuda)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._resident, self._free = _resident("VmRSS"), self.free_on_gpu()
+
+    def forget_peak(self) -> None:
+        """Start anew: what was needed until now, such as to convert, does not count."""
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the kernel
+        with suppress(OSError):  # then the peak is that of the process from its start
+            Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+
+    def peak(self) -> Memory:
+        """Peaks in MB since `forget_peak`; on a GPU, memory that was let go of stays with its allocator, and counts."""
+        free = self.free_on_gpu()
+        cuda = self._free - free if self._free is not None and free is not None else None
+        return Memory(rss_peak=_resident("VmHWM") - self._resident, cuda_peak=cuda)
+
+    def free_on_gpu(self) -> float | None:
+        """MB; None on a CPU."""
+        return torch.cuda.mem_get_info(self._device)[0] / 1e6 if self._device.type == "cuda" else None
 
 
 def _resident(field: str) -> float:

@@ -1,15 +1,28 @@
-"""The cells still to be run, eager and the longest first: what is lost comes back, what cannot succeed is not tried."""
+"""The cells still to be run, eager and the longest first: what is lost comes back, what cannot succeed is not tried.
+
+Cells that have their rows may come again, for further trials.
+"""
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sweep.cell import BASELINE, Cell, Phase
+from sweep.evidence import Further
 from sweep.plan import registry
 from sweep.result import Outcome, Reason, Status, not_run
 
 Fits = Callable[[Cell], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A cell that has its row, the further trials that are asked of it, and the hardware that its trials ran on."""
+
+    cell: Cell
+    further: Further
+    fingerprint: str | None
 
 
 class Backlog:
@@ -25,16 +38,45 @@ class Backlog:
         self._to_run_alone: dict[str, Cell] = {}
         self._retries = retries
         self._attempts: dict[str, tuple[str, ...]] = {}
+        self._seconds = seconds or {}
+        self._again: dict[str, Again] = {}
         self._queues: dict[tuple[object, ...], deque[tuple[float, int, Cell]]] = {}
-        ranked = sorted((_urgency(cell, seconds or {}), number, cell) for number, cell in enumerate(cells))
-        for entry in ranked:
-            self._queues.setdefault(_needs(entry[2]), deque()).append(entry)
+        self._queue(cells)
+        self.may_grow = False
+        """Whether cells may come again when all that are here have ended."""
         self._alike: dict[tuple[object, ...], list[str]] = {}
         for cell in cells:
             self._alike.setdefault(_eager_part(cell), []).append(cell.id)
 
+    def _queue(self, cells: Iterable[Cell]) -> None:
+        ranked = sorted((_urgency(cell, self._seconds), number, cell) for number, cell in enumerate(cells))
+        for entry in ranked:
+            self._queues.setdefault(self._needs(entry[2]), deque()).append(entry)
+
     def __len__(self) -> int:
         return len(self._waiting) + len(self._to_run_alone)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits, and nothing runs."""
+        return not self and not self._taken
+
+    def come_again(self, again: Sequence[Again]) -> None:
+        """Cells that have ended are to be run again."""
+        for one in again:
+            self._again[one.cell.id] = one
+            self._waiting[one.cell.id] = one.cell
+        self._queue([one.cell for one in again])
+
+    def further(self, cell: Cell) -> Further:
+        """What is asked of a cell beyond the trials it has."""
+        again = self._again.get(cell.id)
+        return again.further if again else Further()
+
+    def hardware(self, cell: Cell) -> str | None:
+        """The fingerprint of the hardware that a cell must run on; None for any."""
+        again = self._again.get(cell.id)
+        return again.fingerprint if again else None
 
     def take(self, fits: Fits | None = None) -> Cell | None:
         """The next cell (that fits), if there is one. `fits` is asked once for all cells with the same needs."""
@@ -42,7 +84,7 @@ class Backlog:
         if not heads:
             return None
         cell = min(heads)[2]
-        self._queues[_needs(cell)].popleft()
+        self._queues[self._needs(cell)].popleft()
         self._taken[cell.id] = self._waiting.pop(cell.id)
         return cell
 
@@ -76,6 +118,9 @@ class Backlog:
         """
         row = outcome.result
         cell = self._taken.pop(row.id)
+        if row.id in self._again:
+            del self._again[row.id]
+            return self._ended_again(outcome)
         before = self._attempts.get(row.id, ())
         attempts = (*before, *row.attempts)
         if outcome.crowded or (row.reason is Reason.LOST and len(before) < self._retries):
@@ -87,6 +132,18 @@ class Backlog:
             alike = [self._waiting[id_] for id_ in self._alike[_eager_part(cell)] if id_ in self._waiting]
             ended += [self._not_tried(other, row.id) for other in alike]
         return ended
+
+    @staticmethod
+    def _ended_again(outcome: Outcome) -> list[Outcome]:
+        """The row with the further trials; nothing where they could not be run: the row that there is stays."""
+        row = outcome.result
+        if outcome.crowded or row.hardware is None or row.reason is Reason.LOST:
+            return []
+        return [outcome]
+
+    def _needs(self, cell: Cell) -> tuple[object, ...]:
+        """The same for cells that fit the same nodes."""
+        return cell.conversion, cell.device.key, self.hardware(cell)
 
     def _not_tried(self, cell: Cell, shown_by: str) -> Outcome:
         del self._waiting[cell.id]
@@ -108,11 +165,6 @@ def expected_seconds(cell: Cell, seconds: Mapping[str, float]) -> float:
 def _urgency(cell: Cell, seconds: Mapping[str, float]) -> float:
     """The least goes first: a model unconverted, which shows what would fail in every cell of it, then the longest."""
     return -math.inf if cell.conversion == BASELINE else -expected_seconds(cell, seconds)
-
-
-def _needs(cell: Cell) -> tuple[object, ...]:
-    """The same for cells that fit the same nodes."""
-    return cell.conversion, cell.device.key
 
 
 def _eager_part(cell: Cell) -> tuple[object, ...]:

@@ -45,8 +45,10 @@ class Node:
     _failures: int = 0
     _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
 
-    def fits(self, cell: Cell) -> bool:
-        """Whether the node has what a cell needs."""
+    def fits(self, cell: Cell, fingerprint: str | None = None) -> bool:
+        """Whether the node has what a cell needs; and is of that hardware, if any is named."""
+        if fingerprint is not None and self.has.fingerprints.get(cell.device.kind) != fingerprint:
+            return False
         key = (cell.conversion, cell.device.key)
         if key not in self._answers:
             self._answers[key] = validate.obstacle(cell, self.has) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweep import isolate
 from sweep.cell import Cell
+from sweep.evidence import Further
 from sweep.isolate import survey
 from sweep.plan.inventory import Inventory
 from sweep.result import Outcome
@@ -49,10 +50,10 @@ class NodeActor:
     def ready(self) -> None:
         """Comes back when the node is there for us."""
 
-    def run(self, cell: Cell) -> Outcome | None:
+    def run(self, cell: Cell, further: Further) -> Outcome | None:
         """What became of a cell; None if it was told to end."""
         try:
-            return isolate.run(cell, self._supervisor)
+            return isolate.run(cell, self._supervisor, further=further)
         except isolate.Withdrawn:
             return None
 

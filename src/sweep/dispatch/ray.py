@@ -18,6 +18,7 @@ from sweep.dispatch import connect, node_actor
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.node import Node, Nodes, declared
 from sweep.errors import BadEnvironment
+from sweep.evidence import Further
 from sweep.isolate import survey
 from sweep.isolate.guard import Guard
 from sweep.plan import validate
@@ -113,16 +114,20 @@ class RayDispatcher:
 
     def _send(self, node: Node, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last."""
-        if not node.running and not backlog.has(node.fits):
+
+        def fits(cell: Cell) -> bool:
+            return node.fits(cell, backlog.hardware(cell))
+
+        if not node.running and not backlog.has(fits) and not backlog.may_grow:
             _kill_actor(node)
             node.dismissed()
             return
-        if node.actor is None:
+        if node.actor is None and backlog.has(fits):
             self._ask_for_actor(node)
-        while node.room > 0 and (cell := backlog.take(node.fits)):
-            self._launch(node, cell, started)
-        if node.is_up and not node.running and (cell := backlog.take_alone(node.fits)):
-            self._launch(node, cell, started, alone=True)
+        while node.room > 0 and (cell := backlog.take(fits)):
+            self._launch(node, cell, backlog.further(cell), started)
+        if node.is_up and not node.running and (cell := backlog.take_alone(fits)):
+            self._launch(node, cell, backlog.further(cell), started, alone=True)
 
     def _ask_for_actor(self, node: Node) -> None:
         actor = _NodeActor.options(
@@ -133,8 +138,10 @@ class RayDispatcher:
         ).remote(node.cells, connect.shipped_from(self._options))
         node.actor_asked_for(actor, starting=actor.ready.remote())
 
-    def _launch(self, node: Node, cell: Cell, started: Callable[[Cell], None], *, alone: bool = False) -> None:
-        node.launched(node.actor.run.options(name=cell.id).remote(cell), cell, alone=alone)
+    def _launch(
+        self, node: Node, cell: Cell, further: Further, started: Callable[[Cell], None], *, alone: bool = False
+    ) -> None:
+        node.launched(node.actor.run.options(name=cell.id).remote(cell, further), cell, alone=alone)
         started(cell)
 
     def _take_started(self, done: Collection[Any]) -> None:

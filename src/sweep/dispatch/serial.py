@@ -26,7 +26,8 @@ class SerialDispatcher:
             while cell := backlog.take() or backlog.take_alone():
                 started(cell)
                 self._supervisor = self._supervisor or isolate.Supervisor()
-                yield validate.with_fingerprint(isolate.run(cell, self._supervisor), cell, here)
+                outcome = isolate.run(cell, self._supervisor, further=backlog.further(cell))
+                yield validate.with_fingerprint(outcome, cell, here)
         finally:
             self.close()
 

@@ -3,20 +3,16 @@
 import json
 import os
 import platform
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from sweep import reading
 from sweep.cell import Cell, Phase
 from sweep.errors import BadEnvironment
-from sweep.evidence import Evidence, Exit, Trial
-from sweep.isolate import environment
+from sweep.evidence import Evidence, Exit, Further, Sampled, Trial
+from sweep.isolate import environment, files
+from sweep.isolate.control import Control, ControlFailed, ControlLost
 from sweep.isolate.output import Echo
 from sweep.isolate.process import Slot, Watch
 from sweep.isolate.supervisor import Supervisor
@@ -25,29 +21,36 @@ from sweep.reading import one_line
 from sweep.result import Outcome, Reason, not_run
 from sweep.verdict import judge
 
+FIRST = Further()
 
-def run(cell: Cell, supervisor: Supervisor, echo: Echo | None = None) -> Outcome:
+FEWEST_BLOCKS = 5
+"""Blocks of a control that is measured alone."""
+
+
+def run(cell: Cell, supervisor: Supervisor, echo: Echo | None = None, further: Further = FIRST) -> Outcome:
     """The row of a cell and the files of its folder. Never raises for anything the cell does; Withdrawn if told to end.
 
-    What the cell prints is given to `echo` as it comes.
+    What the cell prints is given to `echo` as it comes. The row is of the earlier trials in `further`, too.
     """
-    trials: list[Trial] = []
+    trials = list(further.earlier)
     shared = False
     try:
         with (
             supervisor.slot(cell, echo) as (slot, gpu),
-            tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as scratch,
+            supervisor.scratch.folder(cell.id, keep=cell.measure.budget > 0) as folder,
         ):
             described = json.dumps(asdict(cell), indent=1)
-            workspace = _Workspace(supervisor.with_local_paths(cell), Path(scratch), supervisor, slot, gpu)
-            if cell.cache == "warm":
-                workspace.trial("prime")
-            while len(trials) < cell.measure.processes:
+            workspace = _Workspace(supervisor.with_local_paths(cell), folder, supervisor, slot, gpu)
+            if cell.cache == "warm" and not trials:
+                workspace.prime()
+            for _ in range(further.count or cell.measure.trials):
                 shared = supervisor.shared
-                trials.append(workspace.trial())
+                trials.append(workspace.trial(further))
                 shared = shared or supervisor.shared
                 if judge.problem(cell, trials[-1]):
                     break
+    except ControlLost:
+        return _lost(cell, "the process that holds its model unconverted ended, or did not answer")
     except ZygoteLost:
         return _lost(cell, "the process that starts cells was killed")
     except (OSError, BadEnvironment) as error:
@@ -58,12 +61,7 @@ def run(cell: Cell, supervisor: Supervisor, echo: Echo | None = None) -> Outcome
         result = judge.judge(cell, [replace(trial, evidence=Evidence()) for trial in trials])
     return Outcome(
         result=result,
-        files={
-            "cell.json": described,
-            "report.json": json.dumps({"processes": [_report(trial) for trial in trials]}),
-            "cell.log": "\n".join(trial.log for trial in trials),
-            "samples.json": json.dumps({"unit": "s", "processes": [_samples(trial.evidence) for trial in trials]}),
-        },
+        files={"cell.json": described, **files.of_trials(trials)},
         crowded=shared and result.reason is Reason.MEMORY and cell.limits.memory is None,
     )
 
@@ -72,54 +70,82 @@ class _Workspace:
     """A cell's own folder, compile caches and environment, which its processes share one after the other."""
 
     def __init__(self, cell: Cell, folder: Path, supervisor: Supervisor, slot: Slot, gpu: str | None) -> None:
-        self._cell, self._folder, self._supervisor, self._slot = cell, folder, supervisor, slot
+        self._cell, self._folder, self._supervisor, self._slot, self._gpu = cell, folder, supervisor, slot, gpu
         (folder / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
         self._of_zygote = environment.allowed(os.environ, cell.env, cell.python_path)
         caches = environment.caches(folder, supervisor.compile_threads)
         self._of_process = self._of_zygote | environment.of_cell(cell, gpu) | caches
         self._started = time.monotonic()
 
-    def trial(self, *flags: str) -> Trial:
-        """One process of the cell. Raises ZygoteLost."""
-        arguments = [str(self._folder / "cell.json"), *flags]
-        try:
-            watch, ending = self._run_process(arguments)
-        except NotBegun:  # the zygote died between two cells
-            watch, ending = self._run_process(arguments)
-        try:
-            evidence = reading.of(Evidence).validate_python(watch.report.evidence())
-        except ValidationError:
-            evidence = Evidence()
-        worked = {
-            phase.key: evidence.seconds[phase.key] - watch.paused(phase, evidence.seconds[phase.key])
-            for phase in Phase
-            if phase.key in evidence.seconds
-        }
-        return Trial(ending=ending, evidence=replace(evidence, seconds=worked), log=watch.log.text)
+    def prime(self) -> None:
+        """Fill the compile caches. Raises ZygoteLost."""
+        self._run_process([str(self._folder / "cell.json"), "", "prime"])
 
-    def _run_process(self, arguments: Sequence[str]) -> tuple[Watch, Exit]:
+    def trial(self, further: Further) -> Trial:
+        """One process of the cell, and its control. Raises ZygoteLost, ControlLost."""
+        try:
+            return self._trial(further)
+        except ControlLost:  # once may be chance
+            return self._trial(further)
+
+    def _trial(self, further: Further) -> Trial:
+        environments = (self._of_zygote, self._of_process)
+        try:
+            with self._supervisor.control(self._cell, self._gpu, further.round, environments) as (control, started):
+                turns = _Turns(control, self._slot)
+                by_turns = control.fits_beside_another
+                if not by_turns:
+                    turns.take_all(self._cell)
+                watch, ending = self._run_process(
+                    [str(self._folder / "cell.json"), str(control.baseline)], turns.control_block if by_turns else None
+                )
+                trial = watch.trial(ending)
+                seconds = {**trial.evidence.seconds, Phase.EAGER.key: control.seconds if started else 0.0}
+        except ControlFailed as failed:
+            return replace(failed.trial, round=further.round, confirms=further.confirms)
+        if turns.sampled is not None:
+            trial = replace(trial, evidence=replace(trial.evidence, eager=turns.sampled, seconds=seconds))
+        return replace(trial, round=further.round, confirms=further.confirms, by_turns=by_turns)
+
+    def _run_process(
+        self, arguments: Sequence[str], control_block: Callable[[], None] | None = None
+    ) -> tuple[Watch, Exit]:
+        try:
+            return self._try_to_run(arguments, control_block)
+        except NotBegun:  # the zygote died between two cells
+            return self._try_to_run(arguments, control_block)
+
+    def _try_to_run(self, arguments: Sequence[str], control_block: Callable[[], None] | None) -> tuple[Watch, Exit]:
         with self._supervisor.zygote(self._cell.start, self._of_zygote) as zygote:
-            watch = Watch(zygote, self._cell.limits, self._slot, self._started)
+            watch = Watch(zygote, self._cell.limits, self._slot, self._started, control_block or (lambda: None))
             return watch, watch.run_to_end("sweep.child", arguments, self._folder, self._of_process)
+
+
+class _Turns:
+    """Collects the blocks of a control in one trial."""
+
+    def __init__(self, control: Control, slot: Slot) -> None:
+        self._control, self._slot = control, slot
+        self.sampled: Sampled | None = None
+
+    def control_block(self) -> None:
+        """Have it take one more block. The first of all finds it asleep for long, and is taken twice."""
+        before = self.sampled
+        if before is None:
+            self._control.block(self._slot.check, begin=True)
+        block = self._control.block(self._slot.check, begin=before is None)
+        self.sampled = replace(block, blocks=(*(before.blocks if before else ()), *block.blocks))
+
+    def take_all(self, cell: Cell) -> None:
+        """Have it take all its blocks now, alone, and end, for there is no memory for another process beside it."""
+        with self._slot.lock.has_turn(replace(self._slot.turn), self._slot.check):
+            ends = time.monotonic() + cell.measure.seconds
+            while self.sampled is None or len(self.sampled.blocks) < FEWEST_BLOCKS or time.monotonic() < ends:
+                self.control_block()
+        self._control.end()
 
 
 def _lost(cell: Cell, why: str) -> Outcome:
     where = f"on {platform.node()}, {why}"
     row = not_run(cell, Reason.LOST, f"{where}; resume with retry=[lost]")
     return Outcome(result=replace(row, attempts=(f"lost {where}",)))
-
-
-def _report(trial: Trial) -> dict[str, Any]:
-    report = asdict(trial)
-    del report["log"]
-    for subject in filter(None, (report["evidence"]["eager"], report["evidence"]["converted"])):
-        del subject["samples"]
-    return report
-
-
-def _samples(evidence: Evidence) -> dict[str, Any]:
-    return {
-        "timer_overhead_subtracted": evidence.timer_overhead,
-        "eager": evidence.eager and evidence.eager.samples,
-        "conversion": evidence.converted and evidence.converted.samples,
-    }

@@ -46,6 +46,6 @@ def caches(folder: Path, compile_threads: int) -> dict[str, str]:
         "TORCH_EXTENSIONS_DIR": folder / "extensions",
     }
     for cache in variables.values():
-        cache.mkdir()
+        cache.mkdir(exist_ok=True)
     paths = {name: str(cache) for name, cache in variables.items()}
     return {**paths, "TORCHINDUCTOR_COMPILE_THREADS": str(compile_threads)}

@@ -7,13 +7,16 @@ zygotes end with their cells, and nothing stays stopped. A cell that dies loses 
 meets its deadline.
 """
 
+import fcntl
 import math
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sweep import reaper
 from sweep.cell import Exclusive
@@ -59,8 +62,12 @@ class Turn:
 class MeasureLock:
     """Gives cells their turns in the order in which they ask. Each method may be called from any thread."""
 
-    def __init__(self, cpus: int) -> None:
-        """`cpus` is how many the node has: half of them stay idle for what is measured on a GPU."""
+    def __init__(self, cpus: int, machine: "MachineLock | None" = None) -> None:
+        """`cpus` is how many the node has: half of them stay idle for what is measured on a GPU.
+
+        `machine` keeps other sweeps from measuring meanwhile.
+        """
+        self._machine = machine
         self._spare = max(1, cpus // 2)
         self._changed = threading.Condition()
         self._turns: list[Turn] = []
@@ -111,6 +118,27 @@ class MeasureLock:
                 self._asking.append(turn)
                 self._update()
 
+    def look_again(self) -> None:
+        """To be called now and then while a cell waits: other sweeps on this machine do not tell when they are done."""
+        if self._asking and self._machine:
+            with self._changed:
+                self._update()
+
+    @contextmanager
+    def has_turn(self, turn: Turn, check: Callable[[], None]) -> Iterator[None]:
+        """What is inside is done in the cell's turn, by the supervisor; `check` is called while it waits, and may raise."""
+        granted, go = os.pipe()
+        try:
+            with self.present(turn, check):
+                self.ask(turn, go)
+                while not select.select([granted], [], [], POLL_SECONDS)[0]:
+                    check()
+                    self.look_again()
+                yield
+        finally:
+            os.close(granted)
+            os.close(go)
+
     def leave(self, turn: Turn) -> None:
         """The cell has measured; others have their turns."""
         with self._changed, suppress(ValueError):
@@ -122,12 +150,15 @@ class MeasureLock:
         granted: list[Turn] = []
         ahead: list[Turn] = []
         for turn in self._asking:
-            if any(turn.disturbs(other) or other.disturbs(turn) for other in [*self._measuring, *ahead]):
+            others = [*self._measuring, *ahead]
+            if any(turn.disturbs(other) or other.disturbs(turn) for other in others) or not self._machine_is_ours(turn):
                 ahead.append(turn)
             else:
                 granted.append(turn)
                 self._measuring.append(turn)
         self._asking = ahead
+        if self._machine and all(turn.exclusive == "none" for turn in self._measuring):
+            self._machine.release(wanted=bool(ahead))
         still = self._to_stand_still()
         now = time.monotonic()
         for turn in self._turns:
@@ -147,6 +178,10 @@ class MeasureLock:
                 os.write(turn.go, b".")
         self._changed.notify_all()
 
+    def _machine_is_ours(self, turn: Turn) -> bool:
+        """Whether no other sweep measures on this machine, as far as that would disturb this cell."""
+        return self._machine is None or turn.exclusive == "none" or self._machine.acquire()
+
     def _to_stand_still(self) -> set[Turn]:
         """Cells that may not run now: what disturbs a measurement, and all but a few beside one on a GPU."""
         others = [turn for turn in self._turns if turn not in self._measuring]
@@ -154,6 +189,77 @@ class MeasureLock:
         if any(turn.exclusive != "none" for turn in self._measuring):
             still.update([turn for turn in others if turn not in still][self._spare :])
         return still
+
+
+class MachineLock:
+    """Held by one supervisor of a machine at a time, whoever started it: a lock on a file that all users may open.
+
+    It ends with the process that holds it. Who waits for it has a lock on another file, by which its holder knows that
+    it should let others have it.
+    """
+
+    POLITE_SECONDS = 2.5 * POLL_SECONDS
+    """For so long it is not taken again when others wait for it: they look every POLL_SECONDS."""
+
+    def __init__(self, folder: Path = Path("/tmp")) -> None:  # noqa: S108 - one for all users, and nothing is written
+        self._lock, self._waiting = _open_for_all(folder / "sweep.lock"), _open_for_all(folder / "sweep.waiting")
+        self._held = self._waits = False
+        self._not_before = 0.0
+
+    def acquire(self) -> bool:
+        """Take it, if nobody else has it; returns whether it is held now. Where no file can be opened, it always is."""
+        if self._held or self._lock is None or self._waiting is None:
+            return True
+        if time.monotonic() >= self._not_before:
+            self._held = _try_lock(self._lock, fcntl.LOCK_EX)
+        if self._held:
+            fcntl.flock(self._waiting, fcntl.LOCK_UN)
+            self._waits = False
+        elif not self._waits:
+            self._waits = _try_lock(self._waiting, fcntl.LOCK_SH)
+        return self._held
+
+    def release(self, *, wanted: bool = False) -> None:
+        """Let others have it; `wanted` is whether somebody here still waits for it."""
+        if self._lock is None or self._waiting is None:
+            return
+        if self._waits and not wanted:
+            self._waits = False
+            fcntl.flock(self._waiting, fcntl.LOCK_UN)
+        if not self._held:
+            return
+        self._held = False
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        if _try_lock(self._waiting, fcntl.LOCK_EX):  # nobody waits
+            fcntl.flock(self._waiting, fcntl.LOCK_UN)
+        else:
+            self._not_before = time.monotonic() + self.POLITE_SECONDS
+
+    def close(self) -> None:
+        for descriptor in filter(None, (self._lock, self._waiting)):
+            os.close(descriptor)
+        self._lock = self._waiting = None
+        self._held = False
+
+
+def _open_for_all(file: Path) -> int | None:
+    """A descriptor of a file that every user may open; None where it cannot be made."""
+    with suppress(OSError):
+        descriptor = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with suppress(OSError):  # another user's
+            os.fchmod(descriptor, 0o644)
+        return descriptor
+    with suppress(OSError):  # in a folder that all may write to, Linux lets nobody create over another's file
+        return os.open(file, os.O_RDONLY)
+    return None
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _resume(turn: Turn) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 from sweep.cell import Phase
@@ -43,7 +44,8 @@ class Log:
 class Report:
     """The JSON lines of a report; a line that is no JSON object is left out.
 
-    `began` is when each phase began, `turns` what the process says of its turn to measure: `ask` or `leave`.
+    `began` is when each phase began. `turns` is what the process says of its turn to measure: `ask`, `leave`, or that it
+    is the control's; `ready` is what a control says. `blocks` are those that a control gave.
     """
 
     def __init__(self) -> None:
@@ -51,6 +53,7 @@ class Report:
         self.phase = Phase.START
         self.began: dict[Phase, float] = {}
         self.turns: list[str] = []
+        self.blocks: SimpleQueue[Any] = SimpleQueue()
         self._size = 0
         self._rest = bytearray()
 
@@ -74,9 +77,13 @@ class Report:
         except (ValueError, RecursionError):
             return
         if isinstance(message, dict):
+            if "block" in message:
+                self._size = 0  # a control gives any number of them
+                self.blocks.put(message["block"])
+                return
             self.messages.append(message)
             if "turn" in message:
-                self.turns.append(message["turn"])
+                self.turns.append(str(message["turn"]))
             with suppress(ValueError, TypeError):  # a model may write anything here
                 self.phase = Phase(str(message.get("phase")))
                 self.began[self.phase] = float(message.get("at", math.nan))

@@ -8,13 +8,15 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweep import reaper
+from pydantic import ValidationError
+
+from sweep import reading, reaper
 from sweep.cell import Limits, Phase
-from sweep.evidence import Exit
+from sweep.evidence import Evidence, Exit, Trial
 from sweep.isolate.exclusive import POLL_SECONDS, MeasureLock, Turn
 from sweep.isolate.output import Echo, Log, Report
 from sweep.isolate.zygote import Zygote
@@ -54,9 +56,20 @@ class Slot:
 class Watch:
     """One process, from its start to its end; it is ended when it takes too long or too much."""
 
-    def __init__(self, zygote: Zygote, limits: Limits, slot: Slot, cell_started: float) -> None:
-        """`limits.total` counts from `cell_started`, on the monotonic clock."""
+    def __init__(
+        self,
+        zygote: Zygote,
+        limits: Limits,
+        slot: Slot,
+        cell_started: float,
+        control_block: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`limits.total` counts from `cell_started`, on the monotonic clock.
+
+        `control_block` is called when the process stands aside for its control, and returns when that has had its turn.
+        """
         self._zygote, self._limits, self._slot, self._cell_started = zygote, limits, slot, cell_started
+        self._control_block = control_block
         self.log, self.report = Log(slot.echo), Report()
         self._memory_most = limits.memory * 1e6 if limits.memory else 0.9 * reaper.machine_memory()
         self._look_again = 0.0
@@ -120,7 +133,6 @@ class Watch:
 
     def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float, grant: int) -> tuple[int, int]:
         """The return code, and how many processes it left behind."""
-        turn = self._slot.turn
         phase, phase_started = Phase.START, started
         ending: list[tuple[float, signal.Signals]] | None = None
         while True:
@@ -134,11 +146,9 @@ class Watch:
                 elif data is not None:
                     selector.unregister(key.fd)
             self._slot.check()
+            self._slot.lock.look_again()
             while self.report.turns:
-                if self.report.turns.pop(0) == "ask":
-                    self._slot.lock.ask(turn, grant)
-                else:
-                    self._slot.lock.leave(turn)
+                self._hear(self.report.turns.pop(0), grant)
             now = time.monotonic()
             if self.report.phase is not phase:
                 phase, phase_started = self.report.phase, now
@@ -149,6 +159,23 @@ class Watch:
                 ending = [(now, signal.SIGQUIT), (now + POLL_SECONDS, signal.SIGTERM), (last, signal.SIGKILL)]
             while ending and ending[0][0] <= now:
                 self._zygote.signal(ending.pop(0)[1])
+
+    def _hear(self, said: str, grant: int) -> None:
+        """What the process says of its turn to measure; `grant` is our end of the pipe on which it is answered."""
+        turn, lock = self._slot.turn, self._slot.lock
+        match said:
+            case "ask":
+                lock.ask(turn, grant)
+            case "leave":
+                lock.leave(turn)
+            case "control":
+                stopped = reaper.stop_below(turn.zygote)
+                try:
+                    self._control_block()
+                finally:
+                    reaper.resume(stopped)
+                with suppress(OSError):  # it has just died
+                    os.write(grant, b".")
 
     def _too_much(self, pid: int, phase: Phase, phase_started: float, now: float) -> bool:
         """Whether it is beyond a limit; the time it waited or was stopped counts against none."""
@@ -168,7 +195,20 @@ class Watch:
             self._memory = f"used {used / 1e6:.0f} MB of memory, and with the node's other cells all there is"
         return bool(self._timeout or self._memory or self.report.too_long)
 
-    def paused(self, phase: Phase, seconds: float) -> float:
+    def trial(self, ending: Exit) -> Trial:
+        """What it reported, with the times for which it stood still so that others could measure left out."""
+        try:
+            evidence: Evidence = reading.of(Evidence).validate_python(self.report.evidence())
+        except ValidationError:
+            evidence = Evidence()
+        worked = {
+            phase.key: evidence.seconds[phase.key] - self._paused(phase, evidence.seconds[phase.key])
+            for phase in Phase
+            if phase.key in evidence.seconds
+        }
+        return Trial(ending=ending, evidence=replace(evidence, seconds=worked), log=self.log.text)
+
+    def _paused(self, phase: Phase, seconds: float) -> float:
         """Seconds for which it stood still in a phase that took so many, by its own clock."""
         began = self.report.began.get(phase, math.nan)
         return 0.0 if math.isnan(began) else self._slot.turn.paused(began, began + seconds)

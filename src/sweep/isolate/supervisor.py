@@ -2,20 +2,27 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sweep import reaper
 from sweep.cell import Cell
-from sweep.isolate.exclusive import MeasureLock, Turn
+from sweep.isolate.control import Control, ControlFailed, control_key
+from sweep.isolate.exclusive import POLL_SECONDS, MachineLock, MeasureLock, Turn
 from sweep.isolate.output import Echo
 from sweep.isolate.pool import ZygotePool
 from sweep.isolate.process import NodeMemory, Slot
+from sweep.isolate.scratch import Scratch
 from sweep.isolate.zygote import NotBegun, Start, Zygote, ZygoteLost
+
+
+IDLE_SHARE = 0.2
+"""The share of the machine's memory that idle controls may hold."""
 
 
 class Withdrawn(Exception):
@@ -35,7 +42,10 @@ class Supervisor:
         """
         cpus = len(os.sched_getaffinity(0))
         self.compile_threads = max(1, cpus // cells)
-        self._measure_lock, self._memory = MeasureLock(cpus), NodeMemory()
+        self._machine_lock = MachineLock()
+        self._measure_lock, self._memory = MeasureLock(cpus, self._machine_lock), NodeMemory()
+        self._controls: dict[tuple[object, ...], _Kept] = {}
+        self.scratch = Scratch()
         self._pool = ZygotePool(reaper.ORPHAN_ADOPTION)
         self._lock = threading.Lock()
         self._gpus = dict.fromkeys(gpus, 0)
@@ -59,16 +69,68 @@ class Supervisor:
             if gpu is not None:
                 self._gpus[gpu] += 1
             self._present += 1
-        number = None if cell.device.kind == "cpu" else list(self._gpus).index(gpu) if gpu is not None else 0
-        turn = Turn(exclusive=cell.measure.exclusive, gpu=number)
+        slot = self._slot(cell, gpu, echo)
         try:
-            yield Slot(turn=turn, lock=self._measure_lock, memory=self._memory, check=self._check, echo=echo), gpu
+            yield slot, gpu
         finally:
-            self._memory.forget(turn)
+            self._memory.forget(slot.turn)
             with self._lock:
                 self._present -= 1
                 if gpu is not None:
                     self._gpus[gpu] -= 1
+
+    def _slot(self, cell: Cell, gpu: str | None, echo: Echo | None = None) -> Slot:
+        number = None if cell.device.kind == "cpu" else list(self._gpus).index(gpu) if gpu is not None else 0
+        turn = Turn(exclusive=cell.measure.exclusive, gpu=number)
+        return Slot(turn=turn, lock=self._measure_lock, memory=self._memory, check=self._check, echo=echo)
+
+    @contextmanager
+    def control(
+        self, cell: Cell, gpu: str | None, round_: int, environments: tuple[dict[str, str], dict[str, str]]
+    ) -> Iterator[tuple[Control, bool]]:
+        """The control of a cell in a round of trials, ready; and whether it was started for this cell.
+
+        `environments` are what a zygote sees and what a process of the cell sees. Raises ControlFailed, Withdrawn,
+        BadEnvironment, ZygoteLost, OSError.
+        """
+        of_zygote, of_process = environments
+        key = (control_key(cell), gpu)
+        with self._lock:
+            kept = self._controls.setdefault((*key, round_), _Kept())
+            kept.users += 1
+            idle = [other for other, control in self._controls.items() if not control.users]
+            keep_no_more = [self._controls.pop(other) for other in idle if self._has_to_go(other, key, gpu)]
+        for other in keep_no_more:
+            other.close()
+        try:
+            while not kept.starting.acquire(timeout=POLL_SECONDS):
+                self._check()
+            try:
+                started = kept.control is None or not kept.control.alive
+                if kept.failed:
+                    raise kept.failed
+                if kept.control is None or started:
+                    kept.close()
+                    zygote = partial(self.zygote, cell.start, of_zygote)
+                    kept.control = Control(cell, self._slot(cell, gpu), of_process, zygote)
+                    kept.wait_until_ready(self._check)
+            finally:
+                kept.starting.release()
+            yield kept.control, started
+        finally:
+            with self._lock:
+                kept.users -= 1
+
+    def _has_to_go(self, other: tuple[object, ...], key: tuple[object, ...], gpu: str | None) -> bool:
+        """Whether an idle control makes room for that with `key`: the same of an earlier round, one on the same GPU,
+        or any, where idle ones hold more than their share of the memory.
+        """
+        if other[:2] == key:
+            return True
+        if gpu is not None and other[1] == gpu:
+            return True
+        held = sum(kept.control.memory for kept in self._controls.values() if kept.control and not kept.users)
+        return held > IDLE_SHARE * reaper.machine_memory()
 
     @property
     def shared(self) -> bool:
@@ -119,9 +181,45 @@ class Supervisor:
         self._ending.set()
 
     def close(self) -> None:
-        """End the processes that start cells. No cell may run any more."""
+        """End controls and the processes that start cells, and remove what cells left. No cell may run any more."""
+        self._ending.set()
+        for kept in self._controls.values():
+            kept.close()
         with self._lock:
+            self._controls = {}
             self._pool.close()
+        self._ending.clear()
+        self._machine_lock.close()
+        self.scratch.close()
+
+
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """A control that is kept for further cells, how many use it now, and why it could not be started, if so."""
+
+    control: Control | None = None
+    users: int = 0
+    failed: ControlFailed | None = None
+    starting: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait_until_ready(self, check: Callable[[], None]) -> None:
+        """Raises as `Control.wait_until_ready` does; that its model does not run holds for all who want it."""
+        assert self.control
+        try:
+            self.control.wait_until_ready(check)
+        except ControlFailed as failed:
+            if not failed.trial.ending.memory and not failed.trial.ending.oom_killed:
+                self.failed = failed
+            self.close()
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self.control:
+            self.control.close()
+            self.control = None
 
 
 def _moved(path: str, there: Path, here: Path) -> str:

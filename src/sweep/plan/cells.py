@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, replace
 from functools import cache
 from typing import Any
 
@@ -85,11 +85,6 @@ def _as_json(value: Any) -> Any:
             return _device_needs(value)
         case Mapping():
             return {key: _as_json(item) for key, item in value.items()}
-        case _ if is_dataclass(value):
-            parts = {part.name: part.metadata.get("option", Option(meaning="always")) for part in fields(value)}
-            return {
-                name: getattr(value, name) for name, option in parts.items() if _changes_meaning(value, name, option)
-            }
     return value
 
 
@@ -102,8 +97,8 @@ def _device_needs(device: Device) -> list[object]:
 def cell_id(request: Request, conversion: str, meaning: str, mode: Mode | None = None) -> str:
     """The id: a folder name that a person can read, with 40 bits of SHA-256 over all that changes the cell's meaning.
 
-    Deadlines are not part of that: a cell that is tried again with more time is the same cell. The label of a
-    conversion that is not alma's (its `mode`) is.
+    How it is measured is not part of that, nor deadlines: a cell that is tried again with more time is the same cell,
+    and one that is measured better the same question. The label of a conversion that is not alma's (its `mode`) is.
     """
     label = f", {json.dumps(asdict(mode))}" if mode and mode.target else ""
     canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}{label}]"

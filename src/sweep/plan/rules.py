@@ -212,7 +212,7 @@ def _may_be_set(name: str) -> bool:
 
 
 def _with_options_set(request: Request, by_rule: Mapping[int, Mapping[str, Any]]) -> Request:
-    """The request with the options that rules set; `overrides` has them too, but for limits and those with a column."""
+    """The request with the options that rules set; `overrides` has them too, but for those with a column."""
     plain = asdict(request)
     overrides = dict(request.overrides)
     where = ", ".join(f"rules[{number}].set" for number in by_rule)
@@ -225,7 +225,7 @@ def _with_options_set(request: Request, by_rule: Mapping[int, Mapping[str, Any]]
         for part in path:
             node = node[part]
         node[last] = value
-        if path and path[0] != "limits":
+        if path:
             overrides[name] = str(value)
     plain["overrides"] = overrides
     try:

@@ -28,7 +28,8 @@ WHOLE_SWEEP = settings.OPTIONS | _GROUPED
 GROUPS = {*settings.GROUPS, *_GROUPED, "conversions"} | _OF_CELLS.difference(cell.PLAIN)
 """Options that hold options of their own."""
 
-_NOT_RECORDED = WHOLE_SWEEP | {"hydra"} | {n for n, option in cell.OPTIONS.items() if option.meaning == "never"}
+_UNRECORDED = {n for n, option in cell.OPTIONS.items() if option.meaning == "never" and not option.recorded}
+_NOT_RECORDED = WHOLE_SWEEP | {"hydra"} | _UNRECORDED
 _OF_GRID = {field.name for field in fields(Grid)}
 _OPTIONS = _CONVERSIONS | WHOLE_SWEEP | _OF_CELLS
 

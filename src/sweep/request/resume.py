@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from sweep.errors import BadRequest
 from sweep.record import RunFolder
+from sweep.result import SCHEMA
 
 
 class Argument(Protocol):
@@ -36,6 +37,11 @@ def resumed_arguments(arguments: list[str], overrides_of: OverridesOf) -> list[s
     written = str(resume.input_line).partition("=")[2]
     folder = _last_run_folder() if written == "last" else Path(str(resume.value()))
     about = RunFolder(folder).about()
+    if about["schema"] < SCHEMA:
+        raise BadRequest(
+            f"{folder} was written by an earlier version of sweep, which measured otherwise and named cells otherwise: its "
+            "rows can be read, and compared with those of a new sweep, but not gone on with"
+        )
     stored: list[str] = []
     if "model" not in given:
         replaced = {*given, "resume", "resume_anyway", "retry", "hydra.sweep.dir"}

@@ -2,31 +2,40 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from scipy import special
+
 from sweep import stats
-from sweep.evidence import MachineLoad, Memory, Sampled
-from sweep.result import Latency, Speedup
+from sweep.evidence import MachineLoad, Memory, Trial
+from sweep.result import Latency, Quotient
+from sweep.verdict.quotient import quotient as of_blocks
+
+DRIFT_DEGREES = 5
+"""Degrees of freedom that `measure.drift` counts for."""
 
 
-def latency(*processes: Sequence[float], drift: float = 0.0) -> Latency:
-    """Latencies in milliseconds, from each process's samples: in seconds, in the order taken, at least two of them.
+def latency(*trials: Sequence[float], drift: float = 0.0) -> Latency:
+    """Latencies in milliseconds, from each trial's samples: in seconds, in the order taken, at least two of them.
 
-    Each figure is the median of that figure of the processes, so that a process with more samples does not count more;
-    `min` and `max` are of all samples. The interval of the median is `stats.common_interval`, made wider on either
-    side by the share `drift`, by which the speed of the machine changes within minutes: processes that run within
-    seconds of each other cannot show that.
+    Each figure is the median of that figure of the trials, so that one with more samples does not count more; `min` and
+    `max` are of all samples. The interval of p50 is Student's of the logarithms of the trials' own medians. Trials that
+    run within seconds of each other cannot show how the machine moves: `drift`, the share by which its speed changes
+    within minutes, is taken for two standard deviations, known as if from DRIFT_DEGREES + 1 trials.
     """
-    ms = [sorted(sample * 1e3 for sample in samples) for samples in processes]
+    ms = [sorted(sample * 1e3 for sample in samples) for samples in trials]
 
     def median_of(figure: Callable[[Sequence[float]], float]) -> float:
         return statistics.median(map(figure, ms))
 
     p50 = median_of(statistics.median)
-    intervals = [stats.median_interval(samples) for samples in processes]
-    low, high = stats.common_interval([statistics.median(samples) for samples in processes], intervals)
+    logs = [math.log(statistics.median(samples)) for samples in ms]
+    squares = math.fsum((value - statistics.fmean(logs)) ** 2 for value in logs)
+    degrees = DRIFT_DEGREES + len(logs) - 1
+    variance = (DRIFT_DEGREES * (drift / 2) ** 2 + squares) / degrees
+    half = float(special.stdtrit(degrees, 0.975)) * math.sqrt(variance / len(logs))
     return Latency(
         p50=p50,
         p90=median_of(lambda ordered: stats.percentile(ordered, 0.9)),
@@ -36,35 +45,52 @@ def latency(*processes: Sequence[float], drift: float = 0.0) -> Latency:
         min=min(ordered[0] for ordered in ms),
         max=max(ordered[-1] for ordered in ms),
         n=sum(map(len, ms)),
-        p50_low=min(low * 1e3, p50) * (1 - drift),
-        p50_high=max(high * 1e3, p50) * (1 + drift),
-        processes=len(processes),
+        p50_low=p50 * math.exp(-half),
+        p50_high=p50 * math.exp(half),
+        processes=len(trials),
     )
 
 
-def speedup(measured: Sequence[tuple[Sampled, Sampled]], seconds: Mapping[str, float]) -> Speedup:
-    """Eager's p50 over the conversion's, with the `stats.common_interval` of the quotients of the processes.
+def quotient(trial: Trial) -> Quotient | None:
+    """What a trial found; None of one that was not measured to its end."""
+    eager, converted = trial.evidence.eager, trial.evidence.converted
+    if eager is None or converted is None:
+        return None
+    value, spread = of_blocks(eager.blocks, converted.blocks)
+    return Quotient(
+        value=value,
+        spread=spread,
+        round=trial.round,
+        confirms=trial.confirms,
+        disturbed=any(disturbances(worst_load([eager.load, converted.load]))),
+    )
 
-    `measured` is eager and conversion of each process; the interval of a process is the quotient of its two intervals.
-    `seconds` are what the phases took.
-    """
-    eager = latency(*(eager.samples for eager, _ in measured))
-    converted = latency(*(converted.samples for _, converted in measured))
-    value = eager.p50 / converted.p50
-    quotients, intervals = [], []
-    for before, after in measured:
-        quotients.append(statistics.median(before.samples) / statistics.median(after.samples))
-        (eager_low, eager_high), (low, high) = (stats.median_interval(s.samples) for s in (before, after))
-        intervals.append((eager_low / high, eager_high / low))
-    low, high = stats.common_interval(quotients, intervals)
+
+QUIET = 0.05
+"""The share of the CPUs that others may use while a measurement is called undisturbed."""
+
+
+def disturbances(load: MachineLoad) -> Iterator[str]:
+    """Each figure of a machine load that is too high for a measurement to be called undisturbed, in words."""
+    if load.cpu_by_others > QUIET:
+        yield f"others used {load.cpu_by_others:.0%} of the CPUs"
+    elif (load.cpu_pressure or 0) > 4 * QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for CPUs too
+        yield f"a process waited for a CPU {load.cpu_pressure:.0%} of the time"
+    if (load.quota_throttled or 0) > QUIET / 5:
+        yield f"its control group's CPU quota held it up {load.quota_throttled:.0%} of the time"
+    if load.heat_throttled:
+        yield "heat slowed a CPU down"
+    if load.gpu_processes:
+        yield f"{load.gpu_processes} other processes were on its GPU"
+    if load.gpu_throttled:
+        yield "its GPU ran slower, for heat or want of power"
+
+
+def break_even_calls(eager: Latency, converted: Latency, seconds: Mapping[str, float]) -> int | None:
+    """After how many calls converting has paid off; `seconds` are what the phases took. None where it never does."""
     saved_ms = eager.p50 - converted.p50
     spent_ms = (seconds.get("convert", 0.0) + seconds.get("first_call", 0.0)) * 1e3
-    return Speedup(
-        value=value,
-        low=min(low, value),
-        high=max(high, value),
-        break_even_calls=math.ceil(spent_ms / saved_ms) if saved_ms > 0 else None,
-    )
+    return math.ceil(spent_ms / saved_ms) if saved_ms > 0 else None
 
 
 def peak(memories: Sequence[Memory]) -> Memory | None:

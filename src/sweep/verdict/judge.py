@@ -1,32 +1,31 @@
 """From how a cell's process ended and what it reported, to its row."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sweep.cell import Cell, Mode
 from sweep.evidence import Evidence, Trial
-from sweep.result import SECONDS, Eager, Reason, Result, Status
-from sweep.verdict import crash, engine, figures, output, remarks
+from sweep.result import SECONDS, Eager, Latency, Quotient, Reason, Result, Speedup, Status
+from sweep.verdict import crash, engine, estimate, figures, output, remarks
 
 
 def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     """The row of a cell that ran: `ok` only if every process ended well and all it reported proves the label.
 
-    Times, latencies, speed-ups and the peak of memory are of all processes; the rest is what the first process
-    reported, or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
+    Times, latencies and speed-ups are of all trials that count, the peak of memory of all; the rest is what the first
+    process reported, or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
     """
     assert cell.mode is not None, "only cells with a mode are run"
     problems = [problem(cell, trial) for trial in trials]
     number = next((number for number, failure in enumerate(problems) if failure), 0)
     reason, message = problems[number] or (None, "")
     if number:
-        message = f"process {number + 1} of {cell.measure.processes}: {message}"
+        message = f"trial {number + 1} of {len(trials)}: {message}"
     ending, evidence = trials[number].ending, trials[number].evidence
-    measured = [(t.evidence.eager, t.evidence.converted) for t in trials if t.evidence.eager and t.evidence.converted]
-    samples = [converted.samples for _, converted in measured]
-    latency = figures.latency(*samples, drift=cell.measure.drift) if samples else None
-    all_remarks = (*remarks.from_evidence(cell, cell.mode, evidence), *remarks.from_measurements(cell, measured))
-    return Result(
+    measured, counted, quotients = _measured(trials)
+    latency, eager = (_latencies(cell, counted) if counted else (None, None))
+    all_remarks = (*remarks.from_evidence(cell, cell.mode, evidence), *remarks.from_measurements(measured, counted))
+    row = Result(
         id=cell.id,
         model=cell.model.name,
         conversion=cell.conversion,
@@ -41,12 +40,12 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         seconds=_seconds(trials),
         latency_ms=latency,
         throughput_per_s=cell.batch_size / latency.mean * 1e3 if latency else None,
-        eager=_eager(trials) if evidence.eager else None,
-        speedup=figures.speedup(measured, trials[0].evidence.seconds) if measured else None,
+        eager=Eager(p50_ms=eager.p50, n=eager.n) if eager else None,
+        speedup=_speedup(latency, eager, quotients, trials[0].evidence.seconds) if latency and eager else None,
         fidelity=output.fidelity(cell, cell.mode, evidence.output, evidence.engine),
         engine=evidence.engine,
         crash=crash.describe(trials[number]) if reason and reason.status is Status.CRASHED else None,
-        load=figures.worst_load(s.load for pair in measured for s in pair) if measured else None,
+        load=figures.worst_load(map(remarks.load, counted)) if counted else None,
         memory_mb=figures.peak([t.evidence.memory for t in trials if t.evidence.memory]),
         node=evidence.node,
         hardware=evidence.hardware,
@@ -54,6 +53,31 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         compat=evidence.compat,
         attempts=(f"{reason or Status.OK} on {evidence.node or 'an unknown node'}",),
     )
+    return estimate.estimated([row], [cell])[0]
+
+
+def _measured(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial], tuple[Quotient, ...]]:
+    """The trials with figures, those of them that count, and the quotients of the former."""
+    found = [(trial, quotient) for trial in trials if (quotient := figures.quotient(trial))]
+    quotients = tuple(quotient for _, quotient in found)
+    counting = estimate.counting(quotients)
+    return [trial for trial, _ in found], [trial for trial, quotient in found if quotient in counting], quotients
+
+
+def _latencies(cell: Cell, trials: Sequence[Trial]) -> tuple[Latency, Latency]:
+    """Of the conversion and of eager, beside it."""
+    converted = [trial.evidence.converted.samples for trial in trials if trial.evidence.converted]
+    eager = [trial.evidence.eager.samples for trial in trials if trial.evidence.eager]
+    return figures.latency(*converted, drift=cell.measure.drift), figures.latency(*eager, drift=cell.measure.drift)
+
+
+def _speedup(
+    latency: Latency, eager: Latency, quotients: tuple[Quotient, ...], seconds: Mapping[str, float]
+) -> Speedup:
+    """With its quotients; what they say together is for `estimate`."""
+    value = quotients[0].value
+    calls = figures.break_even_calls(eager, latency, seconds)
+    return Speedup(value=value, low=value, high=value, break_even_calls=calls, quotients=quotients)
 
 
 def problem(cell: Cell, trial: Trial) -> tuple[Reason, str] | None:
@@ -83,8 +107,3 @@ def _seconds(trials: Sequence[Trial]) -> dict[str, float | None]:
         "total": math.fsum(trial.ending.seconds for trial in trials),
         "waited": math.fsum(trial.ending.waited for trial in trials),
     }
-
-
-def _eager(trials: Sequence[Trial]) -> Eager:
-    timed = figures.latency(*(trial.evidence.eager.samples for trial in trials if trial.evidence.eager))
-    return Eager(p50_ms=timed.p50, n=timed.n)

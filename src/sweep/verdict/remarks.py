@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from sweep import stats
 from sweep.cell import Cell, Mode
-from sweep.evidence import Evidence, MachineLoad, Sampled
+from sweep.evidence import Evidence, MachineLoad, Trial
 from sweep.verdict import figures, output
 from sweep.verdict.engine import FREE_TO_CHOOSE
 
@@ -33,47 +32,31 @@ def from_evidence(cell: Cell, mode: Mode, evidence: Evidence) -> Iterator[str]:
         yield f"eager disagrees with itself by {check.noise:.1g}"
 
 
-QUIET = 0.05
-"""The share of the CPUs that others may use while a measurement is called undisturbed."""
-
-
-def from_measurements(cell: Cell, measured: Sequence[tuple[Sampled, Sampled]]) -> Iterator[str]:
-    """What makes the measurements doubtful: in how many processes, and how much in the worst of them.
-
-    `measured` is eager and conversion of each process.
+def from_measurements(measured: Sequence[Trial], counted: Sequence[Trial]) -> Iterator[str]:
+    """What a reader should know of how it was measured. `measured` are all trials with figures, `counted` those of them
+    that the row's figures are of.
     """
-    for label, sampled in (
-        ("eager ", [eager for eager, _ in measured]),
-        ("", [converted for _, converted in measured]),
-    ):
-        unsettled = sum(not s.settled for s in sampled)
-        widths = [stats.half_width(s.samples) for s in sampled]
-        wide = sum(width > cell.measure.precision for width in widths)
-        noisy = sum(any(_disturbances(s.load)) for s in sampled)
-        if unsettled:
-            yield f"unstable: {label}latency did not settle in warm-up{_share(unsettled, measured)}"
-        if wide:
-            yield f"unstable: {label}median known to ±{max(widths):.1%} only{_share(wide, measured)}"
-        if noisy:
-            worst = " and ".join(_disturbances(figures.worst_load(s.load for s in sampled)))
-            yield f"noisy: {worst} during {label or 'its '}samples{_share(noisy, measured)}"
+    disturbed = [trial for trial in measured if any(_disturbances(trial))]
+    if disturbed:
+        worst = " and ".join(figures.disturbances(figures.worst_load(map(load, disturbed))))
+        left_out = "" if any(trial in counted for trial in disturbed) else ", left out"
+        yield f"disturbed: {worst}{_share(len(disturbed), measured)}{left_out}"
+    unsettled = [trial for trial in counted if not (trial.evidence.converted and trial.evidence.converted.settled)]
+    if unsettled:
+        yield f"latency did not settle in warm-up{_share(len(unsettled), counted)}"
+    if not all(trial.by_turns for trial in counted):
+        yield "eager was measured before it, not by turns: there is no memory for both"
 
 
-def _disturbances(load: MachineLoad) -> Iterator[str]:
-    """Each figure of a machine load that is too high for a measurement to be called undisturbed, in words."""
-    if load.cpu_by_others > QUIET:
-        yield f"others used {load.cpu_by_others:.0%} of the CPUs"
-    elif (load.cpu_pressure or 0) > 4 * QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for CPUs too
-        yield f"a process waited for a CPU {load.cpu_pressure:.0%} of the time"
-    if (load.quota_throttled or 0) > QUIET / 5:
-        yield f"its control group's CPU quota held it up {load.quota_throttled:.0%} of the time"
-    if load.heat_throttled:
-        yield "heat slowed a CPU down"
-    if load.gpu_processes:
-        yield f"{load.gpu_processes} other processes were on its GPU"
-    if load.gpu_throttled:
-        yield "its GPU ran slower, for heat or want of power"
+def load(trial: Trial) -> MachineLoad:
+    """The worst machine load of a trial, while either of the two was measured."""
+    subjects = (trial.evidence.eager, trial.evidence.converted)
+    return figures.worst_load(subject.load for subject in subjects if subject)
 
 
-def _share(count: int, processes: Sequence[object]) -> str:
-    return "" if count == len(processes) else f" in {count} of {len(processes)} processes"
+def _disturbances(trial: Trial) -> Iterator[str]:
+    return figures.disturbances(load(trial))
+
+
+def _share(count: int, trials: Sequence[object]) -> str:
+    return "" if count == len(trials) else f" in {count} of {len(trials)} trials"

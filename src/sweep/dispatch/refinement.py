@@ -1,0 +1,117 @@
+"""Has cells that have their rows run again, round after round, where more trials decide something."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sweep.cell import Cell
+from sweep.dispatch.backlog import Again, Backlog
+from sweep.dispatch.rounds import Rounds
+from sweep.evidence import Further
+from sweep.isolate import files
+from sweep.result import Outcome, Result
+from sweep.verdict import estimate
+
+SPENT = "refined_seconds"
+"""The entry of `sweep.json` that says how much of its budget a sweep has spent."""
+
+CONVERTED_AGAIN = 5.0
+"""Seconds that converting takes at most when compile caches are filled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A round that has begun: of so many cells, to confirm the fastest or not."""
+
+    number: int
+    cells: int
+    confirms: bool
+
+
+class Refinement:
+    """Knows the last row of every cell, and what of the budget is left."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        kept: Sequence[Result],
+        spent: float,
+        texts: Callable[[str], Mapping[str, str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`kept` are rows that exist already, and `spent` the seconds of the budget that they took.
+
+        `texts` gives the files of a cell by its id; `clock` returns seconds.
+        """
+        self._cells = {cell.id: cell for cell in cells}
+        self._rows = {row.id: row for row in kept}
+        self._rounds = Rounds(cells)
+        self._texts, self._clock = texts, clock
+        self._budget = 60 * max((cell.measure.budget for cell in cells), default=0.0)
+        self._spent = spent
+        self._since: float | None = None
+        self._given_up: set[str] = set()
+        self._asked: set[str] = set()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since further trials began, those of earlier runs of the sweep among them."""
+        return self._spent + (self._clock() - self._since if self._since is not None else 0.0)
+
+    @property
+    def has_budget(self) -> bool:
+        return self.spent < self._budget
+
+    def with_attempts(self, outcome: Outcome) -> Outcome:
+        """The outcome of further trials with the attempts that led to the row that there is."""
+        before = self._rows.get(outcome.result.id)
+        return replace(outcome, result=replace(outcome.result, attempts=before.attempts)) if before else outcome
+
+    def recorded(self, row: Result) -> bool:
+        """A row was written; returns whether its cell had one already."""
+        again = row.id in self._rows
+        self._rows[row.id] = row
+        self._asked.discard(row.id)
+        return again
+
+    def begin_round(self, backlog: Backlog) -> Begun | None:
+        """Have cells come again, if none is left in the backlog; None if there is nothing more to find out in time."""
+        if not backlog.is_idle:
+            return None
+        self._given_up |= self._asked  # their trials could not be run
+        if self._since is None and self.has_budget:
+            self._since = self._clock()
+        rows = {row.id: row for row in self.rows() if row.id not in self._given_up}
+        chosen = self._rounds.next(rows, self._budget - self.spent, _seconds_of_trial) if self.has_budget else []
+        if not chosen:
+            backlog.may_grow = False
+            return None
+        self._asked = {one.id for one in chosen}
+        backlog.come_again(
+            [
+                Again(
+                    self._cells[one.id],
+                    Further(
+                        earlier=files.trials(self._texts(one.id)),
+                        round=one.round,
+                        confirms=one.confirms,
+                        count=one.count,
+                    ),
+                    rows[one.id].fingerprint,
+                )
+                for one in chosen
+            ]
+        )
+        return Begun(number=chosen[0].round, cells=len(chosen), confirms=chosen[0].confirms)
+
+    def rows(self) -> list[Result]:
+        """The last row of every cell that has one, with figures that take account of all of them."""
+        return estimate.estimated(list(self._rows.values()), list(self._cells.values()))
+
+
+def _seconds_of_trial(row: Result) -> float:
+    """How long one more trial of a cell will take."""
+    trials = len(row.speedup.quotients) if row.speedup else 1
+    converting = row.seconds.get("convert") or 0.0
+    total = (row.seconds.get("total") or 0.0) - max(0.0, converting - CONVERTED_AGAIN)
+    return total / max(1, trials)

@@ -1,0 +1,50 @@
+"""Folders of cells that may come again on a node: their compile caches are kept for as long as the disk allows."""
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FREE_SHARE = 0.15
+"""The share of the disk that stays free; folders that were used longest ago go."""
+
+
+class Scratch:
+    """A folder for each cell, by its id, made when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._root: tempfile.TemporaryDirectory[str] | None = None
+        self._kept: dict[str, Path] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def folder(self, id_: str, *, keep: bool) -> Iterator[Path]:
+        """A cell's folder; afterwards it is there for the cell's further trials if `keep`. Raises OSError."""
+        with self._lock:
+            if self._root is None:
+                self._root = tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True)
+            folder = self._kept.pop(id_, None) or Path(tempfile.mkdtemp(prefix="cell-", dir=self._root.name))
+            self._make_room(Path(self._root.name))
+        try:
+            yield folder
+        finally:
+            with self._lock:
+                if keep:
+                    self._kept[id_] = folder
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _make_room(self, where: Path) -> None:
+        usage = shutil.disk_usage(where)
+        while self._kept and usage.free < FREE_SHARE * usage.total:
+            shutil.rmtree(self._kept.pop(next(iter(self._kept))), ignore_errors=True)
+            usage = shutil.disk_usage(where)
+
+    def close(self) -> None:
+        """Remove all."""
+        with self._lock:
+            if self._root is not None:
+                self._root.cleanup()
+            self._root, self._kept = None, {}
