@@ -4,11 +4,42 @@ from typing import Any
 
 from sweep.cell import Phase
 from sweep.evidence import Engine, MachineLoad, Memory
-from sweep.result import Crash, Eager, Fidelity, Latency, Reason, Result, Speedup, Status
+from sweep.result import (
+    Crash,
+    Decision,
+    Eager,
+    Fidelity,
+    Latency,
+    Quality,
+    Quotient,
+    Reason,
+    Result,
+    Speedup,
+    Status,
+)
+
+
+def speedup(
+    value: float, low: float = 0, high: float = 0, *, chosen_by: float = 0, confirming: int = 0, **changes: Any
+) -> Speedup:
+    """A speed-up that is decided by whether its interval holds 1; one of 1 % either side if nothing else is said.
+
+    It is of a first trial that found `chosen_by`, or `value`, and of so many `confirming` ones that found `value`.
+    """
+    low, high = low or value * 0.99, high or value * 1.01
+    decision = Decision.FASTER if low > 1 else Decision.SLOWER if high < 1 else Decision.UNDECIDED
+    first = Quotient(value=chosen_by or value, spread=0.005)
+    confirmation = Quotient(value=value, spread=0.005, round=2, confirms=True)
+    values: dict[str, Any] = {
+        "trials": confirming or 1,
+        "decision": decision,
+        "quotients": (first, *(confirmation,) * confirming),
+    }
+    return Speedup(value=value, low=low, high=high, **values | changes)
 
 
 def ok(**changes: Any) -> Result:
-    """An ok row twice as fast as eager; keywords replace its fields."""
+    """An ok row twice as fast as eager, in three trials; keywords replace its fields."""
     values: dict[str, Any] = {
         "id": "mlp-onnx_cpu-cpu-b4-0123456789",
         "model": "mlp",
@@ -18,6 +49,7 @@ def ok(**changes: Any) -> Result:
         "threads": 2,
         "overrides": {"measure": "quick"},
         "status": Status.OK,
+        "quality": Quality.FIRM,
         "phase": Phase.VERIFY,
         "seconds": {
             "build": 0.5,
@@ -31,11 +63,33 @@ def ok(**changes: Any) -> Result:
             "waited": 1.25,
         },
         "latency_ms": Latency(
-            p50=2.0, p90=2.5, p99=3.0, mean=2.25, std=0.5, min=1.75, max=4.0, n=900, p50_low=1.9, p50_high=2.1
+            p50=2.0,
+            p90=2.5,
+            p99=3.0,
+            mean=2.25,
+            std=0.5,
+            min=1.75,
+            max=4.0,
+            n=900,
+            p50_low=1.9,
+            p50_high=2.1,
+            processes=3,
         ),
         "throughput_per_s": 1777.5,
         "eager": Eager(p50_ms=4.0, n=600),
-        "speedup": Speedup(value=2.0, low=1.8, high=2.2, break_even_calls=1375),
+        "speedup": Speedup(
+            value=2.0,
+            low=1.8,
+            high=2.2,
+            trials=3,
+            decision=Decision.FASTER,
+            break_even_calls=1375,
+            quotients=(
+                Quotient(value=1.6, spread=0.01),
+                Quotient(value=2.0, spread=0.02, round=2),
+                Quotient(value=2.5, spread=0.03, round=2),
+            ),
+        ),
         "fidelity": Fidelity(
             rel_l2=1e-6, cosine=1.0, max_abs=1e-5, top1_agreement=1.0, inputs=8, tolerance_class="fp32"
         ),

@@ -4,13 +4,14 @@ dialog of the browser's or asked for any other file.
 
 import shlex
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from sweep.result import Crash, Reason, Result, Status
+from sweep.result import Crash, Decision, Quality, Quotient, Reason, Result, Speedup, Status
 from tests.page.conftest import Open, Write
 from tests.page.synthetic import synthetic
 
@@ -94,6 +95,85 @@ def test_columns_sort_both_ways_with_what_is_missing_last(rows: list[Result], wr
     assert column(tab, 6)[:5] == [f"{time:.3f}" for time in times[:-6:-1]]
     tab.locator("#sort-p50-ms").click()
     expect(heading).to_have_attribute("aria-sort", "none")
+
+
+def test_what_was_disturbed_is_in_brackets_everywhere_and_ranks_nowhere(
+    rows: list[Result], write: Write, visit: Open
+) -> None:
+    (loaded, *_) = [row for row in rows if row.quality is Quality.DISTURBED and row.status is Status.OK]
+    assert loaded.speedup
+    best = replace(loaded, speedup=replace(loaded.speedup, value=99.0, low=98.0, high=100.0, decision=Decision.FASTER))
+    tab = visit(write([best if row is loaded else row for row in rows]))
+    cell = tab.locator(f"#m-{rows.index(loaded)}")
+    assert cell.inner_text() == "!(99.00x)"
+    assert "ok disturbed, (99.00x)" in (cell.get_attribute("aria-label") or "")
+    assert "faster" not in (cell.get_attribute("class") or "")
+    tab.locator("#sort-speed-up").click()
+    assert "99.00x" not in column(tab, 7)[0]
+    tab.locator("#filter-text").fill("disturbed")
+    disturbed = [row for row in rows if row.quality is Quality.DISTURBED]
+    assert found(tab) == f"{len(disturbed)} of 432 cells"
+    assert "(99.00x)" in column(tab, 7)
+    assert sum(said.endswith("ok disturbed") for said in column(tab, 5)) == sum(
+        row.status is Status.OK for row in disturbed
+    )
+    assert "99.00x" not in "".join(tab.locator(".answer .lead").all_inner_texts())
+    answers = " ".join(tab.locator(".answer").all_text_contents())
+    assert f"{loaded.conversion} (99.00x): disturbed" in answers
+
+
+def test_what_is_not_decided_has_the_same_words_as_elsewhere(rows: list[Result], write: Write, visit: Open) -> None:
+    tab = visit(write(rows))
+    for decision, mark in ((Decision.SAME, "≈"), (Decision.UNDECIDED, "?")):
+        (row, *_) = [
+            row
+            for row in rows
+            if (row.status, row.speedup and row.speedup.decision) == (Status.OK, decision)
+            and row.quality is not Quality.DISTURBED
+        ]
+        assert row.speedup
+        figure = f"({row.speedup.value:.2f}x)"
+        cell = tab.locator(f"#m-{rows.index(row)}")
+        assert cell.inner_text() == mark + figure
+        assert f"{decision} {figure}" in (cell.get_attribute("aria-label") or "")
+        tab.goto(f"{tab.url.partition('#')[0]}#cell={quote(row.id)}")
+        expect(tab.get_by_role("dialog")).to_contain_text(f"{decision} {figure}")
+
+
+def test_every_trial_is_told_with_what_it_is_for(rows: list[Result], write: Write, visit: Open) -> None:
+    trials = (
+        *(Quotient(value=1.512, spread=0.011), Quotient(value=0.9, spread=0.2, round=2, disturbed=True)),
+        Quotient(value=1.456, spread=0.004, round=3, confirms=True),
+    )
+    speedup = Speedup(value=1.456, low=1.4, high=1.5, trials=1, decision=Decision.FASTER, quotients=trials)
+    (row, *_) = [row for row in rows if row.status is Status.OK and row.conversion != "EAGER"]
+    tab = visit(write([replace(row, quality=Quality.FIRM, speedup=speedup)]), f"#cell={quote(row.id)}")
+    dialog = tab.get_by_role("dialog")
+    lines = dialog.locator(".trials tbody tr").all_inner_texts()
+    assert [line.split() for line in lines] == [
+        ["1", "1.512x", "1.1", "%", "1", "first"],
+        ["2", "(0.900x)", "20.0", "%", "2", "more,", "disturbed"],
+        ["3", "1.456x", "0.4", "%", "3", "confirms"],
+    ]
+    expect(dialog.get_by_role("img", name="Quotients of 3 trials, 1 of which confirm")).to_be_visible()
+    expect(dialog).to_contain_text("of the confirming trials alone")
+    assert "95 % interval 1.40x to 1.50x, of 1 confirming trial" in tab.locator(".answer").inner_text()
+    assert tab.locator("#provisional").count() == 0
+
+
+def test_rows_of_the_first_schema_are_a_page_too(rows: list[Result], write: Write, visit: Open) -> None:
+    def early(row: Result) -> Result:
+        speedup = row.speedup and Speedup(value=row.speedup.value, low=row.speedup.low, high=row.speedup.high)
+        return replace(row, schema=1, quality=None, speedup=speedup)
+
+    tab = visit(write([early(row) for row in rows]))
+    assert found(tab) == "432 of 432 cells"
+    (eager, *_) = [row for row in rows if row.conversion == "EAGER"]
+    tab.locator(f"#t-{rows.index(eager)}").first.click()
+    dialog = tab.get_by_role("dialog")
+    expect(dialog).to_contain_text("undecided (")
+    assert dialog.locator(".trials").count() == 0
+    assert tab.locator("#provisional").count() == 0
 
 
 def test_a_cell_opens_by_click_and_closes_by_escape(rows: list[Result], write: Write, visit: Open) -> None:

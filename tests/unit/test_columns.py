@@ -85,6 +85,7 @@ AS_THEY_WERE = [
     "attempts",
     "log",
     "samples",
+    "engine.evidence",
 ]
 
 
@@ -145,6 +146,9 @@ def test_a_column_says_what_it_is_and_numbers_have_units() -> None:
         ("compat", '["fix-a", "fix-b"]'),
         ("engine.evidence", '{"nodes": 3}'),
         ("fingerprint", "abcd1234"),
+        ("quality", "firm"),
+        ("speedup.decision", "faster"),
+        ("speedup.trials", 3),
     ],
 )
 def test_a_value_is_read_from_where_its_name_says(name: str, value: object) -> None:
@@ -160,6 +164,21 @@ def test_what_a_row_does_not_have_is_missing_and_never_zero() -> None:
         *("schema", "id", "model", "conversion", "device", "batch_size", "overrides", "status", "reason", "message"),
         *("versions", "compat", "attempts"),
     }
+
+
+def test_every_trial_is_there_as_json() -> None:
+    said = json.loads(BY_NAME["speedup.quotients"].value(rows.ok()))
+    assert said[1:] == [
+        {"value": 2.0, "spread": 0.02, "round": 2, "confirms": False, "disturbed": False},
+        {"value": 2.5, "spread": 0.03, "round": 2, "confirms": False, "disturbed": False},
+    ]
+
+
+def test_a_row_of_the_first_schema_knows_nothing_of_trials() -> None:
+    row = rows.ok(schema=1, quality=None, speedup=Speedup(value=2.0, low=1.8, high=2.2))
+    names = ("quality", "speedup.decision", "speedup.trials", "speedup.quotients")
+    assert [BY_NAME[name].value(row) for name in names] == [None] * 4
+    assert BY_NAME["speedup.value"].value(row) == 2.0
 
 
 def test_a_crash_is_json() -> None:

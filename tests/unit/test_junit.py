@@ -8,7 +8,7 @@ from sweep.report import junit
 from sweep.result import Reason, Result, Status
 
 OF_EACH = [
-    rows.ok(message="noisy: others used 40% of the CPUs"),
+    rows.ok(message="computes in bf16, its label says fp32"),
     rows.ok(
         status=Status.MISMATCH, reason=Reason.OUTPUT, message='off by <much> & "more"\nsecond', conversion="FP16+EAGER"
     ),
@@ -77,13 +77,14 @@ def test_what_a_row_says_is_there_word_for_word() -> None:
     assert error.text is not None
     for said in ("SIGSEGV", "model.py:3 in forward", "about to <fall>", "\ufffd[1mbye", "Log: cells/x/cell.log"):
         assert said in error.text
-    assert found["ONNX_CPU"].findtext("system-out") == "noisy: others used 40% of the CPUs"
+    assert found["ONNX_CPU"].findtext("system-out") == "computes in bf16, its label says fp32"
 
 
 def test_figures_are_properties() -> None:
     case = cases(parsed(OF_EACH))["ONNX_CPU"]
     said = {p.attrib["name"]: p.attrib["value"] for p in case.iterfind("properties/property")}
     assert (said["speedup.value"], said["latency_ms.p50"]) == ("2.0", "2.0")
+    assert (said["quality"], said["speedup.decision"], said["speedup.trials"]) == ("firm", "faster", "3")
     skipped = cases(parsed(OF_EACH))["TENSORRT"]
     assert [p.attrib["name"] for p in skipped.iterfind("properties/property")] == ["id"]
 

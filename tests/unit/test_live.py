@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
+from tests import rows
 from tests.conftest import MakeCell
 
 from sweep.errors import RunFolderFull
@@ -52,6 +53,24 @@ def test_in_the_end_the_page_has_every_row_and_runs_no_more(make_cell: MakeCell)
     assert all(f'"{name}"' in running for name in ("row-kept", "row-first"))
     assert not any(name in running for name in ('"row-last"', "what_was_asked"))
     assert all(name in done for name in ('"row-kept"', '"row-first"', '"row-last"', "what_was_asked"))
+
+
+def test_a_newer_row_of_a_cell_takes_the_place_of_the_one_before() -> None:
+    written: list[str] = []
+    now = 0.0
+    live = Live(".", lambda name, text: written.append("".join(text)), lambda: now)
+    live.planned(NOTHING, [], {"plan": ["a", "b"]})
+    live.ended(rows.ok(id="a", message="what it said first"))
+    live.ended(rows.ok(id="b"))
+    now = 100
+    live.round(2, 1, confirms=True)
+    now = 200
+    live.refined(rows.ok(id="a", message="what it says now"))
+    _, confirming, refined = written
+    assert "running, 2 of 2 cells done · Confirming the fastest: 1 trial" in confirming
+    assert "what it said first" in confirming
+    assert "running, 2 of 2 cells done · Confirming the fastest: 1 trial" in refined
+    assert "what it says now" in refined
 
 
 def test_a_page_that_finds_no_room_ends_nothing(make_cell: MakeCell) -> None:

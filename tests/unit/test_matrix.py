@@ -8,37 +8,30 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.rows import ok, speedup
 
 from sweep.cell import Cell
 from sweep.errors import Incomplete
-from sweep.evidence import Engine, Sampled
+from sweep.plan import Plan
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
-from sweep.result import Eager, Fidelity, Reason, Result, Status, not_run
-from sweep.verdict import figures
+from sweep.result import Decision, Quality, Quotient, Reason, Result, Speedup, Status, not_run
 
 
 def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:
-    """An ok row whose speed-up is `times_faster`."""
-    samples = tuple(0.001 * (1 + i * 1e-4) for i in range(31))
-    converted = Sampled(samples=samples, settled=True)
-    eager = replace(converted, samples=tuple(times_faster * sample for sample in samples))
+    """An ok and firm row whose speed-up is `times_faster`, of one trial that found just that."""
     values: dict[str, Any] = {
         "id": id_,
-        "model": "mlp",
         "conversion": conversion,
-        "device": "cpu",
         "batch_size": 1,
-        "threads": 2,
-        "status": Status.OK,
-        "latency_ms": figures.latency(samples),
-        "eager": Eager(p50_ms=figures.latency(eager.samples).p50, n=31),
-        "speedup": figures.speedup([(eager, converted)], {"convert": 1.5}),
-        "fidelity": Fidelity(rel_l2=1e-7, cosine=1, max_abs=1e-7, top1_agreement=1, inputs=8, tolerance_class="fp32"),
-        "engine": Engine(requested="eager", actual="eager", precision="fp32"),
+        "overrides": {},
+        "hardware": None,
+        "fingerprint": None,
+        "log": None,
+        "speedup": speedup(times_faster),
         "seconds": {"convert": 1.5},
     }
-    return Result(**values | changes)
+    return ok(**values | changes)
 
 
 @pytest.fixture
@@ -99,9 +92,112 @@ def test_rows_of_other_threads_are_not_compared(rows: list[Result]) -> None:
     ]
 
 
-def test_the_noise_floor_is_the_worst_eager_against_itself(rows: list[Result]) -> None:
-    assert matrix.noise_floor(rows) == pytest.approx(0.03)
-    assert matrix.noise_floor([row for row in rows if row.conversion != "EAGER"]) is None
+def test_rows_that_were_disturbed_rank_last_of_those_that_are_ok(rows: list[Result]) -> None:
+    loaded = measured("loaded", "COMPILE_OPENVINO", 5.0, quality=Quality.DISTURBED)
+    (_, group), *_ = matrix.groups([*rows, loaded])
+    assert [row.id for row in group] == ["fast", "same", "slow", "loaded", "wrong", "bad"]
+
+
+def eager(*quotients: float, disturbed: tuple[float, ...] = (), **changes: Any) -> Result:
+    trials = [Quotient(value=value, spread=0.001) for value in quotients]
+    trials += [Quotient(value=value, spread=0.001, disturbed=True) for value in disturbed]
+    return measured("eager", "EAGER", 1.0, **{"speedup": speedup(1.0, quotients=tuple(trials))} | changes)
+
+
+def test_the_noise_floor_is_the_deviation_of_eager_from_itself_over_all_its_trials() -> None:
+    # logarithms of -0.02, 0.01 and 0.02: their squares have the mean 3e-4; the lower 5 % point of chi-squared with 3
+    # degrees of freedom is 0.3518 (Abramowitz and Stegun, table 26.8), and the bound is wider by the root of 3 / 0.3518
+    floor = matrix.noise_floor([eager(0.980199, 1.010050), eager(1.020201, model="resnet")])
+    assert floor is not None
+    assert floor.share == pytest.approx(0.017321, rel=1e-4)
+    assert floor.trials == 3
+    assert floor.bound == pytest.approx(0.017321 * (3 / 0.3518) ** 0.5, rel=1e-3)
+    said = text.noise_floor([eager(0.980199, 1.010050), eager(1.020201)])
+    assert said == (
+        "Noise floor: a trial of EAGER against itself differs by 1.7 % (standard deviation; at most 5.1 % with 95 % "
+        "confidence), over 3 trials."
+    )
+    assert text.noise_floor([eager(1.01)]).endswith("over 1 trial.")
+
+
+def test_no_other_and_no_disturbed_trial_is_in_the_noise_floor() -> None:
+    mismatch = eager(3.0, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off")
+    floor = matrix.noise_floor([eager(1.02, disturbed=(2.0,)), measured("fast", "ONNX_CPU", 2.0), mismatch])
+    assert floor is not None
+    assert floor.trials == 1
+    assert matrix.noise_floor([eager(disturbed=(2.0,))]) is None
+    assert matrix.noise_floor([measured("fast", "ONNX_CPU", 2.0)]) is None
+    assert "add EAGER" in text.noise_floor([])
+
+
+def test_without_trials_the_noise_floor_is_the_worst_eager_against_itself() -> None:
+    def early(value: float) -> Result:
+        return eager(schema=1, quality=None, speedup=Speedup(value=value, low=0.9, high=1.1))
+
+    floor = matrix.noise_floor([early(1.03), early(0.98)])
+    assert floor is not None
+    assert floor.share == pytest.approx(0.03)
+    assert floor.bound is None
+    assert text.noise_floor([early(1.03)]) == "Noise floor: 3.0%; EAGER against itself came out that far from 1.00x."
+
+
+# A row in words
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"speedup": speedup(1.42)}, ("1.42x", "1")),
+        ({"speedup": speedup(0.7)}, ("0.70x", "1")),
+        ({"speedup": speedup(1.01, 0.99, 1.02, decision=Decision.SAME, trials=3)}, ("same (1.01x)", "3")),
+        ({"speedup": speedup(1.04, 0.9, 1.2)}, ("undecided (1.04x)", "1")),
+        ({"speedup": speedup(1.42, confirming=3)}, ("1.42x", "3 confirming")),
+        ({"speedup": speedup(1.42), "quality": Quality.ROUGH}, ("1.42x", "1")),
+        ({"speedup": speedup(1.42), "quality": Quality.DISTURBED}, ("(1.42x)", "1")),
+        ({"speedup": speedup(1.04, 0.9, 1.2), "quality": Quality.DISTURBED}, ("(1.04x)", "1")),
+        ({"status": Status.MISMATCH, "reason": Reason.ENGINE, "message": "fell back"}, ("(2.00x)", "1")),
+        ({"speedup": Speedup(value=1.42, low=1.4, high=1.5), "quality": None}, ("1.42x", "–")),
+        ({"speedup": Speedup(value=1.42, low=0.9, high=1.5), "quality": None}, ("undecided (1.42x)", "–")),
+    ],
+)
+def test_a_speed_up_is_told_by_what_it_decides(changes: dict[str, Any], said: tuple[str, str]) -> None:
+    row = measured("a", "ONNX_CPU", 2.0, **changes)
+    assert (text.speedup(row), text.trials(row)) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"speedup": speedup(1.42, break_even_calls=1375)}, "1,375"),
+        ({"speedup": speedup(0.7)}, "never"),
+        ({"speedup": speedup(1.01, decision=Decision.SAME, break_even_calls=1375)}, "never"),
+        ({"speedup": speedup(1.2, 0.9, 1.5, break_even_calls=1375)}, "–"),
+        ({"speedup": speedup(1.42, break_even_calls=1375), "quality": Quality.DISTURBED}, "–"),
+    ],
+)
+def test_only_what_is_decided_faster_pays_off(changes: dict[str, Any], said: str) -> None:
+    assert text.pays_off(measured("a", "ONNX_CPU", 2.0, **changes)) == said
+    assert text.pays_off(measured("a", "EAGER", 2.0, **changes)) == "–"
+
+
+def test_what_was_not_measured_has_dashes(rows: list[Result]) -> None:
+    figures = dict(zip(text.HEADINGS, text.columns(rows[2]), strict=True))
+    dashes = [name for name, said in figures.items() if said == "–"]
+    assert dashes == ["p50 ms", "speed-up", "trials", "rel. error", "convert s", "pays off"]
+
+
+def test_figures_are_provisional_until_something_is_confirmed(rows: list[Result]) -> None:
+    said = text.provisional(rows)
+    assert said == (
+        "Provisional: one trial of each cell, and nothing is confirmed; a larger measure.budget (minutes) confirms the "
+        "fastest."
+    )
+    thrice = measured("thrice", "JIT_TRACE", 1.2, speedup=speedup(1.2, trials=3))
+    assert "at most 3 trials of a cell" in (text.provisional([*rows, thrice]) or "")
+    confirmed = measured("sure", "JIT_TRACE", 1.2, speedup=speedup(1.2, confirming=3))
+    early = measured("early", "JIT_TRACE", 1.2, schema=1, speedup=Speedup(value=1.2, low=1.1, high=1.3), quality=None)
+    for nothing_to_say in ([*rows, confirmed], [early], [rows[2]], []):
+        assert text.provisional(nothing_to_say) is None
 
 
 def test_the_summary_counts_every_row(rows: list[Result]) -> None:
@@ -120,7 +216,8 @@ def test_json_holds_the_rows_as_they_are(rows: list[Result]) -> None:
     loaded = json.loads("".join(files.as_json(rows)))
     assert [row["id"] for row in loaded["rows"]] == [row.id for row in rows]
     assert loaded["counts"] == {"ok": 4, "mismatch": 1, "invalid": 1}
-    assert loaded["rows"][0]["latency_ms"]["n"] == 31
+    assert loaded["rows"][0]["latency_ms"]["n"] == 900
+    assert loaded["noise_floor"]["trials"] == 2
 
 
 def test_markdown_keeps_text_as_text(rows: list[Result]) -> None:
@@ -129,6 +226,16 @@ def test_markdown_keeps_text_as_text(rows: list[Result]) -> None:
     assert "<" not in line.replace("&lt;", "")
     assert line.replace("\\|", "").count("|") == len(text.HEADINGS) + 1
     assert not {"@", "~~", "`b`"} & {part for part in ("@", "~~", "`b`") if part in line}
+
+
+def test_markdown_says_above_each_table_what_it_comes_to(rows: list[Result]) -> None:
+    lines = "".join(files.as_markdown(rows)).replace("\\", "").splitlines()
+    assert lines[4].startswith("Provisional: ")
+    at = lines.index("## mlp · cpu · batch 1")
+    assert lines[at + 2] == "Fastest: ONNX_CPU, 2.00x (95 % interval 1.98x to 2.02x, of 1 trial, not confirmed)."
+    assert lines[at + 4].startswith("| conversion | status | p50 ms | speed-up | trials |")
+    other = lines.index("## resnet · cpu · batch 1")
+    assert lines[other + 2] == "There is only eager here."
 
 
 def shown(rows: list[Result], **console: Any) -> str:
@@ -147,7 +254,9 @@ def test_piped_output_has_no_control_codes_and_cuts_nothing(rows: list[Result]) 
     assert "\r" not in output
     assert "x" * 700 in output
     assert "did you mean [red]A|B[/red]?" in output
-    assert "Noise floor: 3.0%" in output
+    assert "Noise floor: a trial of EAGER against itself differs by 2.5 %" in output  # 1.03 and 0.98
+    assert "Fastest: ONNX_CPU, 2.00x" in output
+    assert "Provisional: one trial of each cell" in output
 
 
 def test_a_terminal_gets_colour_and_the_words_too(rows: list[Result]) -> None:
@@ -155,6 +264,45 @@ def test_a_terminal_gets_colour_and_the_words_too(rows: list[Result]) -> None:
     assert "\x1b[" in output
     for word in ("ok", "mismatch/output", "invalid/unknown-conversion", "(9.00x)"):
         assert word in output
+
+
+def test_further_trials_are_a_short_line_each_and_no_cell_more(rows: list[Result]) -> None:
+    out = io.StringIO()
+    board = Board(Console(file=out))
+    board.planned(Plan(cells=[], ready=[], refused=[], doubts=[]), [], {})
+    with board:
+        board.round(1, 2, confirms=False)
+        board.ended(rows[0])
+        board.round(2, 2, confirms=False)
+        board.refined(replace(rows[0], speedup=speedup(1.53, trials=3)))
+        board.refined(replace(rows[1], speedup=speedup(1.01, 0.99, 1.02, decision=Decision.SAME, trials=2)))
+        board.round(3, 1, confirms=True)
+        board.refined(replace(rows[0], speedup=speedup(1.49, confirming=1)))
+    assert out.getvalue().splitlines()[2:] == [
+        "Every cell has its row; 2 trials more where they decide something",
+        "   again  ok firm  mlp EXPORT+EAGER cpu  1.53x, 3 trials",
+        "   again  ok firm  mlp EAGER cpu  same (1.01x), 2 trials",
+        "Confirming the fastest: 1 trial",
+        "   again  ok firm  mlp EXPORT+EAGER cpu  1.49x, 1 confirming trial",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(140, None), (100, "convert s, pays off"), (80, "trials, rel. error, convert s, pays off")],
+)
+def test_a_narrow_terminal_leaves_columns_out_and_cuts_no_figure(width: int, left_out: str | None) -> None:
+    confirmed = speedup(1, 0.9, 1.1, confirming=3)
+    long = measured("a", "COMPILE_INDUCTOR_MAX_AUTOTUNE+TORCHAO_QUANT_I4_WEIGHT_ONLY", 1.0, speedup=confirmed)
+    out = io.StringIO()
+    Board(Console(file=out, force_terminal=True, no_color=True, width=width)).show_matrix([long], Path("run"))
+    lines = out.getvalue().splitlines()
+    (line,) = [line for line in lines if "COMPILE_INDUCTOR_MAX" in line]
+    assert "  2.000 " in line
+    assert "  undecided (1.00x)" in line
+    assert ("3 confirming" in line) == (width > 80)
+    said = [line for line in lines if "For want of room" in line]
+    assert [f"without: {left_out};" in one for one in said] == ([True] if left_out else [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sweep.result import Fidelity, Reason
 
 
 def test_a_row_in_the_nouns_of_mlflow() -> None:
-    entry = mlflow.entry_of(rows.ok(message="noisy"))
+    entry = mlflow.entry_of(rows.ok(message="ran eager"))
     assert entry.params == {
         "model": "mlp",
         "conversion": "ONNX_CPU",
@@ -22,16 +22,19 @@ def test_a_row_in_the_nouns_of_mlflow() -> None:
     assert entry.tags == {
         "id": "mlp-onnx_cpu-cpu-b4-0123456789",
         "status": "ok",
-        "message": "noisy",
+        "message": "ran eager",
         "node": "node-1",
         "hardware": "a CPU x2",
         "fingerprint": "abcd1234",
         "engine.actual": "onnxruntime",
         "engine.precision": "fp32",
         "versions.torch": "2.13.0",
+        "quality": "firm",
+        "speedup.decision": "faster",
     }
     assert entry.metrics["latency_ms.p50"] == 2.0
     assert entry.metrics["speedup.break_even_calls"] == 1375.0
+    assert entry.metrics["speedup.trials"] == 3.0
     assert entry.metrics["load.heat_throttled"] == 0.0
     assert not {"schema", "batch_size", "threads", "memory_mb.cuda_peak", "id"} & entry.metrics.keys()
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from tests.page.synthetic import about, synthetic
+from tests.rows import speedup
 
 import sweep.report.page
 from sweep.evidence import Engine
 from sweep.report import matrix, page
 from sweep.report.page import answers, totals
-from sweep.result import Fidelity, Reason, Result, Speedup, Status
+from sweep.result import Fidelity, Quality, Reason, Result, Status
 
 PACKAGE = Path(sweep.report.page.__file__).parent
 
@@ -48,10 +49,10 @@ def shown(text: str) -> list[dict[str, Any]]:
 
 
 def faster(id_: str, value: float, low: float, high: float, **changes: Any) -> Result:
-    """A row of one group with a speed-up of `value` in [low, high]."""
+    """A row of one group with a speed-up of `value` in [low, high], which decides."""
     (row,) = [row for row in synthetic(3) if row.conversion == "EAGER"]
-    changes = {"conversion": id_.upper(), "message": "", **changes}
-    return replace(row, id=id_, speedup=Speedup(value=value, low=low, high=high), **changes)
+    changes = {"conversion": id_.upper(), "message": "", "quality": Quality.FIRM, **changes}
+    return replace(row, id=id_, **{"speedup": speedup(value, low, high)} | changes)
 
 
 def wrong(id_: str, value: float) -> Result:
@@ -86,6 +87,13 @@ def test_every_row_is_on_the_page_with_its_figures(rows: list[Result]) -> None:
             assert said["latency_ms"]["p99"] == pytest.approx(row.latency_ms.p99, rel=1e-7)
             assert said["latency_ms"]["n"] == row.latency_ms.n
             assert said["speedup"]["low"] == pytest.approx(row.speedup.low, rel=1e-7)
+            assert (said["quality"], said["decision"]) == (row.quality, row.speedup.decision)
+            assert [trial[0] for trial in said["quotients"]] == [
+                pytest.approx(quotient.value, rel=1e-7) for quotient in row.speedup.quotients
+            ]
+            assert [trial[2:] for trial in said["quotients"]] == [
+                [quotient.round, quotient.confirms, quotient.disturbed] for quotient in row.speedup.quotients
+            ]
             assert said["seconds"]["waited"] == pytest.approx(row.seconds["waited"], rel=1e-7)
             assert said["engine"]["requested"] == row.engine.requested
         else:
@@ -143,23 +151,79 @@ def test_a_page_grows_with_its_sweep(rows: list[Result]) -> None:
     assert "finished, 432 cells" in "".join(page.from_rows(rows, about(rows)))
 
 
-def test_the_best_is_the_fastest_whose_interval_lies_above_eager() -> None:
+def test_the_best_is_the_fastest_that_is_decided_and_firm() -> None:
     sure, unsure = faster("sure", 1.3, 1.2, 1.4), faster("unsure", 1.5, 0.9, 2.1)
+    loaded = faster("loaded", 1.9, 1.8, 2.0, quality=Quality.DISTURBED)
     eager = faster("eager", 1.6, 1.5, 1.7)  # against itself: it may be anything, and is never the answer
-    answer = answered(unsure, sure, faster("slow", 0.5, 0.4, 0.6), eager)
+    answer = answered(unsure, sure, loaded, faster("slow", 0.5, 0.4, 0.6), eager)
     assert answer.best is not None
     assert answer.best.id == "sure"
-    assert answer.doubts == (
-        "UNSURE came out at 1.50x, but its interval holds 1",
-        "EAGER against itself came out 60.0% from 1.00x here: this is no more than that",
+    # a single trial of EAGER at 1.6: the logarithm of it
+    assert answer.doubts == ("A trial of EAGER against itself differs by 47.0 % here: this is no more than that",)
+    assert answer.passed_over == (
+        "UNSURE (1.50x): undecided: it may be no faster than eager",
+        "LOADED (1.90x): disturbed: others used the machine in every trial, or it was throttled",
     )
 
 
-def test_where_nothing_is_faster_beyond_noise_it_says_so() -> None:
+def test_of_many_that_are_passed_over_a_few_are_told() -> None:
+    unsure = [faster(f"unsure-{number}", 2 - number / 10, 0.5, 3) for number in range(5)]
+    answer = answered(faster("sure", 1.3, 1.2, 1.4), *unsure)
+    assert [said.partition(" ")[0] for said in answer.passed_over] == ["UNSURE-0", "UNSURE-1", "UNSURE-2"]
+    assert answer.more_passed_over == 2
+    assert "<li>and 2 more</li>" in written([faster("sure", 1.3, 1.2, 1.4), *unsure])
+
+
+def test_where_nothing_is_faster_for_certain_it_says_so_and_why() -> None:
     answer = answered(faster("eager", 1.0, 0.9, 1.1), faster("b", 1.2, 0.9, 1.5), faster("c", 0.8, 0.7, 0.9))
     assert answer.best is None
-    assert answer.verdict == "Nothing is faster than eager beyond noise, of 2 conversions that are proved."
-    assert "Nothing is faster than eager beyond noise" in written([faster("c", 0.8, 0.7, 0.9)])
+    assert answer.verdict == (
+        "Nothing is faster than eager for certain, of 2 conversions that are proved: 1 undecided, 1 slower."
+    )
+    only = "Nothing is faster than eager for certain, of the only conversion that is proved: slower."
+    assert only in written([faster("c", 0.8, 0.7, 0.9)])
+
+
+def test_an_answer_says_how_many_trials_it_is_of_and_whether_they_confirm_it() -> None:
+    first, confirmed = (
+        faster("a", 2.0, 1.9, 2.1),
+        faster("b", 1.9, 1.8, 2.0, speedup=speedup(1.9, 1.8, 2, confirming=3)),
+    )
+    assert "95 % interval 1.90x to 2.10x, of 1 trial, not confirmed ·" in written([first])
+    assert "95 % interval 1.80x to 2.00x, of 3 confirming trials ·" in written([first, confirmed])
+
+
+def test_a_page_of_which_nothing_is_confirmed_is_provisional() -> None:
+    first, confirmed = (
+        faster("a", 2.0, 1.9, 2.1),
+        faster("b", 1.9, 1.8, 2.0, speedup=speedup(1.9, 1.8, 2, confirming=3)),
+    )
+    assert "Provisional: one trial of each cell so far, and nothing is confirmed yet." in written([first], running=True)
+    assert "Provisional: one trial of each cell, and nothing is confirmed; a larger" in written([first])
+    assert "Provisional" not in written([first, confirmed])
+
+
+def test_a_newer_row_takes_the_place_of_the_one_before(rows: list[Result]) -> None:
+    before = [row for row in rows if row.status is Status.OK][:3]
+    after = replace(before[1], status=Status.MISMATCH, reason=Reason.OUTPUT, message="off, the second time")
+    anew = replace(before[1], speedup=speedup(3.0))
+    made = page.Page(about(before))
+    for row in before:
+        made.add(row)
+    made.replace(after)
+    text = "".join(made.html(running=True))
+    assert [(row["id"], row["status"]) for row in shown(text)] == [
+        *((before[0].id, "ok"), (before[1].id, "mismatch"), (before[2].id, "ok")),
+    ]
+    assert (re.findall(r"<b>(\d)</b> (?:ok|mismatch)", text), "finished" in text) == (["2", "1"], False)
+    made.replace(anew)
+    text = "".join(made.html(running=True))
+    assert shown(text)[1]["speedup"]["value"] == 3.0
+    assert re.findall(r"<b>(\d)</b> (?:ok|mismatch)", text) == ["3", "0"]
+    assert [cause[3:] for cause in data(text)["causes"]] == [[0, []]]
+    place = data(text)["phases"].index("total")
+    total = sum(row.seconds["total"] or 0 for row in before)
+    assert sum(sums[place] for sums in data(text)["seconds"].values()) == pytest.approx(total)
 
 
 def test_what_was_faster_and_is_not_proved_is_named() -> None:
@@ -171,8 +235,8 @@ def test_what_was_faster_and_is_not_proved_is_named() -> None:
 
 
 def test_notes_on_the_best_are_told() -> None:
-    answer = answered(faster("a", 2.0, 1.9, 2.1, message="computes in bf16; noisy: others used 9%"))
-    assert answer.doubts == ("computes in bf16", "noisy: others used 9%")
+    answer = answered(faster("a", 2.0, 1.9, 2.1, message="computes in bf16; 3 graph breaks"))
+    assert answer.doubts == ("computes in bf16", "3 graph breaks")
 
 
 def test_failures_alike_are_one_cause(rows: list[Result]) -> None:
@@ -180,7 +244,7 @@ def test_failures_alike_are_one_cause(rows: list[Result]) -> None:
     for number, said in enumerate(
         [
             "MODE_A in phase convert: cannot fuse node 12 at 0x7f00 in /tmp/a/x.py",
-            "MODE_B in phase convert: cannot fuse node 7 at 0x7fab in /tmp/b/y.py; noisy: others used 40% of the CPUs",
+            "MODE_B in phase convert: cannot fuse node 7 at 0x7fab in /tmp/b/y.py; ran eager, not inductor",
             "MODE_B in phase convert: int8 is not fp16",
         ]
     ):

@@ -31,7 +31,7 @@ def test_rows_come_back_with_their_types(weird_path: Path) -> None:
 def test_the_schema_says_what_each_column_is(tmp_path: Path) -> None:
     parquet.write(tmp_path / "results.parquet", [])
     schema = pq.read_schema(tmp_path / "results.parquet")
-    assert schema.metadata[b"sweep.schema"] == b"1"
+    assert schema.metadata[b"sweep.schema"] == b"2"
     assert schema.field("memory_mb.rss_peak").metadata[b"unit"] == b"MB"
     assert b"95 %" in schema.field("speedup.low").metadata[b"meaning"]
     assert pq.read_table(tmp_path / "results.parquet").num_rows == 0

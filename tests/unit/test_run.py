@@ -11,18 +11,18 @@ from sweep.errors import BadRequest, RunFolderBroken
 from sweep.record import RunFolder
 from sweep.report import parquet
 from sweep.report.columns import COLUMNS
-from sweep.result import Outcome, Reason, Result, Speedup, Status
+from sweep.result import Decision, Outcome, Quality, Reason, Result, Status
 
 MakeCell = Callable[..., Cell]
 pandas: Any = pytest.importorskip("pandas")
 
 HOSTILE = "<script>alert(1)</script>"
 OF_EACH = [
-    rows.ok(id="same", conversion="EAGER", speedup=Speedup(value=1.01, low=0.99, high=1.03)),
+    rows.ok(id="same", conversion="EAGER", speedup=rows.speedup(1.01, 0.99, 1.03, decision=Decision.SAME)),
     rows.ok(id="fast"),
     rows.ok(id="lie", conversion="JIT_TRACE", status=Status.MISMATCH, reason=Reason.OUTPUT, message="off"),
     rows.not_ok(Reason.UNKNOWN_CONVERSION, HOSTILE, id="bad", conversion="EGAER"),
-    rows.ok(id="other", conversion="EAGER", model="vit", speedup=Speedup(value=0.97, low=0.95, high=0.99)),
+    rows.ok(id="other", conversion="EAGER", model="vit", speedup=rows.speedup(0.97, 0.95, 0.99)),
     rows.crashed(id="dead", conversion="ONNX_CPU", model="vit"),
     rows.not_ok(Reason.NEEDS_DEVICE, id="no GPU", conversion="TENSORRT", model="gpt"),
 ]
@@ -102,7 +102,7 @@ def test_the_matrix_has_speed_ups_of_what_is_proved_and_verdicts_of_the_rest(fol
     matrix = sweep.load(folder).matrix()
     assert list(matrix.index) == ["EAGER", "ONNX_CPU", "JIT_TRACE", "EGAER", "TENSORRT"]
     assert matrix[MLP].tolist() == [
-        "no diff. (1.01x)",
+        "same (1.01x)",
         "2.00x",
         "mismatch/output",
         "invalid/unknown-conversion",
@@ -117,6 +117,14 @@ def test_the_matrix_of_a_column_has_its_numbers_where_they_are_proved(folder: Pa
     assert matrix[MLP].dropna().to_dict() == {"EAGER": 1.01, "ONNX_CPU": 2.0}  # what is not ok has none
     assert matrix[GPT].isna().all()
     assert {str(dtype) for dtype in sweep.load(folder).matrix("latency_ms.n").dtypes} == {"Int64"}
+
+
+def test_a_disturbed_figure_is_in_brackets_and_no_number_of_the_matrix(weird_path: Path, make_cell: MakeCell) -> None:
+    row = rows.ok(id="loaded", quality=Quality.DISTURBED)
+    run = sweep.load(written(weird_path / "run", [row], ["loaded"], make_cell))
+    assert run.matrix()[MLP].tolist() == ["(2.00x)"]
+    assert run.matrix("speedup.value")[MLP].tolist() == [pandas.NA]
+    assert run.best() == {}
 
 
 @pytest.mark.parametrize("name", ["speedup", "status", "speedup.valeu"])
@@ -134,14 +142,18 @@ def test_a_notebook_shows_every_row_and_runs_nothing_that_is_in_it(folder: Path)
     html = sweep.load(folder)._repr_html_()
     assert html.count("<table>") == 3
     assert html.count('scope="row"') == len(OF_EACH)
-    for said in ("mismatch/output", "(2.00x)", "crashed/signal", "skipped/needs-device", "Noise floor: 3.0%"):
+    for said in ("mismatch/output", "(2.00x)", "crashed/signal", "skipped/needs-device"):
         assert said in html
+    # of the quotients 1.01 and 0.97: the root of the mean of the squares of their logarithms
+    assert "Noise floor: a trial of EAGER against itself differs by 2.3 %" in html
+    assert "Fastest: ONNX_CPU, 2.00x (95 % interval 1.80x to 2.20x, of 3 trials, not confirmed)." in html
+    assert "Provisional: at most 3 trials of a cell, and nothing is confirmed" in html
     assert HOSTILE not in html
     assert "&lt;script&gt;" in html
 
 
 def test_of_very_many_rows_a_notebook_shows_the_fastest(weird_path: Path, make_cell: MakeCell) -> None:
-    many = [rows.ok(id=str(n), conversion=f"MODE_{n}", speedup=Speedup(value=n, low=n, high=n)) for n in range(2, 2003)]
+    many = [rows.ok(id=str(n), conversion=f"MODE_{n}", speedup=rows.speedup(n)) for n in range(2, 2003)]
     run = sweep.Run(folder=weird_path, about={"plan": [row.id for row in many]}, rows=many)
     html = run._repr_html_()
     assert html.count('scope="row"') == 3

@@ -13,12 +13,12 @@ from rich.text import Text
 
 from sweep import ending
 from sweep.errors import BadRequest, ExitCode
-from sweep.pick import script
+from sweep.pick import choosing, script
+from sweep.pick.choosing import Choice, Constraints
 from sweep.plan.names import did_you_mean, near
 from sweep.reading import one_line
 from sweep.record import read_cell
-from sweep.report import best, text
-from sweep.report.best import Choice, Constraints
+from sweep.report import text
 from sweep.report.console import plain_unless_terminal, print_json
 from sweep.report.run import load
 from sweep.request.invocation import current
@@ -27,7 +27,7 @@ from sweep.result import Result
 EXIT_CODES = f"""exit codes: 0 there is one for every model, device and batch size; 1 not for all of them; 2 the request
 is wrong; {ending.EXIT_CODES}"""
 
-NOTHING = "nothing that is proved keeps within what is asked"
+NOTHING = "nothing that is proved and firm keeps within what is asked"
 
 _CONSTRAINTS = {
     "--min-cosine": ("X", "cosine with eager's output, of the worst sample"),
@@ -107,7 +107,7 @@ def choices(rows: Sequence[Result], options: argparse.Namespace, constraints: Co
     ]
     if not selected:
         raise BadRequest("no cell of this sweep has this model, device and batch size together")
-    all_choices = best.choose(selected, constraints)
+    all_choices = choosing.choose(selected, constraints)
     matching = [choice for choice in all_choices if not options.where or options.where in choice.title]
     if not matching:
         raise BadRequest(f"no heading holds {options.where!r}; there is\n{_titles(all_choices)}")
@@ -161,23 +161,27 @@ def _show(choices: Sequence[Choice], console: Console) -> None:
 
 
 def _remarks(choice: Choice) -> Iterable[str]:
-    """How the best compares with the others and with eager."""
+    """How the best compares with the others and with eager, and whether its figure is confirmed."""
     if choice.not_told_apart:
-        yield f"not told apart from it: {', '.join(map(_speedup, choice.not_told_apart))}"
+        yield f"not told apart from it: {'; '.join(map(_speedup, choice.not_told_apart))}"
+    speedup = choice.best.speedup if choice.best else None
+    if choice.beats_eager and speedup and speedup.decision and not speedup.confirmed:
+        yield "not confirmed: the trials that it was chosen by flatter it; a larger measure.budget has it confirmed"
     if not choice.beats_eager:
         yield "nothing proved beats eager here: stay with eager"
 
 
 def _speedup(row: Result) -> str:
     assert row.speedup is not None, "an ok row has it"
-    return f"{one_line(row.conversion)} {row.speedup.value:.2f}x ({row.speedup.low:.2f}x to {row.speedup.high:.2f}x)"
+    return f"{one_line(row.conversion)} {text.speedup(row)}, from {row.speedup.low:.2f}x to {row.speedup.high:.2f}x"
 
 
 def _figures(row: Result) -> str:
     assert row.latency_ms and row.fidelity, "an ok row has them"
-    memory, convert = best.memory(row), row.seconds.get("convert")
+    memory, convert = choosing.memory(row), row.seconds.get("convert")
     parts = [
         _speedup(row),
+        text.of_trials(row),
         f"p50 {row.latency_ms.p50:.4g} ms",
         f"p99 {row.latency_ms.p99:.4g} ms",
         f"rel. L2 error {row.fidelity.rel_l2:.1e}" if row.fidelity.rel_l2 is not None else "",
@@ -200,7 +204,8 @@ def _choice_as_json(choice: Choice) -> dict[str, Any]:
 
 
 def _name(row: Result) -> dict[str, Any]:
-    return {"id": row.id, "conversion": row.conversion, "speedup": asdict(row.speedup) if row.speedup else None}
+    speedup = asdict(row.speedup) if row.speedup else None
+    return {"id": row.id, "conversion": row.conversion, "quality": row.quality, "speedup": speedup}
 
 
 if __name__ == "__main__":

@@ -1,149 +1,134 @@
 """Which conversion is the fastest, for the page, `sweep.pick` and `Run.best` alike, and why the others are not."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from operator import ge, le, lt
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from sweep.cell import BASELINE
+from sweep.reading import one_line
 from sweep.report import matrix, text
-from sweep.result import Result, Status
-
-Bound = tuple[Callable[[float, float], bool], str]
-"""The comparison that a figure must meet, and its name."""
-
-AT_LEAST: Bound = (ge, "at least")
-AT_MOST: Bound = (le, "at most")
-LESS_THAN: Bound = (lt, "less than")
+from sweep.result import Decision, Quality, Result, Status
 
 
 def fastest(rows: Iterable[Result]) -> Result | None:
-    """The fastest proved row of rows that may be compared; None where none is proved.
+    """The fastest row of rows that may be compared; None where none can be called that.
 
-    It is the row with the highest speed-up of those that certainly beat the baseline. Where none does, it is the
-    baseline; where the baseline is not among the proved rows, it is the row with the highest speed-up.
+    Only what is proved and firm is a candidate; once any candidate is confirmed, only those that are. Of the candidates
+    that certainly beat the baseline it is the one that led before confirmation, by `chosen_by`, unless another's whole
+    interval lies above its own: the highest of several confirmed figures would again be the one that was luckiest.
+    Where none beats the baseline it is the baseline, of which nothing is claimed, so it may be rough, but not
+    disturbed. Where that is not there, it is the candidate with the highest speed-up.
     """
-    proved = sorted((row for row in rows if row.status is Status.OK), key=_rank)
-    certain = [row for row in proved if beats_baseline(row)]
-    baseline = [row for row in proved if row.conversion == BASELINE]
-    return next(iter([*certain, *baseline, *proved]), None)
+    rows = list(rows)
+    candidates = _candidates(rows)
+    if winner := _leader([row for row in candidates if beats_baseline(row)]):
+        return winner
+    baseline = [row for row in rows if row.conversion == BASELINE and row.status is Status.OK]
+    undisturbed = [row for row in baseline if not text.is_disturbed(row)]
+    return next(iter([*undisturbed, *sorted(candidates, key=rank)]), None)
+
+
+def _candidates(rows: Iterable[Result]) -> list[Result]:
+    """The rows but the baseline that are proved and firm: those that are confirmed, where any is."""
+    firm = [row for row in rows if _is_firm(row) and row.conversion != BASELINE]
+    return [row for row in firm if _is_confirmed(row)] or firm
+
+
+def _is_firm(row: Result) -> bool:
+    """Whether a row is proved and its figures are firm; rows of schema 1 have no quality, and are taken as they are."""
+    return row.status is Status.OK and row.quality in {Quality.FIRM, None}
+
+
+def _is_confirmed(row: Result) -> bool:
+    return row.speedup is not None and row.speedup.confirmed
+
+
+def _leader(rows: Sequence[Result]) -> Result | None:
+    """The row that led before confirmation, or one whose whole interval lies above that one's, if there is any."""
+    leader = None
+    above = list(rows)
+    while above:
+        leader = min(above, key=lambda row: (-chosen_by(row), row.conversion))
+        highest = leader.speedup.high if leader.speedup else 0.0
+        above = [row for row in rows if row.speedup and row.speedup.low > highest]
+    return leader
+
+
+def chosen_by(row: Result) -> float:
+    """The figure that a row was chosen by: the geometric mean of its undisturbed trials that do not confirm it.
+
+    Where it has no such trials, it is its speed-up.
+    """
+    quotients = row.speedup.quotients if row.speedup else ()
+    values = [quotient.value for quotient in quotients if not quotient.confirms and not quotient.disturbed]
+    return statistics.geometric_mean(values) if values else speedup_of(row)
 
 
 def beats_baseline(row: Result) -> bool:
-    """Whether the whole interval of a proved speed-up is above 1. The baseline never beats itself."""
-    proved = row.status is Status.OK and row.conversion != BASELINE
-    return proved and row.speedup is not None and row.speedup.low > 1
+    """Whether a row is proved and firm, and certainly faster than the baseline. The baseline never beats itself."""
+    return _is_firm(row) and row.conversion != BASELINE and text.decision(row) is Decision.FASTER
 
 
-def _rank(row: Result) -> tuple[float, str]:
-    return -_speedup(row), row.conversion
+def rank(row: Result) -> tuple[bool, float, str]:
+    """Sorts the row with the highest speed-up first, and what was disturbed or has none last."""
+    return text.is_disturbed(row), -speedup_of(row), row.conversion
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Constraints:
-    """The limits that a conversion must keep; None is no limit.
-
-    `min_cosine` and `max_rel_l2` are of the output check. `max_memory` (MB) is the peak of what CUDA's allocator held,
-    where the row has that, else of the process's resident set. `p50_under` and `p99_under` are milliseconds a call.
-    `min_speedup` is a quotient, such as 1.5. `max_convert` is seconds that the conversion alone may take.
-    """
-
-    min_cosine: float | None = None
-    max_rel_l2: float | None = None
-    max_memory: float | None = None
-    p50_under: float | None = None
-    p99_under: float | None = None
-    min_speedup: float | None = None
-    max_convert: float | None = None
+def headline(rows: Sequence[Result]) -> str:
+    """What rows that may be compared come to: the fastest and its speed-up, or why there is none."""
+    winner = fastest(rows)
+    if winner and beats_baseline(winner):
+        return f"Fastest: {one_line(winner.conversion)}, {text.speedup(winner)} ({text.interval(winner)})."
+    return no_winner(rows)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PassedOver:
-    """A row that is not chosen, and the reasons why."""
-
-    row: Result
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """The best row of a group of rows that may be compared; None where no proved row meets the constraints.
-
-    `not_told_apart` meet them too, and the intervals of their speed-ups overlap that of the best. `passed_over` are
-    rows with a higher speed-up than the best that do not meet them, or whose interval is not all above 1, the fastest
-    first; then rows that do not meet them and have no speed-up.
-    """
-
-    title: str
-    best: Result | None
-    not_told_apart: tuple[Result, ...]
-    passed_over: tuple[PassedOver, ...]
-
-    @property
-    def beats_eager(self) -> bool:
-        """Whether the whole interval of the best row's speed-up is above 1."""
-        return self.best is not None and beats_baseline(self.best)
+def no_winner(rows: Sequence[Result]) -> str:
+    """What to say of rows of which none certainly beats the baseline."""
+    proved = [row for row in rows if row.status is Status.OK and row.conversion != BASELINE]
+    if proved:
+        of = "the only conversion that is" if len(proved) == 1 else f"{len(proved)} conversions that are"
+        confirming = any(map(_is_confirmed, _candidates(rows)))
+        said = Counter(_standing(row, confirming=confirming) for row in proved)
+        counts = ", ".join(f"{number} {word}" if len(proved) > 1 else word for word, number in said.most_common())
+        return f"Nothing is faster than eager for certain, of {of} proved: {counts}."
+    conversions = [row for row in rows if row.conversion != BASELINE]
+    counts = ", ".join(f"{number} {status}" for status, number in matrix.counts(conversions).items())
+    return f"No conversion is proved here: {counts}." if counts else "There is only eager here."
 
 
-def choose(rows: Sequence[Result], constraints: Constraints) -> list[Choice]:
-    """A choice for each of `matrix.groups`, but for groups of rows that did not run, of settings where others did."""
-    not_run = {f"{title} · did not run" for title in matrix.unlike_hardware(rows)}
-    return [_choose_one(title, group, constraints) for title, group in matrix.groups(rows) if title not in not_run]
+def _standing(row: Result, *, confirming: bool) -> str:
+    """What keeps an ok row from being the fastest, or `faster`; `confirming` is whether any candidate is confirmed."""
+    if row.quality in {Quality.DISTURBED, Quality.ROUGH}:
+        return str(row.quality)
+    decided = text.decision(row)
+    if decided is Decision.FASTER and confirming and not _is_confirmed(row):
+        return "not confirmed"
+    return str(decided)
 
 
-def _choose_one(title: str, group: Sequence[Result], constraints: Constraints) -> Choice:
-    reasons = {row.id: tuple(obstacles(row, constraints)) for row in group}
-    best = fastest(row for row in group if not reasons[row.id])
-    not_told_apart, passed_over = [], []
-    for row in sorted(group, key=_rank):
-        faster = best is None or row.speedup is None or _speedup(row) > _speedup(best)
-        if row is best:
-            continue
-        if faster and not reasons[row.id]:
-            uncertain = "its interval is not all above 1.00x, so it may be no faster than eager"
-            passed_over.append(PassedOver(row=row, reasons=(uncertain,)))
-        elif faster:
-            passed_over.append(PassedOver(row=row, reasons=reasons[row.id]))
-        elif best and not reasons[row.id] and _overlap(row, best):
-            not_told_apart.append(row)
-    return Choice(title=title, best=best, not_told_apart=tuple(not_told_apart), passed_over=tuple(passed_over))
+_REASONS = {
+    "disturbed": "disturbed: others used the machine in every trial, or it was throttled",
+    "rough": "rough: its interval is wider than asked, and decides nothing",
+    "undecided": "undecided: it may be no faster than eager",
+    "same": "as fast as eager, within measure.margin",
+    "slower": "slower than eager",
+    "not confirmed": "not confirmed, as others are: its figure may be luck",
+}
+"""Reasons why a row is passed over, by its `_standing`."""
 
 
-def obstacles(row: Result, constraints: Constraints) -> Iterator[str]:
-    """Everything that keeps a row from being chosen: that it is not proved, or which figures miss the constraints."""
-    if row.status is not Status.OK:
-        yield f"{text.verdict(row)}: {row.message}"
-        return
-    assert row.latency_ms and row.fidelity and row.speedup, "an ok row has them"
-    bounds: list[tuple[str, float | None, float | None, Bound]] = [
-        ("cosine", row.fidelity.cosine, constraints.min_cosine, AT_LEAST),
-        ("rel. L2 error", row.fidelity.rel_l2, constraints.max_rel_l2, AT_MOST),
-        ("peak memory in MB", memory(row), constraints.max_memory, AT_MOST),
-        ("p50 in ms", row.latency_ms.p50, constraints.p50_under, LESS_THAN),
-        ("p99 in ms", row.latency_ms.p99, constraints.p99_under, LESS_THAN),
-        ("speed-up", row.speedup.value, constraints.min_speedup, AT_LEAST),
-        ("conversion in s", row.seconds.get("convert"), constraints.max_convert, AT_MOST),
-    ]
-    for name, value, bound, (meets, words) in bounds:
-        if bound is None:
-            continue
-        if value is None:
-            yield f"{name} is unknown, must be {words} {bound:g}"
-        elif not meets(value, bound):
-            yield f"{name} is {value:.6g}, must be {words} {bound:g}"
+def why_not(rows: Sequence[Result]) -> Mapping[str, str]:
+    """Why proved rows cannot be the fastest of these, by their ids. The baseline has a reason only where disturbed."""
+    confirming = any(map(_is_confirmed, _candidates(rows)))
+    proved = [row for row in rows if row.status is Status.OK]
+    standings = {
+        row.id: _standing(row, confirming=confirming)
+        for row in proved
+        if row.conversion != BASELINE or text.is_disturbed(row)
+    }
+    return {id_: _REASONS[word] for id_, word in standings.items() if word in _REASONS}
 
 
-def memory(row: Result) -> float | None:
-    """Peak memory in MB: on the GPU where the row has that, else of the process."""
-    if row.memory_mb is None:
-        return None
-    return row.memory_mb.rss_peak if row.memory_mb.cuda_peak is None else row.memory_mb.cuda_peak
-
-
-def _speedup(row: Result) -> float:
+def speedup_of(row: Result) -> float:
+    """The speed-up of a row; 0 where it has none."""
     return row.speedup.value if row.speedup else 0.0
-
-
-def _overlap(row: Result, best: Result) -> bool:
-    if row.speedup is None or best.speedup is None:
-        return False
-    return row.speedup.low <= best.speedup.high and best.speedup.low <= row.speedup.high

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from sweep.result import Result
@@ -12,24 +12,28 @@ Type = Literal["string", "int64", "double", "bool"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """One column; its name is the path to its value in a row. Where the unit is `JSON`, the value is JSON as text."""
+    """One column; its name is the path to its value in a row. Where the unit is `JSON`, the value is JSON as text.
+
+    Rows of an earlier schema than `since` do not know it.
+    """
 
     name: str
     type: Type
     unit: str
     meaning: str
+    since: int = 1
 
     def value(self, row: Result) -> Any:
         """The value of a row in this column, of the column's type; None where it has none."""
         parent, _, field = self.name.partition(".")
-        value = getattr(row, parent)
+        value = getattr(row, parent) if row.schema >= self.since else None
         if field:
             value = value.get(field) if isinstance(value, Mapping) else getattr(value, field, None)
         if value is None:
             return None
         match self.type:
             case "string" if self.unit == "JSON":
-                return json.dumps(asdict(value) if is_dataclass(value) and not isinstance(value, type) else value)
+                return json.dumps(value, default=asdict)
             case "string":
                 return str(value)
             case "double":
@@ -41,9 +45,9 @@ class Column:
                 return bool(value)
 
 
-def _table(*lines: tuple[str, Type, str, str]) -> Iterator[Column]:
+def _table(*lines: tuple[str, Type, str, str], since: int = 1) -> Iterator[Column]:
     for name, type_, unit, meaning in lines:
-        yield Column(name=name, type=type_, unit=unit, meaning=meaning)
+        yield Column(name=name, type=type_, unit=unit, meaning=meaning, since=since)
 
 
 COLUMNS = (
@@ -83,21 +87,26 @@ COLUMNS = (
         ("seconds.waited", "double", "s", "waiting for its turn to measure, or stopped while others measured"),
     ),
     *_table(
-        ("latency_ms.p50", "double", "ms", "median of a call: the median of the processes' own, as are those below"),
+        ("latency_ms.p50", "double", "ms", "median of a call: the median of the trials' own, as are those below"),
         ("latency_ms.p90", "double", "ms", "90th percentile of a call"),
         ("latency_ms.p99", "double", "ms", "99th percentile of a call"),
         ("latency_ms.mean", "double", "ms", "mean of a call"),
         ("latency_ms.std", "double", "ms", "sample standard deviation of a call"),
-        ("latency_ms.min", "double", "ms", "the fastest call of all processes"),
-        ("latency_ms.max", "double", "ms", "the slowest call of all processes"),
-        ("latency_ms.n", "int64", "calls", "samples of all processes"),
+        ("latency_ms.min", "double", "ms", "the fastest call of all trials"),
+        ("latency_ms.max", "double", "ms", "the slowest call of all trials"),
+        ("latency_ms.n", "int64", "calls", "samples of all trials"),
         ("latency_ms.p50_low", "double", "ms", "lower end of p50's 95 % interval, measure.drift included"),
         ("latency_ms.p50_high", "double", "ms", "upper end of p50's 95 % interval, measure.drift included"),
-        ("latency_ms.processes", "int64", "processes", "fresh processes that samples come from"),
+        ("latency_ms.processes", "int64", "processes", "trials, each a fresh process, that samples come from"),
         ("throughput_per_s", "double", "samples/s", "batch_size over the mean latency"),
-        ("eager.p50_ms", "double", "ms", "median of a call of the unconverted model, in the same processes"),
+        ("eager.p50_ms", "double", "ms", "median of a call of the unconverted model, by turns with it"),
         ("eager.n", "int64", "calls", "samples of the unconverted model"),
-        ("speedup.value", "double", "ratio", "eager's median over the conversion's"),
+        (
+            "speedup.value",
+            "double",
+            "ratio",
+            "eager over conversion: geometric mean of the trials' quotients, of confirming ones once there are any",
+        ),
         ("speedup.low", "double", "ratio", "lower end of its 95 % interval"),
         ("speedup.high", "double", "ratio", "upper end of its 95 % interval"),
         ("speedup.break_even_calls", "int64", "calls", "calls after which converting pays off; empty where never"),
@@ -133,6 +142,19 @@ COLUMNS = (
         ("samples", "string", "", "its samples, within the run folder"),
         ("engine.evidence", "string", "JSON", "what was seen of the engine that ran it"),
     ),
+    *_table(
+        ("quality", "string", "", "firm, rough or disturbed: what the figures are good for; only firm ones can win"),
+        ("speedup.decision", "string", "", "against eager: faster, slower, same (within measure.margin) or undecided"),
+        ("speedup.trials", "int64", "trials", "fresh processes that speedup.value is of"),
+        (
+            "speedup.quotients",
+            "string",
+            "JSON",
+            "of every trial: value (eager over conversion), spread (its standard error as a share), round, confirms, "
+            "disturbed",
+        ),
+        since=2,
+    ),
 )
 """The columns in the order that they have in files. Names and order stay; a new column comes at the end."""
 
@@ -149,7 +171,8 @@ _LEAD = """\
 `matrix.csv`, `results.parquet` and the frame of `sweep.load(FOLDER).frame()` have these columns, in this order. Names,
 types and units stay as they are; new columns come at the end. What a row does not have is empty (null), never 0. MB are
 10^6 bytes, a share is from 0 to 1, and `JSON` is text that holds something deeper. Figures of an `ok` row are proved;
-those of a `mismatch` are what was measured, and are not its label's.
+those of a `mismatch` are what was measured, and are not its label's. `disturbed` ones (`quality`) rank nowhere. Rows of
+schema 1 lack the columns from `quality` on, and their speed-up is eager's median over the conversion's.
 
 `results.jsonl` has the same, nested: `latency_ms.p50` is `row["latency_ms"]["p50"]` there.
 

@@ -10,7 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-_NUMERIC = {"p50 ms", "speed-up", "rel. error", "convert s", "pays off"}
+_NUMERIC = {"p50 ms", "speed-up", "trials", "rel. error", "convert s", "pays off"}
+_GIVE_WAY = {"conversion", "status"}
+"""Where there is little room these columns are cut, so that no figure is."""
 
 
 def table(*headings: str) -> Table:
@@ -18,7 +20,8 @@ def table(*headings: str) -> Table:
     lines = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         numeric = heading in _NUMERIC
-        lines.add_column(heading, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
+        no_wrap = heading not in _GIVE_WAY
+        lines.add_column(heading, justify="right" if numeric else "left", no_wrap=no_wrap, overflow="ellipsis")
     return lines
 
 

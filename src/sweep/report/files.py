@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from sweep.record import RunFolder
-from sweep.report import junit, matrix, parquet, text
+from sweep.report import best, junit, matrix, parquet, text
 from sweep.report.columns import COLUMNS
 from sweep.result import SCHEMA, Result
 
@@ -42,7 +42,8 @@ def as_csv(rows: Sequence[Result]) -> Iterator[str]:
 
 def as_json(rows: Sequence[Result]) -> Iterator[str]:
     """The rows as in results.jsonl, in the order of the plan, after the counts of statuses and the noise floor."""
-    about = {"schema": SCHEMA, "counts": matrix.counts(rows), "noise_floor": matrix.noise_floor(rows)}
+    floor = matrix.noise_floor(rows)
+    about = {"schema": SCHEMA, "counts": matrix.counts(rows), "noise_floor": asdict(floor) if floor else None}
     yield f'{json.dumps(about, indent=1).removesuffix("}").rstrip()},\n "rows": ['
     for number, row in enumerate(rows):
         yield ",\n  " * bool(number) or "\n  "
@@ -51,10 +52,13 @@ def as_json(rows: Sequence[Result]) -> Iterator[str]:
 
 
 def as_markdown(rows: Sequence[Result]) -> Iterator[str]:
-    """A table for each model and device."""
+    """A table for each model and device, below what it comes to."""
     yield f"# Results\n\n{text.summary(rows)}\n\n"
+    if provisional := text.provisional(rows):
+        yield f"{escape_markdown(provisional)}\n\n"
     for title, group in matrix.groups(rows):
-        yield f"## {escape_markdown(title)}\n\n| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
+        yield f"## {escape_markdown(title)}\n\n{escape_markdown(best.headline(group))}\n\n"
+        yield f"| {' | '.join(text.HEADINGS)} |\n|{' --- |' * len(text.HEADINGS)}\n"
         for row in group:
             yield f"| {' | '.join(escape_markdown(cell) for cell in text.columns(row))} |\n"
         yield "\n"

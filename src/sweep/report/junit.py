@@ -17,7 +17,10 @@ _OUTCOMES: Mapping[Status, str | None] = {
 }
 """The element of JUnit that says how a test case ended; a test case that passed has none."""
 
-_PROPERTIES = ("id", "latency_ms.p50", "speedup.value", "speedup.low", "speedup.high", "fingerprint")
+_PROPERTIES = (
+    *("id", "latency_ms.p50", "speedup.value", "speedup.low", "speedup.high", "fingerprint"),
+    *("quality", "speedup.decision", "speedup.trials"),
+)
 _SHOWN = [column for column in COLUMNS if column.name in _PROPERTIES]
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -36,7 +36,13 @@ class Listener:
         """A cell was sent to a node."""
 
     def ended(self, row: Result) -> None:
-        """A row was written."""
+        """A cell has its first row, which was written."""
+
+    def round(self, number: int, cells: int, confirms: bool) -> None:
+        """A round of further trials begins, of so many cells, to confirm the fastest or not; each has its row."""
+
+    def refined(self, row: Result) -> None:
+        """A cell had more trials; this row was written, and replaces the one that it had."""
 
     def interrupted(self, rows: Sequence[Result]) -> None:
         """The sweep was interrupted; these are the rows of the cells that did not run."""

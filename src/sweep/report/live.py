@@ -7,6 +7,7 @@ from typing import Any
 
 from sweep.errors import RunFolderFull
 from sweep.plan import Plan
+from sweep.report import text
 from sweep.report.listener import Listener
 from sweep.report.page import Page
 from sweep.result import Result
@@ -39,8 +40,22 @@ class Live(Listener):
             self._page.add(row)
 
     def ended(self, row: Result) -> None:
-        """Add a row, and write the page if it is time to; on a full disk the page stays as it was."""
+        """Add a row, and write the page if it is time to."""
         self._page.add(row)
+        self._write_if_due()
+
+    def round(self, number: int, cells: int, confirms: bool) -> None:
+        """Say on the page what is done now."""
+        self._page.stage = text.begun_round(number, cells, confirms=confirms)
+        self._write_if_due()
+
+    def refined(self, row: Result) -> None:
+        """Replace the row of a cell, and write the page if it is time to."""
+        self._page.replace(row)
+        self._write_if_due()
+
+    def _write_if_due(self) -> None:
+        """Write the page, if the last writing is long enough ago; on a full disk the page stays as it was."""
         began = self._clock()
         if began < self._next_writing:
             return

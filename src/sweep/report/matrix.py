@@ -1,11 +1,13 @@
 """The results matrix: one row for each planned cell, grouped and ordered for reading."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sweep.cell import BASELINE, Cell
 from sweep.errors import Incomplete
-from sweep.result import Result, Status
+from sweep.result import Quality, Result, Status
 
 _ORDER = list(Status)
 
@@ -28,7 +30,7 @@ def tabulate(cells: Sequence[Cell], results: Sequence[Result]) -> list[Result]:
 def groups(rows: Sequence[Result]) -> list[tuple[str, list[Result]]]:
     """Groups of rows that may be compared, each after its title; the rows by status, then the fastest first.
 
-    Rows that ran on unlike hardware are never in one group.
+    Of the ok rows those that were disturbed come last. Rows that ran on unlike hardware are never in one group.
     """
     by_title: dict[str, list[Result]] = {}
     for title, group in _by_setting(rows).items():
@@ -68,18 +70,44 @@ def _setting(row: Result, *, with_threads: bool) -> str:
     return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(row.overrides.items()))])
 
 
-def _rank(row: Result) -> tuple[int, float, str]:
-    return _ORDER.index(row.status), -(row.speedup.value if row.speedup else 0.0), row.conversion
+def _rank(row: Result) -> tuple[int, bool, float, str]:
+    disturbed = row.quality is Quality.DISTURBED
+    return _ORDER.index(row.status), disturbed, -(row.speedup.value if row.speedup else 0.0), row.conversion
 
 
-def noise_floor(rows: Sequence[Result]) -> float | None:
-    """How far at most the speed-up of EAGER over itself is from 1.00; None where no EAGER cell is ok."""
-    distances = [
-        abs(row.speedup.value - 1)
-        for row in rows
-        if row.conversion == BASELINE and row.status is Status.OK and row.speedup
-    ]
-    return max(distances, default=None)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoiseFloor:
+    """How far a trial of EAGER against itself is from 1.00, as a share: the deviation of the logarithms of `trials`.
+
+    `bound` is what that is at most, with 95 % confidence. Of rows of schema 1, which hold no trials, `share` is the
+    largest distance of any of them, and there is no bound.
+    """
+
+    share: float
+    bound: float | None = None
+    trials: int = 0
+
+
+def noise_floor(rows: Sequence[Result]) -> NoiseFloor | None:
+    """The noise floor of all ok rows of EAGER, without trials that were disturbed; None where nothing is left.
+
+    The truth is known: it is 1.00. So the deviation of the logarithms is taken from 0, and has as many degrees of
+    freedom as there are trials; the bound is the one-sided one of a variance, from the chi-squared distribution:
+    Montgomery, Design and Analysis of Experiments, 8th ed., 2.6.
+    """
+    speedups = [row.speedup for row in rows if row.conversion == BASELINE and row.status is Status.OK and row.speedup]
+    quotients = [quotient for speedup in speedups for quotient in speedup.quotients]
+    if not quotients:
+        distance = max((abs(speedup.value - 1) for speedup in speedups), default=None)
+        return None if distance is None else NoiseFloor(share=distance)
+    logs = [math.log(quotient.value) for quotient in quotients if not quotient.disturbed]
+    if not logs:
+        return None
+    from scipy.special import chdtri  # noqa: PLC0415 - it takes a while, and only this needs it
+
+    deviation = math.sqrt(math.fsum(log**2 for log in logs) / len(logs))
+    bound = deviation * math.sqrt(len(logs) / chdtri(len(logs), 0.95))
+    return NoiseFloor(share=deviation, bound=bound, trials=len(logs))
 
 
 def counts(rows: Sequence[Result]) -> dict[Status, int]:

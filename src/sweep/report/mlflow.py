@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.errors import BadRequest
@@ -22,7 +22,10 @@ TIME_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RET
 """MLflow's settings for how long a store may keep the sweep waiting; by default it is minutes."""
 
 _PARAMS = ("model", "conversion", "device", "batch_size", "threads")
-_TAGS = ("id", "status", "reason", "message", "node", "hardware", "fingerprint", "engine.actual", "engine.precision")
+_TAGS = (
+    *("id", "status", "reason", "message", "node", "hardware", "fingerprint", "engine.actual", "engine.precision"),
+    *("quality", "speedup.decision"),
+)
 _MOST_IN_A_KEY, _MOST_IN_A_PARAM, _MOST_IN_A_TAG = 250, 6000, 5000
 """How many characters MLflow's stores take, those of 2.x too: mlflow.utils.validation."""
 
@@ -78,7 +81,9 @@ class Tracker(Listener):
                 "record.mlflow: what is asked is kept in the run folder, so user and password go into "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
-        self._failed = self._left_out = 0
+        self._failed = self._interrupted = 0
+        self._missing: set[str] = set()
+        self._logged: dict[str, _Logged] = {}
         self._problems: list[str] = []
         try:
             from mlflow import MlflowClient  # noqa: PLC0415 - it takes seconds, and only this needs it
@@ -97,46 +102,76 @@ class Tracker(Listener):
     @property
     def problems(self) -> list[str]:
         """Each problem once, and how many rows MLflow does not have."""
-        missing = self._failed + self._left_out
+        missing = len(self._missing) + self._interrupted
         if not missing:
             return []
         return [*self._problems, f"MLflow lacks {missing} rows; results.jsonl has them"]
 
     def interrupted(self, rows: Sequence[Result]) -> None:
         """Count the rows of cells that did not run: they are not logged."""
-        self._left_out += len(rows)
+        self._interrupted += len(rows)
 
     def ended(self, row: Result) -> None:
         """Log one row as one run of MLflow's: FINISHED if it is ok, else FAILED. Raises no error of MLflow."""
+        self._missing.add(row.id)
         if self._failed >= MOST_FAILURES:
-            self._left_out += 1
             return
         try:
             with _time_limits():
                 self._log(row, entry_of(row), ended=time.time())
+            self._missing.discard(row.id)
         except Exception as error:
             self._failed += 1
             problem = f"MLflow did not take a row: {_message(error)}"
             if problem not in self._problems:
                 self._problems.append(problem)
 
-    def _log(self, row: Result, entry: Entry, *, ended: float) -> None:
-        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
+    def refined(self, row: Result) -> None:
+        """Log the newer row of a cell into the run of MLflow's that it has. Raises no error of MLflow."""
+        self.ended(row)
 
+    def _log(self, row: Result, entry: Entry, *, ended: float) -> None:
         ms = round(ended * 1000)
-        took = (row.seconds.get("total") or 0.0) + (row.seconds.get("waited") or 0.0)
-        run = self._client.create_run(self._experiment, start_time=ms - round(took * 1000), run_name=row.id)
+        logged = self._logged.get(row.id)
+        if logged is None:
+            took = (row.seconds.get("total") or 0.0) + (row.seconds.get("waited") or 0.0)
+            run = self._client.create_run(self._experiment, start_time=ms - round(took * 1000), run_name=row.id)
+            logged = self._logged[row.id] = _Logged(run=run.info.run_id)
         status = "FAILED"
         try:
-            self._client.log_batch(
-                run.info.run_id,
-                metrics=[Metric(key, value, ms, 0) for key, value in entry.metrics.items()],
-                params=[Param(key, value) for key, value in entry.params.items()],
-                tags=[RunTag(key, value) for key, value in entry.tags.items()],
-            )
+            self._log_entry(logged, entry, ms)
             status = "FINISHED" if row.status is Status.OK else "FAILED"
         finally:  # half a run must not seem to go on for ever
-            self._client.set_terminated(run.info.run_id, status=status, end_time=ms)
+            self._client.set_terminated(logged.run, status=status, end_time=ms)
+
+    def _log_entry(self, logged: "_Logged", entry: Entry, ms: int) -> None:
+        """Log what a row says now. MLflow forgets no metric, so one that a row no longer has becomes NaN."""
+        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415
+
+        gone = dict.fromkeys(logged.metrics - entry.metrics.keys(), math.nan)
+        self._client.log_batch(
+            logged.run,
+            metrics=[Metric(key, value, ms, logged.step) for key, value in {**entry.metrics, **gone}.items()],
+            params=[Param(key, value) for key, value in entry.params.items() if key not in logged.params],
+            tags=[RunTag(key, value) for key, value in entry.tags.items()],
+        )
+        for key in logged.tags - entry.tags.keys():
+            self._client.delete_tag(logged.run, key)
+        logged.metrics |= entry.metrics.keys()
+        logged.params |= entry.params.keys()
+        logged.tags = set(entry.tags)
+        logged.step += 1
+
+
+@dataclass(kw_only=True, slots=True)
+class _Logged:
+    """The run of MLflow's that a cell has, and the keys that it holds; `step` is how often its row was logged."""
+
+    run: str
+    step: int = 0
+    metrics: set[str] = field(default_factory=set)
+    params: set[str] = field(default_factory=set)
+    tags: set[str] = field(default_factory=set)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sweep.report import matrix, text
+from sweep.report import best, matrix, text
 from sweep.result import Result, Status
 
 _COLOURS = {
@@ -36,8 +36,11 @@ def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
         total=len(rows),
         headings=text.HEADINGS,
         colours=_COLOURS,
+        words=text.WORDS,
         groups=[
-            (title, [(row.status, text.columns(row)) for row in group[:most]]) for title, group in matrix.groups(rows)
+            (title, best.headline(group), [(row.status, text.columns(row)) for row in group[:most]])
+            for title, group in matrix.groups(rows)
         ],
+        provisional=text.provisional(rows),
         remarks=(*text.unlike_hardware(rows), text.noise_floor(rows)),
     )

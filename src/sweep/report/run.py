@@ -49,8 +49,8 @@ class Run:
     def matrix(self, values: str | None = None) -> "DataFrame":
         """A pandas frame of conversions by groups of the matrix: the speed-up of ok rows, the status of others.
 
-        With `values`, the name of a column of numbers such as `speedup.value`, it has that number of each ok row, and
-        <NA> for others. Raises BadRequest for any other name.
+        With `values`, the name of a column of numbers such as `speedup.value`, it has that number of each ok row that
+        was not disturbed, and <NA> for others. Raises BadRequest for any other name.
         """
         import pandas  # noqa: PLC0415 - as above
 
@@ -67,7 +67,8 @@ class Run:
     def best(self) -> dict[str, Result]:
         """The `fastest` row of each group of the matrix, by its title: the same as on the page and in `sweep.pick`.
 
-        It is EAGER's where nothing certainly beats the baseline. Groups without an ok row are left out.
+        It is EAGER's where nothing certainly beats the baseline. Groups in which no ok row can be called the fastest,
+        because all are rough or disturbed, or none is there, are left out.
         """
         winners = ((title, fastest(group)) for title, group in matrix.groups(self.rows))
         return {title: winner for title, winner in winners if winner is not None}
@@ -99,7 +100,7 @@ def load(folder: str | Path) -> Run:
 def _table_value(row: Result, column: Column | None) -> Any:
     if column is None:
         return text.speedup(row) if row.status is Status.OK else text.verdict(row)
-    return column.value(row) if row.status is Status.OK else None
+    return column.value(row) if row.status is Status.OK and not text.is_disturbed(row) else None
 
 
 def _column(name: str) -> Column:

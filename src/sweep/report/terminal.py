@@ -15,7 +15,7 @@ from rich.text import Text
 from sweep.cell import Cell
 from sweep.plan import Plan
 from sweep.reading import one_line
-from sweep.report import matrix, text
+from sweep.report import best, matrix, text
 from sweep.report.console import plain_unless_terminal, table
 from sweep.report.listener import Listener
 from sweep.request.invocation import Invocation
@@ -38,6 +38,7 @@ class Board(Listener):
         self.invocation = invocation or Invocation()
         self._console = plain_unless_terminal(console or Console(highlight=False))
         self._total = self._to_run = self._ended = self._ran = 0
+        self._in_round = self._refined = 0
         self._running: dict[str, tuple[Cell, float]] = {}
         self._began = time.monotonic()
         self._live: Live | None = None
@@ -92,12 +93,31 @@ class Board(Listener):
         if self._running.pop(row.id, None):
             self._ran += 1
         line = Text(f"{self._ended:>{len(str(self._total))}}/{self._total} ")
-        line.append(f"{text.verdict(row):<16} ", _STYLES[row.status])
+        line.append(f"{text.status(row):<16} ", _STYLES[row.status])
         line.append(one_line(f"{row.model} {row.conversion} {row.device}"))
         if row.speedup:
             line.append(f"  {text.speedup(row)}", "bold" if row.status is Status.OK else "dim")
         if row.message:
             line.append(f"  {row.message}", "dim")
+        self._say(line)
+
+    def round(self, number: int, cells: int, confirms: bool) -> None:
+        """One line for a round of further trials; the bar is of these from now on."""
+        if said := text.begun_round(number, cells, confirms=confirms):
+            self._in_round, self._refined = cells, 0
+            self._say(Text(said, "bold"))
+
+    def refined(self, row: Result) -> None:
+        """One short line for a cell that has its row already, and had more trials."""
+        self._refined += 1
+        self._running.pop(row.id, None)
+        line = Text("   again  ", "dim")
+        line.append(text.status(row), _STYLES[row.status])
+        line.append("  " + one_line(f"{row.model} {row.conversion} {row.device}"))
+        if row.speedup:
+            line.append(f"  {text.speedup(row)}", "bold" if row.status is Status.OK else "dim")
+        if counted := text.trials_in_words(row):
+            line.append(f", {counted}")
         self._say(line)
 
     def _say(self, line: Text | str) -> None:
@@ -107,8 +127,10 @@ class Board(Listener):
         """The part that is drawn again and again: a bar, an estimate of the time left, and the cells that run."""
         now = time.monotonic()
         bar = Table.grid(padding=(0, 1))
-        counts = f"{self._ended}/{self._total} done, {len(self._running)} running{self._time_left(now)}"
-        bar.add_row(ProgressBar(total=max(self._total, 1), completed=self._ended, width=30), counts)
+        done, of = (self._refined, self._in_round) if self._in_round else (self._ended, self._total)
+        left = " in this round" if self._in_round else self._time_left(now)
+        counts = f"{done}/{of} done, {len(self._running)} running{left}"
+        bar.add_row(ProgressBar(total=max(of, 1), completed=done, width=30), counts)
         lines = [
             Text(f"  {cell.model.name} {cell.conversion} {cell.device.name}  {text.duration(now - since)}", "cyan")
             for cell, since in self._running.values()
@@ -122,29 +144,38 @@ class Board(Listener):
         return f", about {text.duration(seconds)} left"
 
     def show_matrix(self, rows: Sequence[Result], folder: Path, problems: Sequence[str] = ()) -> None:
-        """Show the matrix, a table for each group, with remarks on it; then the problems of listeners, and the files.
+        """Show the matrix, a table for each group below what it comes to, with remarks on it; then the problems of
+        listeners, and the files.
 
-        On a terminal each cell fits into one line, and its message stands below the table. Of more than
-        `matrix.MOST_ROWS` rows only the first of each table are shown.
+        On a terminal each cell fits into one line, without columns for which there is no room, and its message stands
+        below the table. Of more than `matrix.MOST_ROWS` rows only the first of each table are shown.
         """
         notes_in_table = not self._console.is_terminal
         most = matrix.rows_shown_per_table(rows)
+        left_out: set[str] = set()
         for title, group in matrix.groups(rows):
             self._console.print()
             self._console.print(Text(title, "bold"))
-            lines = table(*text.HEADINGS[: None if notes_in_table else -1])
-            for row in group[:most]:
-                name, verdict, *figures, note = text.columns(row)
-                cells = [*figures, note] if notes_in_table else figures
-                lines.add_row(Text(name), Text(verdict, _STYLES[row.status]), *map(Text, cells))
+            self._console.print(Text(best.headline(group)))
+            cells = [text.columns(row) for row in group[:most]]
+            fitting = _fitting(cells, None if notes_in_table else self._console.width)
+            lines = table(*(text.HEADINGS[place] for place in fitting))
+            left_out |= {name for place, name in enumerate(text.HEADINGS[:-1]) if place not in fitting}
+            for row, said in zip(group[:most], cells, strict=False):
+                name, status, *others = (said[place] for place in fitting)
+                lines.add_row(Text(name), Text(status, _STYLES[row.status]), *map(Text, others))
             self._console.print(lines)
             if not notes_in_table:
                 self._show_notes(group[:most])
         if most:
             self._console.print(f"Of each table the first {most} rows are shown; matrix.md has all {len(rows)}.")
+        if left_out:
+            names = ", ".join(name for name in text.HEADINGS if name in left_out)
+            self._console.print(Text(f"For want of room without: {names}; matrix.md has all columns.", "dim"))
         self._console.print(Text(text.summary(rows), "bold"))
-        for line in (*text.unlike_hardware(rows), text.noise_floor(rows)):
-            self._console.print(Text(line))
+        for line in (text.provisional(rows), *text.unlike_hardware(rows), text.noise_floor(rows)):
+            if line:
+                self._console.print(Text(line))
         for problem in problems:
             self._console.print(Text(problem, "yellow"))
         self._console.print(Text(f"Page: {folder}/report.html"))
@@ -171,3 +202,23 @@ class Board(Listener):
             line.append(f": {message}")
             self._console.print(line)
         self._console.print()
+
+
+_MAY_GO = ("note", "pays off", "convert s", "rel. error", "trials")
+"""The columns that a terminal does without: `note` always, for it stands below, and the others for want of room."""
+
+
+def _fitting(lines: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """The places in text.HEADINGS of the columns that a table of a width has room for; all of them without a width.
+
+    The name of a conversion may be cut to 24 characters and a status to 16, but no figure.
+    """
+    places = list(range(len(text.HEADINGS)))
+    if width is None:
+        return places
+    widths = [max(map(len, column)) for column in zip(text.HEADINGS, *lines, strict=True)]
+    widths[:2] = min(widths[0], 24), min(widths[1], 16)
+    for name in _MAY_GO:
+        if name == "note" or sum(widths[place] + 3 for place in places) > width:
+            places.remove(text.HEADINGS.index(name))
+    return places

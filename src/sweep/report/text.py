@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix
-from sweep.result import Result, Status
+from sweep.result import Decision, Quality, Result, Status
 
-HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "rel. error", "convert s", "pays off", "note")
+HEADINGS = (*("conversion", "status", "p50 ms", "speed-up", "trials", "rel. error", "convert s", "pays off", "note"),)
+WORDS = frozenset({"conversion", "status", "note"})
+"""The headings of columns that hold words, and no figures."""
 
 
 def columns(row: Result) -> tuple[str, ...]:
@@ -16,9 +18,10 @@ def columns(row: Result) -> tuple[str, ...]:
     convert = row.seconds.get("convert")
     return (
         one_line(row.conversion),
-        verdict(row),
+        status(row),
         f"{latency.p50:.3f}" if latency else "–",
         speedup(row),
+        trials(row),
         f"{error:.1e}" if error is not None else "–",
         f"{convert:.1f}" if convert is not None else "–",
         pays_off(row),
@@ -31,22 +34,108 @@ def verdict(row: Result) -> str:
     return f"{row.status}/{row.reason}" if row.reason else str(row.status)
 
 
+def status(row: Result) -> str:
+    """The verdict, and of an ok row the quality of its figures: `ok firm`; rows of schema 1 have none."""
+    return f"{verdict(row)} {row.quality}" if row.status is Status.OK and row.quality else verdict(row)
+
+
+def decision(row: Result) -> Decision | None:
+    """What a row's speed-up says against eager; None where it has none.
+
+    Rows of schema 1 hold no decision: there it is whether the whole interval lies above or below 1.
+    """
+    if row.speedup is None or row.speedup.decision is not None:
+        return row.speedup.decision if row.speedup else None
+    if not row.speedup.is_a_difference:
+        return Decision.UNDECIDED
+    return Decision.FASTER if row.speedup.low > 1 else Decision.SLOWER
+
+
+def is_disturbed(row: Result) -> bool:
+    """Whether a row's figures are good for nothing but to be shown in brackets."""
+    return row.quality is Quality.DISTURBED
+
+
 def speedup(row: Result) -> str:
-    """`1.42x`, or `no diff. (1.01x)` where its interval holds 1; in brackets where the row is not ok."""
+    """`1.42x` where it is decided that it is faster or slower, else `same (1.01x)` or `undecided (1.04x)`.
+
+    It is in brackets where the row is not ok, or disturbed.
+    """
     if row.speedup is None:
         return "–"
-    text = f"{row.speedup.value:.2f}x"
-    if row.status is not Status.OK:
-        return f"({text})"
-    return text if row.speedup.is_a_difference else f"no diff. ({text})"
+    figure = f"{row.speedup.value:.2f}x"
+    if row.status is not Status.OK or is_disturbed(row):
+        return f"({figure})"
+    decided = decision(row)
+    return figure if decided in {Decision.FASTER, Decision.SLOWER} else f"{decided} ({figure})"
+
+
+def trials(row: Result) -> str:
+    """How many trials the speed-up is of: `3`, or `3 confirming`; a dash in rows of schema 1, which do not say."""
+    if row.speedup is None or row.speedup.decision is None:
+        return "–"
+    return f"{row.speedup.trials} confirming" if row.speedup.confirmed else str(row.speedup.trials)
+
+
+def interval(row: Result) -> str:
+    """`95 % interval 1.38x to 1.46x, of 3 confirming trials`; the row has a speed-up."""
+    assert row.speedup is not None
+    text = f"95 % interval {row.speedup.low:.2f}x to {row.speedup.high:.2f}x"
+    return f"{text}, {of_trials(row)}" if of_trials(row) else text
+
+
+def of_trials(row: Result) -> str:
+    """`of 3 confirming trials` or `of 1 trial, not confirmed`; nothing in rows of schema 1."""
+    if row.speedup is None or not (counted := trials_in_words(row)):
+        return ""
+    return f"of {counted}" if row.speedup.confirmed else f"of {counted}, not confirmed"
+
+
+def trials_in_words(row: Result) -> str:
+    """`3 confirming trials`, `1 trial`; nothing in rows of schema 1."""
+    if row.speedup is None or trials(row) == "–":
+        return ""
+    return f"{trials(row)} {'trial' if row.speedup.trials == 1 else 'trials'}"
 
 
 def pays_off(row: Result) -> str:
-    """After how many calls converting has saved more time than it took; `never` where it is not faster than eager."""
-    if row.speedup is None or row.status is not Status.OK or row.conversion == BASELINE:
+    """After how many calls converting has saved more time than it took; `never` where it is not faster than eager.
+
+    A dash where that is not decided, or was disturbed, or is not known.
+    """
+    if row.speedup is None or row.status is not Status.OK or row.conversion == BASELINE or is_disturbed(row):
         return "–"
     calls = row.speedup.break_even_calls
-    return f"{calls:,}" if calls is not None and row.speedup.is_a_difference else "never"
+    match decision(row):
+        case Decision.FASTER:
+            return "–" if calls is None else f"{calls:,}"
+        case Decision.UNDECIDED:
+            return "–"
+        case _:
+            return "never"
+
+
+def provisional(rows: Sequence[Result], *, running: bool = False) -> str | None:
+    """A sentence where nothing is confirmed; None where something is, or no row has a figure that could be.
+
+    `running` is whether there may be more trials still.
+    """
+    measured = [row.speedup for row in rows if row.speedup and row.speedup.decision is not None]
+    if not measured or any(speedup.confirmed for speedup in measured):
+        return None
+    most = max(speedup.trials for speedup in measured)
+    each = "one trial of each cell" if most == 1 else f"at most {most} trials of a cell"
+    if running:
+        return f"Provisional: {each} so far, and nothing is confirmed yet."
+    return f"Provisional: {each}, and nothing is confirmed; a larger measure.budget (minutes) confirms the fastest."
+
+
+def begun_round(number: int, cells: int, *, confirms: bool) -> str:
+    """What is done in a round of trials that begins; nothing to say of the first, in which every cell gets its row."""
+    trials = "1 trial" if cells == 1 else f"{cells:,} trials"
+    if confirms:
+        return f"Confirming the fastest: {trials}"
+    return f"Every cell has its row; {trials} more where they decide something" if number > 1 else ""
 
 
 def summary(rows: Sequence[Result]) -> str:
@@ -65,10 +154,20 @@ def unlike_hardware(rows: Sequence[Result]) -> list[str]:
 
 def noise_floor(rows: Sequence[Result]) -> str:
     """The noise floor in words."""
-    distance = matrix.noise_floor(rows)
-    if distance is None:
+    floor = matrix.noise_floor(rows)
+    if floor is None:
         return "Noise floor: unknown, for no EAGER cell was measured; add EAGER to compare eager with itself."
-    return f"Noise floor: {distance:.1%}; EAGER against itself came out that far from 1.00x, so less is no difference."
+    if floor.bound is None:
+        return f"Noise floor: {floor.share:.1%}; EAGER against itself came out that far from 1.00x."
+    return (
+        f"Noise floor: a trial of EAGER against itself differs by {percent(floor.share)} (standard deviation; at most "
+        f"{percent(floor.bound)} with 95 % confidence), over {floor.trials} trial{'s' * (floor.trials != 1)}."
+    )
+
+
+def percent(share: float) -> str:
+    """`1.4 %`."""
+    return f"{share * 100:.1f} %"
 
 
 def duration(seconds: float) -> str:

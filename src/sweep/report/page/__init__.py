@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from sys import intern
@@ -22,7 +22,7 @@ MOST_ROWS = 20_000
 MOST_ANSWERS, FIRST_ANSWERS = 300, 24
 """How many groups have their answer on the page, and how many of these are visible without a click."""
 
-SCRIPTS = ("data", "state", "parts", "filters", "matrix", "table", "detail", "charts", "sections", "main")
+SCRIPTS = ("data", "state", "parts", "filters", "matrix", "table", "trials", "detail", "charts", "sections", "main")
 LIBRARIES = {
     "d3.min.js": ("d3 7.9.2", "LICENSE.d3"),
     "plot.umd.min.js": ("Observable Plot 0.6.17", "LICENSE.plot"),
@@ -46,32 +46,46 @@ class Page:
     """The report page of a run. Each row is turned into compact JSON once, when it is added.
 
     `about` is the content of `sweep.json`, and may be replaced by a newer one; `folder` is the run folder as a person
-    would type it.
+    would type it. `stage` is what the sweep is doing now, where every cell has its row already.
     """
 
     def __init__(self, about: Mapping[str, Any], folder: str = ".") -> None:
         self.about = about
+        self.stage = ""
         self._folder = folder
         self._compact = compact.Compact()
         self._totals = totals.Totals()
-        self._eager: list[Result] = []
-        self._kept: list[KeptRow] = []
+        self._eager: dict[str, Result] = {}
+        self._kept: dict[str, KeptRow] = {}
         self._added = 0
 
     def add(self, row: Result) -> None:
+        """Add the first row of a cell."""
         self._added += 1
+        self._put(row)
+        if len(self._kept) > MOST_ROWS * 5 // 4:
+            self._keep_at_most(MOST_ROWS)
+
+    def replace(self, row: Result) -> None:
+        """Put a newer row of a cell in the place of the one that was added."""
+        self._totals.take_back(row.id)
+        self._eager.pop(row.id, None)
+        self._put(row)
+
+    def _put(self, row: Result) -> None:
         cause = self._totals.add(row, compact.family(row))
         row_without_details = _without_details(row)
         if row.conversion == BASELINE and row.status is Status.OK:
-            self._eager.append(row_without_details)
-        self._kept.append((row_without_details, self._compact.row(row, cause)))
-        if len(self._kept) > MOST_ROWS * 5 // 4:
-            self._kept = rows_to_keep(self._kept, MOST_ROWS)
+            self._eager[row.id] = row_without_details
+        self._kept[row.id] = (row_without_details, self._compact.row(row, cause))
+
+    def _keep_at_most(self, most: int) -> None:
+        self._kept = {row.id: (row, as_json) for row, as_json in rows_to_keep([*self._kept.values()], most)}
 
     def html(self, *, running: bool) -> Iterator[str]:
         """The text of the file, in pieces; `running` is whether the sweep still runs."""
-        self._kept = rows_to_keep(self._kept, MOST_ROWS)
-        rows = [row for row, _ in self._kept]
+        self._keep_at_most(MOST_ROWS)
+        rows = [row for row, _ in self._kept.values()]
         groups = matrix.groups(rows)
         pieces = (
             _environment()
@@ -84,14 +98,16 @@ class Page:
                 counts={status: self._totals.statuses[status] for status in Status},
                 css=_file_text("page.css"),
                 data=self._data(groups, running=running),
-                noise_floor=text.noise_floor(self._eager),
+                noise_floor=text.noise_floor([*self._eager.values()]),
                 folder=self._folder,
                 glyphs=GLYPHS,
                 groups=len(groups),
                 kept=len(rows),
+                provisional=text.provisional(rows, running=running),
                 planned=max(len(self.about.get("plan", ())), self._added),
                 running=running,
                 scripts=_scripts(),
+                stage=self.stage,
                 unlike_hardware=text.unlike_hardware(rows),
                 subject=_subject(rows),
                 text=text,
@@ -103,7 +119,8 @@ class Page:
 
     def _data(self, groups: Sequence[tuple[str, Sequence[Result]]], *, running: bool) -> Iterator[str]:
         """The data that the scripts of the page read, as one JSON object."""
-        numbers = {row.id: number for number, (row, _) in enumerate(self._kept)}
+        numbers = {id_: number for number, id_ in enumerate(self._kept)}
+        floor = matrix.noise_floor([*self._eager.values()])
         about = {
             "running": running,
             "folder": self._folder,
@@ -113,13 +130,18 @@ class Page:
             "fields": compact.FIELDS,
             "shares": sorted(compact.SHARED),
             "parts": compact.PARTS,
+            "quotient": compact.QUOTIENT,
+            "floor": asdict(floor) if floor else None,
             "groups": [
                 [one_line(name), _setting(name, rows[0]), [numbers[row.id] for row in rows]] for name, rows in groups
             ],
             **self._totals.as_json(),
         }
         yield compact.script_json(about)[:-1]
-        for name, entries in (("shared", self._compact.shared()), ("rows", (as_json for _, as_json in self._kept))):
+        for name, entries in (
+            ("shared", self._compact.shared()),
+            ("rows", (as_json for _, as_json in self._kept.values())),
+        ):
             yield f',"{name}":[\n'
             for number, entry in enumerate(entries):
                 yield ",\n" * bool(number) + entry

@@ -1,14 +1,16 @@
 """The answer of each group of rows: the fastest conversion that is proved, and what it costs."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix, text
-from sweep.report.best import beats_baseline, fastest
+from sweep.report.best import beats_baseline, fastest, no_winner, rank, speedup_of, why_not
 from sweep.result import Result, Status
+
+MOST_PASSED_OVER = 3
+"""How many rows with a higher figure have their reason in an answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +26,9 @@ class Answer:
     """The answer of a group.
 
     `best` is the `fastest` row where that certainly beats the baseline, else None; `verdict` is what to say then.
-    `doubts` are remarks of its message and of the group's EAGER cell. `unproved` is the fastest row that is not ok and
-    has a higher speed-up, `more_unproved` how many more of them there are.
+    `doubts` are remarks of its message and of the group's EAGER cell, `passed_over` why rows with a higher figure are
+    not the best, of which there are `more_passed_over`. `unproved` is the fastest row that is not ok and has a higher
+    speed-up, `more_unproved` how many more of them there are.
     """
 
     title: str
@@ -33,6 +36,8 @@ class Answer:
     verdict: str
     costs: tuple[Cost, ...] = ()
     doubts: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    more_passed_over: int = 0
     unproved: Result | None = None
     more_unproved: int = 0
 
@@ -40,31 +45,31 @@ class Answer:
 def answers(groups: Sequence[tuple[str, Sequence[Result]]]) -> Iterator[Answer]:
     """An answer for each group of `matrix.groups`, in their order."""
     for title, rows in groups:
-        proved = [row for row in rows if row.status is Status.OK]
         winner = fastest(rows)
         best = winner if winner and beats_baseline(winner) else None
-        to_beat = best.speedup.value if best and best.speedup else 1.0
-        faster = [row for row in rows if row.status is not Status.OK and row.speedup and row.speedup.value > to_beat]
-        faster.sort(key=lambda row: row.speedup.value if row.speedup else 0.0, reverse=True)
+        to_beat = speedup_of(best) if best else 1.0
+        higher = sorted((row for row in rows if speedup_of(row) > to_beat), key=rank)
+        unproved = [row for row in higher if row.status is not Status.OK]
+        passed_over = list(_passed_over(rows, higher))
         yield Answer(
             title=title,
             best=best,
-            verdict=_verdict(rows, proved),
+            verdict=no_winner(rows),
             costs=tuple(_costs(best)) if best else (),
-            doubts=tuple(_doubts(best, proved)) if best else (),
-            unproved=faster[0] if faster else None,
-            more_unproved=max(0, len(faster) - 1),
+            doubts=tuple(_doubts(best, rows)) if best else (),
+            passed_over=tuple(passed_over[:MOST_PASSED_OVER]),
+            more_passed_over=len(passed_over[MOST_PASSED_OVER:]),
+            unproved=unproved[0] if unproved else None,
+            more_unproved=max(0, len(unproved) - 1),
         )
 
 
-def _verdict(rows: Sequence[Result], proved: Sequence[Result]) -> str:
-    """What to say where no row certainly beats the baseline."""
-    if number := sum(row.conversion != BASELINE for row in proved):
-        conversions = "the only conversion that is" if number == 1 else f"{number} conversions that are"
-        return f"Nothing is faster than eager beyond noise, of {conversions} proved."
-    by_status = Counter(row.status for row in rows)
-    counts = ", ".join(f"{by_status[status]} {status}" for status in Status if by_status[status])
-    return f"No conversion is proved here: {counts}."
+def _passed_over(rows: Sequence[Result], higher: Sequence[Result]) -> Iterator[str]:
+    """Why each proved row with a higher figure than the best is not the best."""
+    reasons = why_not(rows)
+    for row in higher:
+        if row.id in reasons and row.conversion != BASELINE:
+            yield f"{one_line(row.conversion)} ({speedup_of(row):.2f}x): {reasons[row.id]}"
 
 
 def _costs(best: Result) -> Iterator[Cost]:
@@ -83,15 +88,9 @@ def _costs(best: Result) -> Iterator[Cost]:
     yield Cost(name="pays off after", value=f"{calls} calls" if calls[:1].isdigit() else calls)
 
 
-def _doubts(best: Result, proved: Sequence[Result]) -> Iterator[str]:
+def _doubts(best: Result, rows: Sequence[Result]) -> Iterator[str]:
     """What a reader should know before relying on the best row."""
     yield from filter(None, best.message.split("; "))
-    assert best.speedup is not None
-    uncertain = [row for row in proved if row.conversion != BASELINE and row.speedup and not beats_baseline(row)]
-    for row in uncertain:
-        if row.speedup and row.speedup.value > best.speedup.value:
-            name = one_line(row.conversion)
-            yield f"{name} came out at {row.speedup.value:.2f}x, but its interval holds 1"
-    noise_floor = matrix.noise_floor(proved)
-    if noise_floor is not None and best.speedup.value - 1 <= noise_floor:
-        yield f"EAGER against itself came out {noise_floor:.1%} from 1.00x here: this is no more than that"
+    floor = matrix.noise_floor(rows)
+    if floor is not None and speedup_of(best) - 1 <= floor.share:
+        yield f"A trial of EAGER against itself differs by {text.percent(floor.share)} here: this is no more than that"

@@ -3,27 +3,31 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, astuple, fields, is_dataclass, replace
 from typing import Any
 
 from sweep.evidence import Memory
 from sweep.plan import registry
 from sweep.reading import one_line
 from sweep.report import text
-from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, Result, Speedup
+from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, Quotient, Result, Speedup
 
 FIELDS = (
     *("id", "model", "conversion", "device", "batch_size", "threads", "overrides", "family", "cause"),
-    *("status", "reason", "message", "phase", "seconds", "latency_ms", "throughput_per_s", "eager", "speedup"),
-    *("fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware", "fingerprint", "versions", "compat"),
-    *("attempts", "log", "samples", "figures"),
+    *("status", "reason", "quality", "message", "phase", "seconds", "latency_ms", "throughput_per_s", "eager"),
+    *("speedup", "decision", "quotients", "fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware"),
+    *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures"),
 )
-"""The values of a row's array, in order; `figures` are the texts in the matrix, from `p50 ms` to `pays off`."""
+"""The values of a row's array, in order.
+
+`decision` is `text.decision`, `quotients` are arrays as QUOTIENT says, and `figures` are the texts in the matrix, from
+`p50 ms` to `pays off`.
+"""
 
 SHARED = frozenset(
     (
-        *("model", "conversion", "device", "overrides", "family", "status", "reason", "message", "phase", "engine"),
-        *("load", "node", "hardware", "fingerprint", "versions", "compat", "attempts"),
+        *("model", "conversion", "device", "overrides", "family", "status", "reason", "quality", "message"),
+        *("phase", "engine", "decision", "load", "node", "hardware", "fingerprint", "versions", "compat", "attempts"),
     )
 )
 """The fields that have a number instead of the value: its place in the table of shared values."""
@@ -31,7 +35,7 @@ SHARED = frozenset(
 PARTS: dict[str, tuple[str, ...]] = {
     "seconds": SECONDS,
     **{
-        name: tuple(field.name for field in fields(kind))
+        name: tuple(field.name for field in fields(kind) if field.name not in {"decision", "quotients"})
         for name, kind in {
             "latency_ms": Latency,
             "eager": Eager,
@@ -43,6 +47,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     },
 }
 """The fields that are arrays themselves, and the values in these."""
+
+QUOTIENT = tuple(field.name for field in fields(Quotient))
+"""The values in the array of a quotient."""
 
 CRASH_ROOM = 8_000_000
 """How many characters of stacks and last lines a page holds; those of later rows are in their cell's log only."""
@@ -79,7 +86,9 @@ class Compact:
         computed = {
             "family": family(row),
             "cause": cause,
-            "figures": text.columns(row)[2:7],
+            "decision": text.decision(row),
+            "quotients": [astuple(quotient) for quotient in row.speedup.quotients] if row.speedup else [],
+            "figures": text.columns(row)[2:8],
             "crash": self._crash(row.crash),
         }
         computed |= {name: one_line(getattr(row, name)) for name in ("model", "conversion", "device")}

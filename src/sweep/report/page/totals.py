@@ -1,7 +1,9 @@
 """Figures of all rows together: counts of statuses, causes of failures, and seconds per phase."""
 
 import re
+from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +28,10 @@ class Cause:
     cells: list[tuple[str, str]] = field(default_factory=list)
 
 
+_Counted = tuple[Status, str, int | None, "array[float]"]
+"""Of a row that was counted: its status, the family of its engine, the number of its cause, and its seconds."""
+
+
 class Totals:
     """Counts rows by status and by cause, and adds up the seconds of their phases by the family of their engine."""
 
@@ -34,14 +40,33 @@ class Totals:
         self.causes: list[Cause] = []
         self.seconds: dict[str, list[float]] = {}
         self._numbers: dict[tuple[Status, Reason | None, str], int] = {}
+        self._counted: dict[str, _Counted] = {}
 
     def add(self, row: Result, family: str) -> int | None:
         """Count a row; returns the number of its cause, None where it is ok."""
+        seconds = array("d", [row.seconds.get(key) or 0.0 for key in SECONDS])
         self.statuses[row.status] += 1
+        self._add_seconds(family, seconds)
+        cause = None if row.status is Status.OK else self._cause(row)
+        if any(seconds):  # what never ran has no newer row
+            self._counted[row.id] = (row.status, family, cause, seconds)
+        return cause
+
+    def take_back(self, id_: str) -> None:
+        """Count a row no longer, because its cell has a newer one. Nothing for a row that was not counted."""
+        if id_ not in self._counted:
+            return
+        status, family, number, seconds = self._counted.pop(id_)
+        self.statuses[status] -= 1
+        self._add_seconds(family, [-value for value in seconds])
+        if number is not None:
+            cause = self.causes[number]
+            cause.count -= 1
+            cause.cells = [cell for cell in cause.cells if cell[0] != id_]
+
+    def _add_seconds(self, family: str, seconds: Iterable[float]) -> None:
         sums = self.seconds.setdefault(family, [0.0] * len(SECONDS))
-        for place, key in enumerate(SECONDS):
-            sums[place] += row.seconds.get(key) or 0.0
-        return None if row.status is Status.OK else self._cause(row)
+        self.seconds[family] = [sum_ + more for sum_, more in zip(sums, seconds, strict=True)]
 
     def _cause(self, row: Result) -> int:
         key = (row.status, row.reason, cause_text(row))

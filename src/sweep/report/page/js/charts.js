@@ -1,5 +1,7 @@
 // Charts of one group: what speed costs in fidelity, and how latencies are spread.
 const SHAPES = { ok: "circle", mismatch: "times" };
+const colour = (row) => (ranks(row) ? "var(--accent)" : row.status === "ok" ? "var(--skipped)" : "var(--mismatch)");
+const heard = (row) => [row.verdict, row.standing].filter(Boolean).join(" ");
 
 /** Points with an error of 0 stand a decade left of the least other one: a log scale has no place for 0. */
 function zeroAt(rows) {
@@ -7,10 +9,10 @@ function zeroAt(rows) {
   return 10 ** Math.floor(Math.log10(least ?? 1e-7) - 1);
 }
 
-/** Proved rows that none is both faster and nearer than, nearest first. */
+/** Rows that none is both faster and nearer than, nearest first. */
 function pareto(rows) {
   const front = [];
-  for (const row of d3.sort(rows.filter((one) => one.status === "ok"), (one) => one.error, (one) => one.p50))
+  for (const row of d3.sort(rows.filter(ranks), (one) => one.error, (one) => one.p50))
     if (!front.length || row.p50 < front.at(-1).p50) front.push(row);
   return front;
 }
@@ -37,7 +39,7 @@ function decades(values, width) {
 function fidelityChart(rows, front, width) {
   const zero = zeroAt(rows);
   const x = (row) => row.error || zero;
-  const said = (row) => `${row.conversion}\n${row.verdict}\np50 ${row.said.p50} ms, ${row.said.speedup}\nrel. error ${row.said.error}`;
+  const said = (row) => `${row.conversion}\n${heard(row)}\np50 ${row.said.p50} ms, ${row.said.speedup}\nrel. error ${row.said.error}`;
   const middle = d3.mean(d3.extent(rows, (row) => Math.log(x(row)))); // names grow towards it
   const hasZero = rows.some((row) => row.error === 0);
   return Plot.plot({
@@ -49,7 +51,7 @@ function fidelityChart(rows, front, width) {
       Plot.line(front, { x, y: "p50", stroke: "var(--accent)", strokeWidth: 1.5, curve: "step-after", strokeOpacity: 0.7 }),
       Plot.dot(rows, {
         ...{ x, y: "p50", symbol: "status", r: 4.5, strokeWidth: 1.5 },
-        stroke: (row) => (row.status === "ok" ? "var(--accent)" : "var(--mismatch)"),
+        stroke: colour,
         fill: (row) => (front.includes(row) ? "var(--accent)" : "var(--surface)"),
       }),
       ...["start", "end"].map((textAnchor) => Plot.text(
@@ -64,20 +66,21 @@ function fidelityChart(rows, front, width) {
   });
 }
 
+const mark = (row) => (row.status !== "ok" ? "≠ " : row.disturbed ? "! " : "");
+
 function latencyRows(rows, width) {
   const narrow = width < 560;
   const names = rows.map((row) => row.id);
   const byId = new Map(rows.map((row) => [row.id, row]));
   const of = (name) => (row) => part(row, "latency_ms")[name];
-  const said = (row) => `${row.conversion}\n${row.verdict}\np50 ${row.said.p50} ms, ${figure(of("p50_low")(row))} to ${figure(of("p50_high")(row))}\np90 ${figure(of("p90")(row))}, p99 ${figure(of("p99")(row))}`;
-  const colour = (row) => (row.status === "ok" ? "var(--accent)" : "var(--mismatch)");
+  const said = (row) => `${row.conversion}\n${heard(row)}\np50 ${row.said.p50} ms, ${figure(of("p50_low")(row))} to ${figure(of("p50_high")(row))}\np90 ${figure(of("p90")(row))}, p99 ${figure(of("p99")(row))}`;
   const eager = d3.median(rows, (row) => part(row, "eager")?.p50_ms);
   return Plot.plot({
     ...{ width, height: rows.length * 19 + 68, marginTop: 48, marginLeft: narrow ? 132 : 300, marginRight: 24, style: LOOK },
     x: { type: "log", label: "ms a call", axis: "top", labelOffset: 40, grid: true, tickFormat: "~r", ticks: width / 120 },
     y: {
       ...{ domain: names, label: null, tickSize: 0 },
-      tickFormat: (id) => `${byId.get(id).status === "ok" ? "" : "≠ "}${fitted(byId.get(id).conversion, narrow ? 13 : 34)}`,
+      tickFormat: (id) => `${mark(byId.get(id))}${fitted(byId.get(id).conversion, narrow ? 13 : 34)}`,
     },
     marks: [
       Plot.ruleX(eager ? [eager] : [], { stroke: "var(--eager)", strokeDasharray: "4 3" }),
@@ -112,15 +115,15 @@ function Charts({ title }) {
       <${Chart} deps=${[group]} onPick=${open} draw=${(width) => fidelityChart(compared, front, width)}
         label=${`p50 against relative error of ${compared.length} conversions; on the Pareto front: ${front.map((row) => row.conversion).join(", ") || "none"}`} />
       <figcaption>Down and left is better. The line is the Pareto front: proved conversions that none is both faster and nearer
-        than. Crosses are not ok. Click a point to open its cell.</figcaption>
+        than. Crosses are not ok, grey points were disturbed. Click a point to open its cell.</figcaption>
       <${AsTable} headings=${["conversion", "status", "p50 ms", "rel. error", "on the front"]}
-        rows=${compared.map((row) => [row.conversion, row.verdict, row.said.p50, row.said.error, front.includes(row) ? "yes" : "no"])} />
+        rows=${compared.map((row) => [row.conversion, heard(row), row.said.p50, row.said.error, front.includes(row) ? "yes" : "no"])} />
     </figure>`}
     ${rows.length > 0 && html`<figure>
       <h3>Spread of latency</h3>
       <${Chart} deps=${[group]} onPick=${open} draw=${(width) => latencyRows(byTime, width)}
         label=${`Latency of ${byTime.length} conversions, from ${byTime[0].conversion} at ${byTime[0].said.p50} ms to ${byTime.at(-1).conversion} at ${byTime.at(-1).said.p50} ms`} />
-      <figcaption>Dot: p50, in a bar that is its 95 % interval. Ticks: p90 and p99. Dashed: eager, the median over the cells.
+      <figcaption>Dot: p50, in a bar that is its 95 % interval. Ticks: p90 and p99. Dashed: eager, the median over the cells. ≠: not ok. !: disturbed.
         ${rows.length > byTime.length ? ` The fastest ${byTime.length} of ${rows.length}.` : ""}</figcaption>
       <${AsTable} headings=${["conversion", "p50 ms", "from", "to", "p90", "p99"]}
         rows=${byTime.map((row) => [row.conversion, row.said.p50, ...["p50_low", "p50_high", "p90", "p99"].map((name) => figure(figures(row)[name]))])} />

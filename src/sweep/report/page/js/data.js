@@ -18,10 +18,18 @@ function part(row, name) {
 }
 
 const whole = (row, name) => given(row.raw, name);
+
+/** Proved, and not disturbed: only such rows are ranked. */
+const ranks = (row) => row.status === "ok" && !row.disturbed;
+
+/** What each trial of a row found, in the order they were run. */
+const quotients = (row) =>
+  row.raw[AT.quotients].map((held) => Object.fromEntries(DATA.quotient.map((key, place) => [key, held[place]])));
+
 const first = (held, place = 0) => (held ? held[place] : null);
 
 const ROWS = DATA.rows.map((raw, number) => {
-  const [p50, speedup, error, convert, paysOff] = raw[AT.figures];
+  const [p50, speedup, trials, error, convert, paysOff] = raw[AT.figures];
   const status = given(raw, "status");
   const reason = given(raw, "reason");
   return {
@@ -35,15 +43,20 @@ const ROWS = DATA.rows.map((raw, number) => {
     cause: raw[AT.cause],
     status,
     reason,
+    quality: given(raw, "quality"),
+    decision: given(raw, "decision"),
+    disturbed: given(raw, "quality") === "disturbed",
     verdict: reason ? `${status}/${reason}` : status,
+    standing: status === "ok" ? given(raw, "quality") : null,
     message: given(raw, "message"),
     p50: first(raw[AT.latency_ms]),
     speedup: first(raw[AT.speedup]),
     error: first(raw[AT.fidelity]),
     convert: first(raw[AT.seconds], DATA.phases.indexOf("convert")),
-    breakEven: first(raw[AT.speedup], 3),
+    trials: raw[AT.quotients].length ? first(raw[AT.speedup], DATA.parts.speedup.indexOf("trials")) : null,
+    breakEven: first(raw[AT.speedup], DATA.parts.speedup.indexOf("break_even_calls")),
     memory: first(raw[AT.memory_mb]),
-    said: { p50, speedup, error, convert, paysOff },
+    said: { p50, speedup, trials, error, convert, paysOff },
   };
 });
 GROUPS.forEach((group, number) => {
@@ -60,6 +73,7 @@ const kinds = (name) => [...new Set(ROWS.map((row) => row[name]))].sort();
 
 /** All that a text filter looks at; made when first asked for. */
 function haystack(row) {
-  row.haystack ??= [row.id, row.conversion, row.group.title, row.verdict, row.family, row.message].join("\n").toLowerCase();
+  row.haystack ??= [row.id, row.conversion, row.group.title, row.verdict, row.standing, ranks(row) && row.decision, row.family, row.message]
+    .join("\n").toLowerCase();
   return row.haystack;
 }

@@ -72,7 +72,7 @@ function Latencies({ row }) {
       ["p50", `${figure(latency.p50, 4)} ms`], ["95 % interval", `${figure(latency.p50_low, 4)}–${figure(latency.p50_high, 4)} ms`],
       ["p90", `${figure(latency.p90, 4)} ms`], ["p99", `${figure(latency.p99, 4)} ms`], ["mean", `${figure(latency.mean, 4)} ms`],
       ["std", `${figure(latency.std)} ms`], ["min", `${figure(latency.min, 4)} ms`], ["max", `${figure(latency.max, 4)} ms`],
-      ["samples", `${latency.n.toLocaleString("en")} of ${latency.processes} process${latency.processes === 1 ? "" : "es"}`],
+      ["samples", `${latency.n.toLocaleString("en")} of ${latency.processes} trial${latency.processes === 1 ? "" : "s"}`],
       ["throughput", whole(row, "throughput_per_s") === null ? null : `${figure(whole(row, "throughput_per_s"))} a second`],
       ["eager p50", eager && `${figure(eager.p50_ms, 4)} ms (${eager.n.toLocaleString("en")} samples)`],
     ]} /></section>`;
@@ -99,18 +99,20 @@ function Files({ row }) {
 
 function Body({ row }) {
   const { value, low, high } = part(row, "speedup") ?? {};
+  const interval = value && `${low.toFixed(3)}x to ${high.toFixed(3)}x`;
   const engine = whole(row, "engine");
   const { evidence, ...ran } = engine ?? {};
   const memory = part(row, "memory_mb");
   return html`
-    <p class="lead"><${Verdict} row=${row} /></p>
+    <p class="lead"><${Verdict} row=${row} />${row.standing && html` <span class=${`quality q-${row.standing}`}>${row.standing}</span>`}</p>
     ${row.message && html`<p class="message">${row.message}</p>`}
     <${Pairs} of=${[
-      ["speed-up", value && row.said.speedup], ["95 % interval", value && `${low.toFixed(3)}–${high.toFixed(3)}x`],
+      ["speed-up", value && row.said.speedup], ["95 % interval", value && (ranks(row) ? interval : `(${interval})`)],
+      ["against eager", ranks(row) && row.decision], ["of trials", row.trials && row.said.trials],
       ["pays off after", row.said.paysOff === "–" ? null : row.said.paysOff], ["convert", row.convert === null ? null : `${row.said.convert} s`],
       ["memory", memory && `${figure(memory.rss_peak)} MB`], ["CUDA memory", memory?.cuda_peak != null && `${figure(memory.cuda_peak)} MB`],
     ].filter(([, shown]) => shown)} />
-    <${Latencies} row=${row} /><${Seconds} row=${row} /><${Crashed} row=${row} />
+    <${Trials} row=${row} /><${Latencies} row=${row} /><${Seconds} row=${row} /><${Crashed} row=${row} />
     ${part(row, "fidelity") && html`<section><h3>Output against eager</h3><${Pairs} of=${entries(part(row, "fidelity"))} /></section>`}
     ${engine && html`<section><h3>What ran</h3><${Pairs} of=${[...entries(ran), ...entries(evidence)]} /></section>`}
     ${whole(row, "load") && html`<section><h3>Load by others, the worst</h3><${Pairs} of=${loads(whole(row, "load"))} /></section>`}

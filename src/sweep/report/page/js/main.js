@@ -2,7 +2,7 @@
 const RELOAD_MS = 5000;
 const SILENT_MINUTES = 10;
 const app = document.getElementById("app");
-const floorSaid = app.dataset.floor;
+const floorSaid = app.dataset.floor.replaceAll(" %", "\u00a0%");
 app.replaceChildren();
 
 /** A value as it was until what is drawn with the new one has been shown: so typing need not wait for the matrix. */

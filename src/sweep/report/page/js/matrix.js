@@ -2,29 +2,35 @@
 const GROUPS_A_PAGE = 24;
 const STEPS = [1, 1.25, 1.75, 2.5, Infinity];
 
-/** How far from eager, in four steps either way; only what is proved has a colour. */
+const MARKS = { same: "≈", undecided: "?", disturbed: "!" };
+
+/** How far from eager, in four steps either way; only what is proved and decided has a colour. */
 function heat(row) {
   if (row.status !== "ok" || row.speedup === null) return "";
-  if (row.said.speedup.startsWith("no diff.")) return "same";
-  const faster = row.speedup > 1;
+  if (row.disturbed) return "disturbed";
+  if (row.decision !== "faster" && row.decision !== "slower") return row.decision;
+  const faster = row.decision === "faster";
   const times = faster ? row.speedup : 1 / row.speedup;
-  return `${faster ? "faster" : "slower"}-${STEPS.findIndex((step) => times < step) || 1}`;
+  return `${row.decision}-${STEPS.findIndex((step) => times < step) || 1}`;
 }
 
 /** Names of conversions, the fastest at the median of their groups first, those never measured last. */
 const CONVERSIONS = (() => {
   const proved = d3.rollup(
-    ROWS.filter((row) => row.status === "ok"), (rows) => d3.median(rows, (row) => row.speedup), (row) => row.conversion,
+    ROWS.filter(ranks), (rows) => d3.median(rows, (row) => row.speedup), (row) => row.conversion,
   );
   const measured = d3.rollup(ROWS, (rows) => rows.some((row) => row.p50 !== null), (row) => row.conversion);
   const order = (name) => proved.get(name) ?? (measured.get(name) ? 0 : -1);
   return kinds("conversion").sort((a, b) => order(b) - order(a));
 })();
 
-function cellText(row) {
-  if (row.speedup === null) return row.reason;
-  const times = `${row.speedup.toFixed(2)}x`;
-  return row.status === "ok" ? times : `(${times})`;
+/** What the matrix says elsewhere, but for the word of which a mark stands. */
+const cellText = (row) => (row.speedup === null ? row.reason : row.said.speedup.replace(/^(same|undecided) /, ""));
+
+/** A cell in words, for those who hear it. */
+function cellSaid(row) {
+  const words = [row.verdict, row.standing].filter(Boolean).join(" ");
+  return row.speedup === null ? words : `${words}, ${row.said.speedup}`;
 }
 
 /** No component: there are very many of them. */
@@ -32,10 +38,10 @@ function matrixCell(rows, group, conversion) {
   if (!rows) return html`<td tabindex="-1" class="empty" aria-label=${`${conversion}, ${group.title}: not here`}></td>`;
   const [row] = rows;
   const shade = heat(row);
-  const glyph = shade === "same" ? "≈" : DATA.glyphs[row.status];
+  const glyph = MARKS[shade] ?? DATA.glyphs[row.status];
   const more = rows.length > 1 ? html` <span class="soft">+${rows.length - 1}</span>` : "";
   return html`<td tabindex="-1" id=${`m-${row.number}`} data-row=${row.number} class=${`s-${row.status} ${shade}`}
-    aria-label=${`${conversion}, ${group.title}: ${row.verdict}${row.speedup === null ? "" : `, ${row.said.speedup}`}`}>
+    aria-label=${`${conversion}, ${group.title}: ${cellSaid(row)}`}>
     <i aria-hidden="true">${glyph}</i>${cellText(row)}${more}</td>`;
 }
 
@@ -92,8 +98,9 @@ function useRoving(table) {
 function Legend() {
   const shades = ["slower-4", "slower-3", "slower-2", "slower-1", "same", "faster-1", "faster-2", "faster-3", "faster-4"];
   return html`<ul class="legend" aria-label="Legend">
-    <li>slower <span class="scale">${shades.map((shade) => html`<span class=${shade}>${shade === "same" ? "≈" : ""}</span>`)}</span>
-      faster, in steps at ${STEPS.slice(1, -1).map((step) => `${step}x`).join(", ")}; ≈ no difference</li>
+    <li>slower <span class="scale">${shades.map((shade) => html`<span class=${shade}>${MARKS[shade] ?? ""}</span>`)}</span>
+      faster, in steps at ${STEPS.slice(1, -1).map((step) => `${step}x`).join(", ")}</li>
+    ${Object.entries(MARKS).map(([word, mark]) => html`<li><span class="glyph" aria-hidden="true">${mark}</span> ${word}</li>`)}
     ${DATA.statuses.map((status) => html`<li><${Glyph} status=${status} /> ${status}</li>`)}
   </ul>`;
 }
@@ -112,7 +119,8 @@ function Matrix({ rows, page }) {
   };
   return html`<section aria-labelledby="matrix-title">
     <h2 id="matrix-title">Matrix</h2>
-    <p class="soft wide">Speed-up over eager, each conversion in each group; in brackets where a row is not ok. Arrow keys move, Enter opens.</p>
+    <p class="soft wide">Speed-up over eager, each conversion in each group; in brackets where that is not proved, was
+      disturbed, or decides nothing. Arrow keys move, Enter opens.</p>
     <${Legend} />
     ${pages > 1 && html`<div class="pager">
       <button type="button" id="groups-before" disabled=${at === 0} onClick=${() => update({ page: String(at - 1) })}>‹ before</button>

@@ -1,6 +1,7 @@
 // What is said of the whole sweep: where its time went, what failed alike, and how much is noise.
 const CAUSES_AT_ONCE = 12;
 const MOST_EAGER = 60;
+const FLOOR = DATA.floor ?? { share: 0, bound: null, trials: 0 };
 
 /** Seconds per phase of sums in the order of DATA.phases; `other` is what they do not tell of the total. */
 function phased(sums) {
@@ -50,7 +51,10 @@ function Cause({ number }) {
 
 function Causes() {
   const [shown, setShown] = useState(CAUSES_AT_ONCE);
-  const order = useMemo(() => d3.sort(d3.range(DATA.causes.length), (number) => -DATA.causes[number][3]), []);
+  const order = useMemo(() => {
+    const left = d3.range(DATA.causes.length).filter((number) => DATA.causes[number][3]); // a cell's newer row may be ok
+    return d3.sort(left, (number) => -DATA.causes[number][3]);
+  }, []);
   return html`<section aria-labelledby="causes-title">
     <h2 id="causes-title">What is not ok, by cause</h2>
     ${!order.length && html`<p class="quiet">Every row is ok.</p>`}
@@ -60,20 +64,26 @@ function Causes() {
   </section>`;
 }
 
-function noiseChart(rows, floor, width) {
+function noiseChart(rows, width) {
   const narrow = width < 560;
   const low = (row) => part(row, "speedup").low;
   const high = (row) => part(row, "speedup").high;
   const titles = new Map(rows.map((row) => [row.id, row.group.title]));
+  const trials = rows.flatMap((row) => quotients(row).map((trial) => ({ id: row.id, ...trial })));
+  const untold = rows.filter((row) => row.trials === null); // rows of the first version hold no trials
   return Plot.plot({
     ...{ width, height: rows.length * 22 + 68, marginTop: 48, marginLeft: narrow ? 132 : 300, marginRight: 24, style: LOOK },
     x: { label: "eager over eager", axis: "top", labelOffset: 40, grid: true, ticks: width / 110 },
     y: { domain: rows.map((row) => row.id), label: null, tickSize: 0, tickFormat: (id) => fitted(titles.get(id), narrow ? 17 : 44) },
     marks: [
-      Plot.rect([0], { x1: 1 - floor, x2: 1 + floor, fill: "var(--accent)", fillOpacity: 0.1 }),
+      Plot.rect([0], { x1: 1 - FLOOR.share, x2: 1 + FLOOR.share, fill: "var(--accent)", fillOpacity: 0.1 }),
       Plot.ruleX([1], { stroke: "var(--eager)", strokeDasharray: "4 3" }),
       Plot.ruleY(rows, { y: "id", x1: low, x2: high, stroke: "var(--accent)", strokeWidth: 2 }),
-      Plot.dot(rows, { y: "id", x: "speedup", fill: "var(--accent)", r: 4 }),
+      Plot.dot(untold, { y: "id", x: "speedup", fill: "var(--accent)", r: 4 }),
+      Plot.dot(trials, {
+        ...{ y: "id", x: "value", r: 3.5, stroke: "var(--accent)" },
+        fill: (trial) => (trial.disturbed ? "var(--bg)" : "var(--accent)"),
+      }),
     ],
   });
 }
@@ -81,17 +91,20 @@ function noiseChart(rows, floor, width) {
 function Noise({ said }) {
   const eager = d3.sort(ROWS.filter((row) => row.conversion === "EAGER" && row.status === "ok"), (row) => -Math.abs(row.speedup - 1));
   const rows = eager.slice(0, MOST_EAGER);
-  const floor = d3.max(eager, (row) => Math.abs(row.speedup - 1)) ?? 0;
   return html`<section aria-labelledby="noise-title">
     <h2 id="noise-title">How much is noise</h2>
     <p class="wide">${said}</p>
     ${rows.length > 0 && html`<figure>
-      <${Chart} deps=${[]} draw=${(width) => noiseChart(rows, floor, width)}
-        label=${`Speed-up of eager over itself in ${rows.length} groups, at most ${(100 * floor).toFixed(1)} % from 1`} />
-      <figcaption>EAGER against itself, with 95 % intervals; the band is the noise floor.
+      <${Chart} deps=${[]} draw=${(width) => noiseChart(rows, width)}
+        label=${`Speed-up of eager over itself in ${rows.length} groups. ${said}`} />
+      <figcaption>EAGER against itself: each dot is a trial, hollow where it was disturbed; lines are 95 % intervals of rows; the
+        band is the noise floor${FLOOR.bound === null ? "" : ", one standard deviation either side"}.
         ${eager.length > rows.length ? ` The ${rows.length} furthest from 1 of ${eager.length}.` : ""}</figcaption>
-      <${AsTable} headings=${["group", "speed-up", "from", "to"]}
-        rows=${rows.map((row) => [row.group.title, row.speedup.toFixed(3), ...["low", "high"].map((name) => part(row, "speedup")[name].toFixed(3))])} />
+      <${AsTable} headings=${["group", "speed-up", "from", "to", "trials"]}
+        rows=${rows.map((row) => [
+          ...[row.group.title, row.disturbed ? `(${row.speedup.toFixed(3)})` : row.speedup.toFixed(3)],
+          ...["low", "high"].map((name) => part(row, "speedup")[name].toFixed(3)), row.said.trials,
+        ])} />
     </figure>`}
   </section>`;
 }

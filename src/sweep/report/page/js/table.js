@@ -5,9 +5,10 @@ const COLUMNS = [
   { name: "model", of: (row) => row.model },
   { name: "device", of: (row) => row.device },
   { name: "setting", of: (row) => row.group.setting },
-  { name: "status", of: (row) => row.verdict },
+  { name: "status", of: (row) => [row.verdict, row.standing].join(" ") },
   { name: "p50 ms", of: (row) => row.p50, said: (row) => row.said.p50, number: true },
-  { name: "speed-up", of: (row) => row.speedup, said: (row) => row.said.speedup, number: true },
+  { name: "speed-up", of: (row) => (row.disturbed ? null : row.speedup), said: (row) => row.said.speedup, number: true },
+  { name: "trials", of: (row) => row.trials, said: (row) => row.said.trials, number: true },
   { name: "rel. error", of: (row) => row.error, said: (row) => row.said.error, number: true },
   { name: "convert s", of: (row) => row.convert, said: (row) => row.said.convert, number: true },
   { name: "pays off", of: paysOff, said: (row) => row.said.paysOff, number: true },
@@ -49,7 +50,7 @@ function Line({ row }) {
   return html`<tr data-row=${row.number}>${COLUMNS.map((column) => {
     if (column.name === "conversion")
       return html`<th scope="row"><button type="button" id=${`t-${row.number}`} class="open" aria-haspopup="dialog">${row.conversion}</button></th>`;
-    if (column.name === "status") return html`<td><${Verdict} row=${row} /></td>`;
+    if (column.name === "status") return html`<td><${Verdict} row=${row} />${row.standing && html` <span class="quiet">${row.standing}</span>`}</td>`;
     const said = (column.said ?? column.of)(row);
     if (column.name === "note") return html`<td class="message"><div>${said}</div></td>`;
     return html`<td class=${column.number ? "n" : ""}>${said}</td>`;
