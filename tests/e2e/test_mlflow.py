@@ -1,6 +1,7 @@
 """Rows in MLflow's stores: one in files, and one on a server that goes away."""
 
 import json
+import math
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,7 @@ import pytest
 
 from sweep.errors import BadRequest
 from sweep.report.mlflow import MOST_FAILURES, Tracker
-from sweep.result import Reason
+from sweep.result import Reason, Status
 from tests import rows
 from tests.e2e.conftest import Sweep
 
@@ -46,6 +47,26 @@ def test_each_row_is_a_run_of_its_experiment(weird_path: Path) -> None:
     assert runs["elsewhere"].data.tags["message"] == "no GPU here"
     Tracker(uri).ended(rows.ok(id="later"))
     assert len(stored(uri)) == 4  # in the same experiment
+
+
+def test_a_newer_row_goes_into_the_run_that_its_cell_has(weird_path: Path) -> None:
+    uri = str(weird_path / "store")
+    tracker = Tracker(uri)
+    tracker.ended(rows.ok(message="ran eager"))
+    tracker.refined(rows.ok(speedup=rows.speedup(1.5, confirming=3, break_even_calls=None)))
+    (run,) = stored(uri)
+    assert run.info.status == "FINISHED"
+    assert (run.data.metrics["speedup.value"], run.data.metrics["speedup.trials"]) == (1.5, 3)
+    assert math.isnan(run.data.metrics["speedup.break_even_calls"])  # it had one before
+    assert "message" not in run.data.tags
+    assert run.data.params["conversion"] == "ONNX_CPU"
+    history = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "speedup.value")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 2.0), (1, 1.5)]
+    tracker.refined(rows.ok(status=Status.MISMATCH, reason=Reason.OUTPUT, message="off, the third time"))
+    (run,) = stored(uri)
+    assert (run.info.status, run.data.tags["status"]) == ("FAILED", "mismatch")
+    assert run.data.metrics["speedup.break_even_calls"] == 1375
+    assert tracker.problems == []
 
 
 def stored(uri: str) -> list[Any]:

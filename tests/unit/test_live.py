@@ -67,9 +67,9 @@ def test_a_newer_row_of_a_cell_takes_the_place_of_the_one_before() -> None:
     now = 200
     live.refined(rows.ok(id="a", message="what it says now"))
     _, confirming, refined = written
-    assert "running, 2 of 2 cells done · Confirming the fastest: 1 trial" in confirming
+    assert "running, 2 of 2 cells done · Confirming the fastest: fresh trials of 1 cell" in confirming
     assert "what it said first" in confirming
-    assert "running, 2 of 2 cells done · Confirming the fastest: 1 trial" in refined
+    assert "running, 2 of 2 cells done · Confirming the fastest: fresh trials of 1 cell" in refined
     assert "what it says now" in refined
 
 

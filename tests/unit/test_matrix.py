@@ -266,24 +266,42 @@ def test_a_terminal_gets_colour_and_the_words_too(rows: list[Result]) -> None:
         assert word in output
 
 
+def trials(*quotients: float, **changes: Any) -> Speedup:
+    """A speed-up of so many first trials; the last of them is its figure."""
+    return speedup(
+        quotients[-1],
+        quotients=tuple(Quotient(value=value, spread=0.01) for value in quotients),
+        trials=len(quotients),
+        **changes,
+    )
+
+
 def test_further_trials_are_a_short_line_each_and_no_cell_more(rows: list[Result]) -> None:
     out = io.StringIO()
     board = Board(Console(file=out))
-    board.planned(Plan(cells=[], ready=[], refused=[], doubts=[]), [], {})
+    slow, same, kept = (replace(rows[number], speedup=trials(0.9)) for number in (0, 1, 3))
+    board.planned(Plan(cells=[], ready=[], refused=[], doubts=[]), [kept], {})
     with board:
         board.round(1, 2, confirms=False)
-        board.ended(rows[0])
+        board.ended(slow)
+        board.ended(same)
         board.round(2, 2, confirms=False)
-        board.refined(replace(rows[0], speedup=speedup(1.53, trials=3)))
-        board.refined(replace(rows[1], speedup=speedup(1.01, 0.99, 1.02, decision=Decision.SAME, trials=2)))
-        board.round(3, 1, confirms=True)
-        board.refined(replace(rows[0], speedup=speedup(1.49, confirming=1)))
-    assert out.getvalue().splitlines()[2:] == [
-        "Every cell has its row; 2 trials more where they decide something",
+        board.refined(replace(slow, speedup=trials(0.9, 1.2, 1.53)))
+        board.refined(replace(same, speedup=trials(1.2, 1.01, decision=Decision.SAME)))
+        board.round(3, 1200, confirms=False)
+        board.refined(replace(slow, speedup=trials(0.9, 1.2, 1.52)))  # only others had more trials
+        board.refined(replace(kept, speedup=trials(0.91)))
+        board.round(4, 1, confirms=True)
+        board.refined(replace(slow, speedup=speedup(1.49, confirming=1)))
+        board.refined(replace(kept, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off, this time"))
+    assert out.getvalue().splitlines()[3:] == [
+        "Every cell has its row; more trials of 2 cells, where they decide something",
         "   again  ok firm  mlp EXPORT+EAGER cpu  1.53x, 3 trials",
         "   again  ok firm  mlp EAGER cpu  same (1.01x), 2 trials",
-        "Confirming the fastest: 1 trial",
+        "More trials of 1,200 cells, where they decide something",
+        "Confirming the fastest: fresh trials of 1 cell",
         "   again  ok firm  mlp EXPORT+EAGER cpu  1.49x, 1 confirming trial",
+        "   again  mismatch/output  mlp ONNX_CPU cpu  (0.90x), 1 trial",
     ]
 
 

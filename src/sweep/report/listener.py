@@ -42,7 +42,7 @@ class Listener:
         """A round of further trials begins, of so many cells, to confirm the fastest or not; each has its row."""
 
     def refined(self, row: Result) -> None:
-        """A cell had more trials; this row was written, and replaces the one that it had."""
+        """A cell had more trials, or those of others told more of it; this row replaces the one that it had."""
 
     def interrupted(self, rows: Sequence[Result]) -> None:
         """The sweep was interrupted; these are the rows of the cells that did not run."""

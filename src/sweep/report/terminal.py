@@ -40,12 +40,14 @@ class Board(Listener):
         self._total = self._to_run = self._ended = self._ran = 0
         self._in_round = self._refined = 0
         self._running: dict[str, tuple[Cell, float]] = {}
+        self._said: dict[str, tuple[Status, int]] = {}
         self._began = time.monotonic()
         self._live: Live | None = None
 
     def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
         """Count the cells, and show the doubts about the plan."""
         self._total, self._ended, self._to_run = len(plan.cells), len(kept), len(plan.ready)
+        self._said = {row.id: _state(row) for row in kept}
         for doubt in plan.doubts:
             self._say(Text(doubt, "yellow"))
 
@@ -90,6 +92,7 @@ class Board(Listener):
     def ended(self, row: Result) -> None:
         """One line for a cell that has its row."""
         self._ended += 1
+        self._said[row.id] = _state(row)
         if self._running.pop(row.id, None):
             self._ran += 1
         line = Text(f"{self._ended:>{len(str(self._total))}}/{self._total} ")
@@ -108,9 +111,11 @@ class Board(Listener):
             self._say(Text(said, "bold"))
 
     def refined(self, row: Result) -> None:
-        """One short line for a cell that has its row already, and had more trials."""
-        self._refined += 1
-        self._running.pop(row.id, None)
+        """One short line for a cell that had more trials; nothing where only the trials of others told more of it."""
+        self._refined += bool(self._running.pop(row.id, None))
+        if self._said.get(row.id) == _state(row):
+            return
+        self._said[row.id] = _state(row)
         line = Text("   again  ", "dim")
         line.append(text.status(row), _STYLES[row.status])
         line.append("  " + one_line(f"{row.model} {row.conversion} {row.device}"))
@@ -202,6 +207,11 @@ class Board(Listener):
             line.append(f": {message}")
             self._console.print(line)
         self._console.print()
+
+
+def _state(row: Result) -> tuple[Status, int]:
+    """What changes when a cell has more trials."""
+    return row.status, len(row.speedup.quotients) if row.speedup else 0
 
 
 _MAY_GO = ("note", "pays off", "convert s", "rel. error", "trials")

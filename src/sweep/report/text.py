@@ -132,10 +132,13 @@ def provisional(rows: Sequence[Result], *, running: bool = False) -> str | None:
 
 def begun_round(number: int, cells: int, *, confirms: bool) -> str:
     """What is done in a round of trials that begins; nothing to say of the first, in which every cell gets its row."""
-    trials = "1 trial" if cells == 1 else f"{cells:,} trials"
+    counted = "1 cell" if cells == 1 else f"{cells:,} cells"
     if confirms:
-        return f"Confirming the fastest: {trials}"
-    return f"Every cell has its row; {trials} more where they decide something" if number > 1 else ""
+        return f"Confirming the fastest: fresh trials of {counted}"
+    if number == 1:
+        return ""
+    more = f"ore trials of {counted}, where they decide something"
+    return f"Every cell has its row; m{more}" if number == 2 else f"M{more}"
 
 
 def summary(rows: Sequence[Result]) -> str:
