@@ -107,27 +107,33 @@ MARK = "LC_SWEEP_TESTS"  # LC_* reaches a cell, and all that it starts
 
 
 @pytest.fixture(scope="session", autouse=True)
-def mark_processes() -> None:
+def mark_processes() -> Iterator[None]:
     os.environ[MARK] = str(os.getpid())
     # a shell starts background jobs with SIGINT ignored, and so would be every process that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup does the same with this
+    yield
+    assert not marked_processes(also_kept=True)
 
 
-def marked_processes(*, of_ray: bool = False) -> dict[int, str]:
-    """What this test session started and is still there: not its own zygote, and Ray's processes only `of_ray`."""
+def marked_processes(*, of_ray: bool = False, also_kept: bool = False) -> dict[int, str]:
+    """What this test session started and is still there: Ray's processes only `of_ray`, and only if `also_kept` its own
+    zygotes, and the controls that its supervisors keep.
+    """
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 environment = (entry / "environ").read_bytes().split(b"\0")
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                name, _, numbers = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+                parent = int(numbers.split()[1])
             except OSError:
                 continue
             ray = any(mark in command for mark in ("ray::", "raylet", "gcs_server", "/ray/"))
-            ours = "sweep.child.zygote" in command and parent == os.getpid()
-            if (of_ray or not ray) and not ours and f"{MARK}={os.getpid()}".encode() in environment:
+            # a supervisor keeps them: that of a file until its tests are over
+            ours = name == "sweep-control" or ("sweep.child.zygote" in command and parent == os.getpid())
+            if (of_ray or not ray) and (also_kept or not ours) and f"{MARK}={os.getpid()}".encode() in environment:
                 found[int(entry.name)] = command
     return found
 

@@ -34,7 +34,11 @@ class Misbehaving(torch.nn.Module):
         if self.how in WAYS and not self.called:
             self.called = True
             WAYS[self.how](self)
+        began = time.monotonic()
         output: torch.Tensor = self.layer(x)
+        if self.how == "tell each call":
+            with open(self.marker, "a") as marker:
+                marker.write(f"{os.getpid()} {began} {time.monotonic()}\n")
         return output
 
 
@@ -219,9 +223,9 @@ def _count_processes(model: Misbehaving) -> None:
         marker.write(f"{os.getpid()} ")
 
 
-def _segfault_in_the_second_process(model: Misbehaving) -> None:
+def _segfault_in_the_third_process(model: Misbehaving) -> None:
     _count_processes(model)
-    if len(Path(model.marker).read_text().split()) == 2:
+    if len(Path(model.marker).read_text().split()) == 3:
         ctypes.string_at(0)
 
 
@@ -259,7 +263,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "segfault": _segfault,
     "segfault once": _segfault,  # until a test mends it
     "segfault in a thread": _segfault_in_a_thread,
-    "segfault in the second process": _segfault_in_the_second_process,
+    "segfault in the third process": _segfault_in_the_third_process,
     "segfault after a good report": lambda model: atexit.register(_segfault, model),
     "abort": lambda model: os.abort(),
     "bus error": _bus_error,
@@ -303,6 +307,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "print without end": _flood_stdout,
     "tell environment": _tell_environment,
     "count processes": _count_processes,
+    "count and raise": lambda model: (_count_processes(model), _raise(ValueError("as always"))),
     "read stdin": lambda model: sys.stdin.read(),
     "delete its folder": lambda model: shutil.rmtree(Path.cwd().parent),
     "change its folder": lambda model: os.chdir("/"),

@@ -41,6 +41,7 @@ def main(descriptor: int, go: int, parent: int, cell_file: str, baseline_file: s
     try:
         cell = reading.of(Cell).validate_json(Path(cell_file).read_bytes())
         if "control" in flags:
+            Path("/proc/self/comm").write_text("sweep-control")
             keep_control(cell, channel, Path(baseline_file))
         else:
             run(cell, channel, Path(baseline_file), prime="prime" in flags)

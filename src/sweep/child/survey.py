@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import textwrap
 from contextlib import suppress
 from functools import cache
@@ -55,7 +56,28 @@ def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
         facts=facts(),
         versions=versions(),
         own=entry_points(),
+        vector_instructions=inductor_can_use_vectors(),
     )
+
+
+def inductor_can_use_vectors() -> bool:
+    """Whether Inductor's compiler can use every kind of vector instruction that this CPU has.
+
+    Inductor finds that out for each of its caches anew, by compiling, which takes 3 to 6 s and depends on no model.
+    """
+    try:
+        from torch._inductor import config, cpu_vec_isa
+    except ImportError:
+        return False
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        for answer in (True, None):  # as if it could, then by trying
+            cpu_vec_isa.valid_vec_isa_list.cache_clear()
+            with config.patch({"cpp.vec_isa_ok": answer}):
+                found.append(list(map(str, cpu_vec_isa.valid_vec_isa_list())))
+        del os.environ["TORCHINDUCTOR_CACHE_DIR"]
+    return found[0] == found[1]
 
 
 def entry_points() -> dict[str, dict[str, object]]:

@@ -50,8 +50,6 @@ class Refinement:
         self._budget = 60 * max((cell.measure.budget for cell in cells), default=0.0)
         self._spent = spent
         self._since: float | None = None
-        self._given_up: set[str] = set()
-        self._asked: set[str] = set()
 
     @property
     def spent(self) -> float:
@@ -71,22 +69,19 @@ class Refinement:
         """A row was written; returns whether its cell had one already."""
         again = row.id in self._rows
         self._rows[row.id] = row
-        self._asked.discard(row.id)
         return again
 
     def begin_round(self, backlog: Backlog) -> Begun | None:
         """Have cells come again, if none is left in the backlog; None if there is nothing more to find out in time."""
         if not backlog.is_idle:
             return None
-        self._given_up |= self._asked  # their trials could not be run
         if self._since is None and self.has_budget:
             self._since = self._clock()
-        rows = {row.id: row for row in self.rows() if row.id not in self._given_up}
+        rows = {row.id: row for row in self.rows()}
         chosen = self._rounds.next(rows, self._budget - self.spent, _seconds_of_trial) if self.has_budget else []
         if not chosen:
             backlog.may_grow = False
             return None
-        self._asked = {one.id for one in chosen}
         backlog.come_again(
             [
                 Again(

@@ -11,7 +11,7 @@ from pathlib import Path
 from sweep.cell import Cell, Phase
 from sweep.errors import BadEnvironment
 from sweep.evidence import Evidence, Exit, Further, Sampled, Trial
-from sweep.isolate import environment, files
+from sweep.isolate import environment, files, survey
 from sweep.isolate.control import Control, ControlFailed, ControlLost
 from sweep.isolate.output import Echo
 from sweep.isolate.process import Slot, Watch
@@ -72,7 +72,7 @@ class _Workspace:
     def __init__(self, cell: Cell, folder: Path, supervisor: Supervisor, slot: Slot, gpu: str | None) -> None:
         self._cell, self._folder, self._supervisor, self._slot, self._gpu = cell, folder, supervisor, slot, gpu
         (folder / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
-        self._of_zygote = environment.allowed(os.environ, cell.env, cell.python_path)
+        self._of_zygote = environment.allowed(os.environ, cell.env, cell.python_path) | survey.of_compilers()
         caches = environment.caches(folder, supervisor.compile_threads)
         self._of_process = self._of_zygote | environment.of_cell(cell, gpu) | caches
         self._started = time.monotonic()

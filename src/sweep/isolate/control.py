@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from queue import Empty
 
@@ -160,7 +160,7 @@ class _ControlWatch(Watch):
     """Watches a control: no deadline holds once it is ready, and from then on it stands still but for its blocks."""
 
     def __init__(self, zygote: Zygote, limits: Limits, slot: Slot, told: threading.Event) -> None:
-        super().__init__(zygote, replace(limits, total=float("inf")), slot, time.monotonic())
+        super().__init__(zygote, limits, slot, time.monotonic())
         self.is_ready = False
         self.memory = 0.0
         self._told = told

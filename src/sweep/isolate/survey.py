@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -36,11 +38,7 @@ def local() -> Inventory:
 
     Raises BadEnvironment when alma cannot be read.
     """
-    remembered = cache_folder() / f"inventory-{_fingerprint()}.json"
-    surveyed = _read(remembered)
-    if surveyed is None:
-        surveyed = survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
-        _write(remembered, surveyed)
+    surveyed = _remembered()
     devices = {"cpu"} | ({"cuda"} if surveyed["gpus"] else set())
     return Inventory(
         modes=_modes(surveyed),
@@ -55,6 +53,25 @@ def local() -> Inventory:
         memory=reaper.machine_memory() / 1e6,
         gpus=surveyed["gpus"],
     )
+
+
+def _remembered() -> dict[str, Any]:
+    """What was found here, now or before. Raises BadEnvironment."""
+    remembered = cache_folder() / f"inventory-{_fingerprint()}.json"
+    surveyed = _read(remembered)
+    if surveyed is None:
+        surveyed = survey({name: need.probe for name, need in registry.REQUIREMENTS.items()})
+        _write(remembered, surveyed)
+    return surveyed
+
+
+@cache
+def of_compilers() -> dict[str, str]:
+    """Variables that tell compilers what they would find out for each cell anew, although it depends on no model."""
+    with suppress(BadEnvironment):
+        if _remembered()["vector_instructions"]:
+            return {"TORCHINDUCTOR_VEC_ISA_OK": "1"}
+    return {}
 
 
 def survey(probes: Mapping[str, str], seconds: float = 300) -> dict[str, Any]:
@@ -98,7 +115,7 @@ def _modes(surveyed: dict[str, Any]) -> dict[str, Mode]:
         raise BadEnvironment(f"an installed package registers a conversion that is none: {error}") from error
 
 
-_KEYS = {"own", "modes", "found", "gpus", "hardware", "facts", "versions"}
+_KEYS = {"vector_instructions", "own", "modes", "found", "gpus", "hardware", "facts", "versions"}
 
 
 def _fingerprint() -> str:

@@ -20,7 +20,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     number = next((number for number, failure in enumerate(problems) if failure), 0)
     reason, message = problems[number] or (None, "")
     if number:
-        message = f"trial {number + 1} of {len(trials)}: {message}"
+        message = f"trial {number + 1}: {message}"
     ending, evidence = trials[number].ending, trials[number].evidence
     measured, counted, quotients = _measured(trials)
     latency, eager = (_latencies(cell, counted) if counted else (None, None))
