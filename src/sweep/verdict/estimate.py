@@ -101,7 +101,8 @@ def _variance(quotients: Sequence[Quotient]) -> tuple[float, int]:
     Those that confirm vary as the others do, so all count, around one mean.
     """
     logs = [math.log(quotient.value) for quotient in _undisturbed(quotients)]
-    return (statistics.variance(logs), len(logs) - 1) if len(logs) > 1 else (0.0, 0)
+    mean, degrees = statistics.fmean(logs), len(logs) - 1
+    return (math.fsum((log - mean) ** 2 for log in logs) / degrees, degrees) if degrees else (0.0, 0)
 
 
 def _prior(rows: Iterable[Sequence[Quotient]]) -> Prior:
