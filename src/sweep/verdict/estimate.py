@@ -1,4 +1,4 @@
-"""What the trials of a whole sweep say: each row's speed-up, how sure that is and what it decides, and which leads.
+"""What the trials of a whole sweep say: each row's speed-up, how sure that is and what it decides.
 
 A trial is a fresh process, and its quotient one value: processes, not samples, are the independent repetitions
 (Georges, Buytaert and Eeckhout, Statistically Rigorous Java Performance Evaluation, OOPSLA 2007). A row has few of
@@ -18,9 +18,9 @@ from dataclasses import replace
 
 from scipy import special
 
-from sweep.cell import BASELINE, Cell, Measure
+from sweep.cell import Cell, Measure
 from sweep.moderation import ROUNDING, Prior, learned
-from sweep.result import Decision, Quality, Quotient, Result, Speedup, Status
+from sweep.result import Decision, Quality, Quotient, Result, Speedup
 from sweep.verdict.decision import decision, errors, group_key
 
 USUAL = Prior(size=0.03**2, degrees=5)
@@ -32,14 +32,6 @@ def counting(quotients: Sequence[Quotient]) -> tuple[Quotient, ...]:
     """Those that a row's figure is of: those that confirm, if any do; of these the undisturbed, if any are."""
     confirming = [quotient for quotient in quotients if quotient.confirms]
     return _undisturbed(confirming or quotients)
-
-
-def figure_before_confirmation(row: Result) -> float:
-    """The speed-up of a row by the trials that chose what to confirm, 0 of a row without any."""
-    if row.speedup is None:
-        return 0.0
-    chose = [quotient for quotient in row.speedup.quotients if not quotient.confirms]
-    return math.exp(_mean_of_logs(_undisturbed(chose))) if chose else row.speedup.value
 
 
 def estimated(rows: Sequence[Result], cells: Iterable[Cell]) -> list[Result]:
@@ -62,28 +54,6 @@ def estimated(rows: Sequence[Result], cells: Iterable[Cell]) -> list[Result]:
         else row
         for row in rows
     ]
-
-
-def leading(rows: Iterable[Result]) -> Result | None:
-    """The fastest conversion of rows that may be compared; None where none is ok, firm and decided to be `faster`.
-
-    It is the one that led before anything was confirmed, for of those that confirm the luckiest must not be chosen
-    again; unless the whole interval of others lies above its interval: then it is the highest of these.
-    """
-    sure = [row for row in rows if row.conversion != BASELINE and _is_sure(row)]
-    first = max(sure, key=lambda row: (figure_before_confirmation(row), row.id), default=None)
-    if first is None or first.speedup is None:
-        return None
-    high = first.speedup.high
-    above = [row for row in sure if row.speedup and row.speedup.low > high]
-    return max(above, key=lambda row: row.speedup.value if row.speedup else 0.0, default=first)
-
-
-def _is_sure(row: Result) -> bool:
-    """Whether a row is ok, firm and faster than eager; rows of schema 1 have neither quality nor decision."""
-    if row.status is not Status.OK or row.speedup is None or row.quality not in {Quality.FIRM, None}:
-        return False
-    return row.speedup.is_a_difference and row.speedup.value > 1
 
 
 def _undisturbed(quotients: Sequence[Quotient]) -> tuple[Quotient, ...]:
