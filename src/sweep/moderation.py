@@ -88,7 +88,7 @@ def learned(variances: Sequence[float], degrees: Sequence[int], usual: Prior) ->
     normal distributions around the usual size and degrees. Among few variances it stays near the usual prior, among
     many it comes to the same as his.
     """
-    size_steps, degrees_steps = np.linspace(-7, 7, 113), np.linspace(-1.5, 3, 19)
+    size_steps, degrees_steps = np.linspace(-7, 7, 113), np.linspace(-3, 3, 25)
     size = math.log(usual.size) + size_steps[:, None]
     prior_degrees = usual.degrees * np.exp(degrees_steps)[None, :]
     weight = -((size_steps[:, None] / SIZE_SPREAD) ** 2 + (degrees_steps[None, :] / DEGREES_SPREAD) ** 2) / 2

@@ -38,6 +38,7 @@ PURE = {
         "plan",
         "verdict",
         "dispatch.backlog",
+        "dispatch.rounds",
         "compare.comparison",
         "compare.significance",
     ),
