@@ -13,24 +13,24 @@ from typing import Any
 from rich.console import Console
 
 from sweep import ending
-from sweep.compare import as_json, comparison, matching, significance, words
+from sweep.compare import as_json, comparison, matching, samples, words
 from sweep.compare.comparison import Comparison
 from sweep.compare.matching import ComparedRun
-from sweep.compare.significance import Timings
 from sweep.errors import BadRequest, ExitCode, SweepError
 from sweep.report.console import plain_unless_terminal
-from sweep.report.run import load
+from sweep.report.run import Run, load
 from sweep.request.invocation import current
+from sweep.result import Quotient
 
-EXIT_CODES = f"""exit codes: 0 no regression; 1 a cell is slower by more than the threshold, or was ok and no longer is;
-2 the request is wrong, or what ran on unlike hardware would be compared; {ending.EXIT_CODES}"""
+EXIT_CODES = f"""exit codes: 0 no regression; 1 a speed-up fell by more than the threshold, or a cell was ok and no
+longer is; 2 the request is wrong, or what ran on unlike hardware would be compared; {ending.EXIT_CODES}"""
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=current().command("compare"), description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("base", metavar="BASE", help="a run folder")
     parser.add_argument("new", metavar="NEW", nargs="+", help="run folders, each to be compared with BASE")
-    parser.add_argument("--threshold", default="5%", help="less is no difference: 5%% (the default) or 0.05")
+    parser.add_argument("--threshold", default="3%", help="less is no difference: 3%% (the default) or 0.03")
     parser.add_argument("--all", action="store_true", help="list the cells without a difference too")
     parser.add_argument("--unlike-hardware", action="store_true", help="compare times of unlike hardware nevertheless")
     parser.add_argument("--format", choices=("terminal", "markdown", "html", "json"), default="terminal")
@@ -62,16 +62,13 @@ def _read_and_compare(folders: Sequence[str], threshold: str, *, unlike: bool) -
     if problems:
         raise BadRequest(*problems)
     by_name = {run.name: run for run in runs}
-    base, *news = (by_name[str(Path(folder))] for folder in folders)
+    base = by_name[str(Path(folders[0]))]
+    news = [matching.aligned(base, by_name[str(Path(folder))]) for folder in folders[1:]]
     problems += [problem for new in news for problem in _cannot_be_compared(base, new, unlike=unlike)]
     if problems:
         raise BadRequest(*problems)
     ok_in_both = {id_ for new in news for id_ in matching.ok_in_both(base, new)}
-    unmatched = {id_ for new in news for id_ in base.rows.keys() ^ new.rows.keys()}
-    base, *news = (
-        replace(run, timings=dict(_timings(run, ok_in_both)), questions=dict(_questions(run, unmatched)))
-        for run in (base, *news)
-    )
+    base, *news = (replace(run, quotients=dict(_quotients(run, ok_in_both))) for run in (base, *news))
     return comparison.compare(base, news, threshold_share)
 
 
@@ -87,15 +84,25 @@ def share(text: str) -> float:
 
 
 def _read_run(path: Path) -> ComparedRun:
-    """A run folder without its timings and questions. Raises SweepError."""
+    """A run folder without what only its samples tell. Raises SweepError."""
     run = load(path)
     versions = run.about.get("versions")
     return ComparedRun(
         name=str(path),
         rows={row.id: row for row in run.rows},
+        questions=dict(_questions(run)),
         planned=frozenset(run.about["plan"]),
         versions=versions if isinstance(versions, dict) else {},
     )
+
+
+def _questions(run: Run) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The `cell.json` of those cells of a run where it can be read. Cells share equal parts: there may be many."""
+    parts: dict[str, Any] = {}
+    for row in run.rows:
+        question = _read_json(run.folder / "cells" / row.id / "cell.json") if row.log else None
+        if isinstance(question, dict):
+            yield row.id, {name: parts.setdefault(json.dumps(part), part) for name, part in question.items()}
 
 
 def _cannot_be_compared(base: ComparedRun, new: ComparedRun, *, unlike: bool) -> Iterator[str]:
@@ -103,7 +110,7 @@ def _cannot_be_compared(base: ComparedRun, new: ComparedRun, *, unlike: bool) ->
     if not base.rows.keys() & (new.rows.keys() | new.planned):
         yield (
             f"{base.name} and {new.name} have no cell in common: nothing of {new.name} was asked with the same model "
-            "config, measure, tolerance and options"
+            "config and options"
         )
     if unlike:
         return
@@ -114,25 +121,12 @@ def _cannot_be_compared(base: ComparedRun, new: ComparedRun, *, unlike: bool) ->
         )
 
 
-def _timings(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Timings]]:
-    """The timings of those cells whose samples can be read. One file at a time: samples may need much memory."""
+def _quotients(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Sequence[Quotient]]]:
+    """What trials found of those cells whose rows do not say it. One file at a time: samples may need much memory."""
     for id_ in ids:
         row = run.rows.get(id_)
-        if row and row.samples and (timings := significance.timings(_read_json(_folder(run) / row.samples))):
-            yield id_, timings
-
-
-def _folder(run: ComparedRun) -> Path:
-    """Where a run is; its name is its folder as it was given."""
-    return Path(run.name).expanduser()
-
-
-def _questions(run: ComparedRun, ids: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The `cell.json` of those cells of a run where it can be read."""
-    for id_ in ids:
-        question = _read_json(_folder(run) / "cells" / id_ / "cell.json") if id_ in run.rows else None
-        if isinstance(question, dict):
-            yield id_, question
+        if row and row.samples and not run.quotients_of(id_):
+            yield id_, samples.quotients(_read_json(Path(run.name).expanduser() / row.samples))
 
 
 def _read_json(path: Path) -> Any:

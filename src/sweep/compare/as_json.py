@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from math import exp
+from math import expm1
 from typing import Any
 
 from sweep.compare.comparison import Against, Change, Comparison, Timed
+from sweep.compare.eager import Moved
 from sweep.compare.significance import SIGNIFICANCE
 from sweep.report import text
 from sweep.result import SCHEMA, Result
@@ -18,7 +19,7 @@ def as_json(comparison: Comparison) -> Iterator[str]:
         "base": comparison.base,
         "threshold": comparison.threshold,
         "significance": SIGNIFICANCE,
-        "tests": {str(unit): n for unit, n in comparison.tests.items()},
+        "tests": comparison.tests,
         "regressed": comparison.regressed,
         "against": [_against_as_json(against) for against in comparison.against],
     }
@@ -29,6 +30,8 @@ def _against_as_json(against: Against) -> dict[str, Any]:
     return {
         "name": against.name,
         "versions": against.versions,
+        "measured_otherwise": against.measured_otherwise,
+        "eager": [_eager(moved) for moved in against.eager],
         "changed": [
             {**_key(new), "base": text.verdict(base), "new": text.verdict(new)} for base, new in against.changed
         ],
@@ -52,19 +55,28 @@ def _ids(rows: Sequence[Result]) -> list[str]:
     return [row.id for row in rows]
 
 
+def _eager(moved: Moved) -> dict[str, Any]:
+    of = {name: getattr(moved.new, name) for name in ("model", "device", "batch_size", "threads", "overrides")}
+    figures = {name: getattr(moved, name) for name in ("cells", "base_ms", "new_ms", "ratio", "versions")}
+    return of | figures
+
+
 def _figures(timed: Timed) -> dict[str, Any]:
     low, high = timed.interval or (None, None)
     return {
         **_key(timed.new),
+        "base_id": timed.base.id,
         "verdict": timed.verdict,
-        "base_p50_ms": timed.base.latency_ms and timed.base.latency_ms.p50,
-        "new_p50_ms": timed.new.latency_ms and timed.new.latency_ms.p50,
+        "base_speedup": timed.base_speedup,
+        "new_speedup": timed.new_speedup,
         "ratio": timed.ratio,
         "low": low,
         "high": high,
         "p": timed.tested and timed.tested.p,
-        "least_ratio": timed.tested and exp(min(timed.tested.least_difference, 99)),
-        "unit": timed.tested and timed.tested.unit,
+        "least_change": timed.tested and expm1(min(timed.tested.least_difference, 99)),
+        "borrowed": timed.tested and timed.tested.borrowed,
+        "why_not": timed.why_not,
+        "p50_ratio": timed.p50_ratio,
         "eager_ratio": timed.eager_ratio,
-        "eager_too": timed.eager_too,
+        "by_eager": timed.by_eager,
     }

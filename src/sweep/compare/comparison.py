@@ -1,22 +1,23 @@
-"""What changed from one sweep to another: cells matched by their ids, their times tested, and a verdict on each."""
+"""What changed from one sweep to others: cells matched, their speed-ups tested, and a verdict on each."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import exp, expm1
+from math import exp, expm1, log, log1p
 
-from sweep.compare import matching, significance
+from sweep.cell import BASELINE
+from sweep.compare import eager, matching, significance
+from sweep.compare.eager import Moved
 from sweep.compare.matching import ComparedRun, Renamed
-from sweep.compare.significance import Pair, Tested, Unit
-from sweep.result import Result, Status
+from sweep.compare.significance import Pair, Tested
+from sweep.result import Quality, Result, Status
 
-EAGER_TOO = 0.75
-"""The share of a cell's change (of logarithms) that eager must have made too for it to count as eager's as well."""
+BY_EAGER = 0.25
+"""A speed-up changed by eager alone if the conversion's latency moved by less than this share of it (of logarithms)."""
 
 
 class Change(StrEnum):
-    """The verdict on the times of a cell: how its p50 changed."""
+    """The verdict on a cell: how its speed-up against eager changed."""
 
     SLOWER = "slower"
     FASTER = "faster"
@@ -26,27 +27,43 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timed:
-    """The times of a cell that is ok in both sweeps.
+    """A conversion that is ok in both sweeps.
 
-    `ratio` is its p50 over base's, `interval` the 95 % interval of that, `eager_ratio` the same ratio of eager's p50.
-    `tested` and `interval` are None where there were no samples to test.
+    `base_speedup` and `new_speedup` are of the trials that are compared, `ratio` is the new one over base's, and
+    `interval` the 95 % interval of that. `p50_ratio` is how its own p50 moved, `eager_ratio` how eager's did, measured
+    beside it. `tested` and `interval` are None where it was not tested, and `why_not` says why.
     """
 
     base: Result
     new: Result
-    ratio: float
-    interval: tuple[float, float] | None
+    base_speedup: float
+    new_speedup: float
+    p50_ratio: float
     eager_ratio: float
     tested: Tested | None
     verdict: Change
+    why_not: str = ""
 
     @property
-    def eager_too(self) -> bool:
-        """Whether eager, which was measured in the same processes, changed in the same way."""
+    def ratio(self) -> float:
+        return self.new_speedup / self.base_speedup
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return (exp(self.tested.low), exp(self.tested.high)) if self.tested else None
+
+    @property
+    def confirmed_once(self) -> bool:
+        """Whether it was confirmed on one side only, so that its speed-up there is not the one in its row."""
+        confirmed = [row.speedup is not None and row.speedup.confirmed for row in (self.base, self.new)]
+        return any(confirmed) and not all(confirmed)
+
+    @property
+    def by_eager(self) -> bool:
+        """Whether eager's latency changed and the conversion's own hardly did."""
         if self.verdict not in {Change.SLOWER, Change.FASTER}:
             return False
-        as_much: float = self.ratio**EAGER_TOO
-        return self.eager_ratio >= as_much if self.ratio > 1 else self.eager_ratio <= as_much
+        return abs(log(self.p50_ratio)) < BY_EAGER * abs(log(self.ratio))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +73,8 @@ class Against:
     `changed` has pairs of rows (base, new) with another status or reason. `missing` are rows of the base whose cells
     are planned and have no row yet, `vanished` those whose cells are not planned, `appeared` rows that the base does
     not have. `unproved` is how many cells have the same status in both and are not ok. `versions` are those that
-    changed, in words.
+    changed, in words; `measured_otherwise` are the options of measuring and judging that did, each with how many of the
+    `matched` cells it concerns.
     """
 
     name: str
@@ -66,8 +84,11 @@ class Against:
     appeared: tuple[Result, ...]
     renamed: tuple[Renamed, ...]
     timed: tuple[Timed, ...]
+    eager: tuple[Moved, ...]
+    matched: int
     unproved: int
     versions: tuple[str, ...]
+    measured_otherwise: Mapping[str, int]
 
     def with_verdict(self, verdict: Change) -> list[Timed]:
         """The cells that have this verdict, the largest change first."""
@@ -88,16 +109,16 @@ class Against:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Sweeps compared with a base. `threshold` is a share (0.05: 5 %); `tests` is how many tests had each unit."""
+    """Sweeps compared with a base. `threshold` is a share (0.03: 3 %); `tests` is how many tests were made."""
 
     base: str
     threshold: float
     against: tuple[Against, ...]
-    tests: Mapping[Unit, int]
+    tests: int
 
     @property
     def least_changes(self) -> list[float]:
-        """For each cell tested the smallest change of p50 that would have been found, as a share of it; sorted."""
+        """For each cell tested the least by which it had to become slower to be found, as a share; sorted."""
         tests = (timed.tested for against in self.against for timed in against.timed if timed.tested)
         return sorted(max(expm1(min(test.least_difference, 99)), self.threshold) for test in tests)
 
@@ -108,57 +129,70 @@ class Comparison:
 
 
 def compare(base: ComparedRun, news: Sequence[ComparedRun], threshold: float) -> Comparison:
-    """Compare each of `news` with `base`; a difference is significant and more than the share `threshold`.
+    """Compare each of `news`, `matching.aligned`, with `base`.
 
-    Of cells that are ok in both the latencies are compared, by their samples, and not the speed-ups.
+    Of conversions that are ok in both the speed-ups are compared, by what their trials found. A difference is one that
+    is significant and by more than the share `threshold`. What latencies did besides is said and decides nothing.
     """
-    sides: dict[tuple[int, str], Pair] = {}
-    for number, new in enumerate(news):
-        for id_ in matching.ok_in_both(base, new):
-            if id_ in base.timings and id_ in new.timings:
-                pair = significance.paired(base.timings[id_], new.timings[id_])
-                if pair is not None:
-                    sides[number, id_] = pair
-    tested = dict(zip(sides, significance.tested(list(sides.values())), strict=True))
+    pairs = {
+        (number, id_): pair
+        for number, new in enumerate(news)
+        for id_ in matching.ok_in_both(base, new)
+        if (pair := _pair(base, new, id_)) is not None
+    }
+    tested = dict(zip(pairs, significance.tested(list(pairs.values())), strict=True))
     against = []
     for number, new in enumerate(news):
         timed = (
-            _timed(base.rows[id_], new.rows[id_], tested.get((number, id_)), threshold)
+            _timed(base.rows[id_], new.rows[id_], pairs.get((number, id_)), tested.get((number, id_)), threshold)
             for id_ in matching.ok_in_both(base, new)
+            if base.rows[id_].conversion != BASELINE
         )
         against.append(_compare_with_base(base, new, tuple(timed)))
-    return Comparison(
-        base=base.name,
-        threshold=threshold,
-        against=tuple(against),
-        tests=Counter(pair.unit for pair in sides.values()),
+    return Comparison(base=base.name, threshold=threshold, against=tuple(against), tests=len(pairs))
+
+
+def _pair(base: ComparedRun, new: ComparedRun, id_: str) -> Pair | None:
+    """The two sides of a cell, None where it cannot be tested. Eager's speed-up is 1, so there is nothing to test."""
+    before, now = base.rows[id_], new.rows[id_]
+    if before.conversion == BASELINE or Quality.DISTURBED in {before.quality, now.quality}:
+        return None
+    all_before, all_now = base.quotients_of(id_), new.quotients_of(id_)
+    trials_before, trials_now = significance.compared(all_before, all_now)
+    if not trials_before or not trials_now:
+        return None
+    return Pair(
+        base=significance.side(trials_before, all_before),
+        new=significance.side(trials_now, all_now),
+        kind=(before.fingerprint, now.fingerprint),
     )
 
 
-def _timed(base: Result, new: Result, tested: Tested | None, threshold: float) -> Timed:
-    ratio, interval, verdict = _quotient(_p50(new), _p50(base)), None, Change.UNTESTED
+def _timed(before: Result, now: Result, pair: Pair | None, tested: Tested | None, threshold: float) -> Timed:
+    verdict = Change.UNTESTED
     if tested is not None:
-        # the test compares means of logarithms, the ratio is of medians: their sides may differ where neither is sure
-        interval = min(exp(tested.low), ratio), max(exp(tested.high), ratio)
         verdict = Change.SAME
-        if tested.significant and ratio > 1 + threshold and tested.difference > 0:
-            verdict = Change.SLOWER
-        elif tested.significant and ratio < 1 - threshold and tested.difference < 0:
-            verdict = Change.FASTER
+        if tested.significant and abs(tested.difference) > log1p(threshold):
+            verdict = Change.FASTER if tested.difference > 0 else Change.SLOWER
     return Timed(
-        base=base,
-        new=new,
-        ratio=ratio,
-        interval=interval,
-        eager_ratio=_quotient(_eager(new), _eager(base)),
+        base=before,
+        new=now,
+        base_speedup=exp(pair.base.mean) if pair else _speedup(before),
+        new_speedup=exp(pair.new.mean) if pair else _speedup(now),
+        p50_ratio=eager.quotient(_p50(now), _p50(before)),
+        eager_ratio=eager.quotient(eager.p50(now), eager.p50(before)),
         tested=tested,
         verdict=verdict,
+        why_not="" if tested else _why_not(before, now),
     )
 
 
-def _quotient(new: float, base: float) -> float:
-    """The quotient of two latencies in ms; a coarse clock may have measured 0."""
-    return max(new, 1e-6) / max(base, 1e-6)
+def _why_not(base: Result, new: Result) -> str:
+    """Why a conversion that is ok in both was not tested."""
+    disturbed = [name for name, row in (("base", base), ("new", new)) if row.quality is Quality.DISTURBED]
+    if disturbed:
+        return f"disturbed ({' and '.join(disturbed)}), not tested"
+    return "no samples, not tested"
 
 
 def _p50(row: Result) -> float:
@@ -166,9 +200,9 @@ def _p50(row: Result) -> float:
     return row.latency_ms.p50
 
 
-def _eager(row: Result) -> float:
-    assert row.eager is not None, "an ok row has its baseline"
-    return row.eager.p50_ms
+def _speedup(row: Result) -> float:
+    assert row.speedup is not None, "an ok row has its speed-up"
+    return max(row.speedup.value, 1e-6)
 
 
 def _compare_with_base(base: ComparedRun, new: ComparedRun, timed: tuple[Timed, ...]) -> Against:
@@ -188,6 +222,9 @@ def _compare_with_base(base: ComparedRun, new: ComparedRun, timed: tuple[Timed, 
         appeared=tuple(row for row in appeared if row.id not in renamed_ids),
         renamed=tuple(renamed),
         timed=timed,
-        unproved=len(matched) - len(changed) - len(timed),
+        eager=eager.moved(base, new),
+        matched=len(matched),
+        unproved=len(matched) - len(changed) - len(matching.ok_in_both(base, new)),
         versions=tuple(matching.versions(base, new)),
+        measured_otherwise=matching.measured_otherwise(base, new),
     )

@@ -2,24 +2,27 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
+from math import log, log1p
 
 import jinja2
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sweep.cell import BASELINE, asked
 from sweep.compare.comparison import Against, Change, Comparison, Timed
+from sweep.compare.eager import Moved
+from sweep.compare.explained import about, method
 from sweep.compare.matching import Renamed
-from sweep.compare.significance import SIGNIFICANCE, Unit
 from sweep.reading import one_line
 from sweep.report import text
 from sweep.report.console import table
 from sweep.report.files import escape_markdown
 from sweep.result import Result
 
-_TIMES = ("conversion", "of", "base ms", "new ms", "new/base", "95 % interval", "p", "eager", "note")
-_NUMERIC = set(_TIMES[2:-1])
+_TIMES = ("conversion", "of", "base", "new", "new/base", "95 % interval", "p", "p50", "eager", "note")
+_EAGER = ("conversion", "of", "base ms", "new ms", "new/base", "note")
+_NUMERIC = {*_TIMES[2:-1], *_EAGER[2:-1]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +35,9 @@ class Section:
     bad: bool = False
 
 
-def sections(against: Against, *, every: bool) -> list[Section]:
-    """The sections for a sweep, the worst first; cells without a difference are in them only if `every`."""
-    before_after = ("conversion", "of", "base", "new", "message")
+def sections(against: Against, *, every: bool, threshold: float = 0.0) -> list[Section]:
+    """The sections for a sweep, the worst first; what does not differ, by the share `threshold`, only if `every`."""
+    before_after = ("conversion", "of", "was", "is", "message")
     tables = [
         Section(
             title="Status changed",
@@ -43,10 +46,8 @@ def sections(against: Against, *, every: bool) -> list[Section]:
             + tuple(map(_missing_row, against.missing)),
             bad=against.no_longer_ok > 0,
         ),
-        Section(
-            title="Vanished", headings=("conversion", "of", "base"), rows=tuple(map(_status_row, against.vanished))
-        ),
-        Section(title="Appeared", headings=("conversion", "of", "new"), rows=tuple(map(_status_row, against.appeared))),
+        Section(title="Vanished", headings=("conversion", "of", "was"), rows=tuple(map(_status_row, against.vanished))),
+        Section(title="Appeared", headings=("conversion", "of", "is"), rows=tuple(map(_status_row, against.appeared))),
         Section(
             title="Asked differently, so not compared",
             headings=("conversion", "of", "what differs"),
@@ -58,6 +59,8 @@ def sections(against: Against, *, every: bool) -> list[Section]:
             rows = tuple(map(_times_row, against.with_verdict(verdict)))
             title = str(verdict).capitalize()
             tables.append(Section(title=title, headings=_TIMES, rows=rows, bad=verdict is Change.SLOWER))
+    moved = [one for one in against.eager if every or abs(log(one.ratio)) > log1p(threshold)]
+    tables.append(Section(title="Eager itself moved", headings=_EAGER, rows=tuple(map(_eager_row, moved))))
     return [section for section in tables if section.rows]
 
 
@@ -65,7 +68,7 @@ def _names(row: Result) -> tuple[str, str]:
     """The conversion, and all else that tells its cell from others: model, device, batch size, options."""
     of = [row.model, row.device, f"batch {row.batch_size}"]
     of += [f"{row.threads} {'thread' if row.threads == 1 else 'threads'}"] if row.threads is not None else []
-    of += [f"{key}={value}" for key, value in sorted(row.overrides.items())]
+    of += [f"{key}={value}" for key, value in sorted(asked(row.overrides).items())]
     return one_line(row.conversion), one_line(" · ".join(of))
 
 
@@ -84,27 +87,46 @@ def _status_row(row: Result) -> tuple[str, ...]:
 def _renamed_row(renamed: Renamed) -> tuple[str, ...]:
     more = f" and {len(renamed.differs) - 3} more" if len(renamed.differs) > 3 else ""
     differences = ", ".join(renamed.differs[:3]) + more
-    return (*_names(renamed.new[0]), differences or "its model's config, its measure, its tolerance or another option")
+    return (*_names(renamed.new[0]), differences or "its model's config or another option")
 
 
 def _times_row(timed: Timed) -> tuple[str, ...]:
-    assert timed.base.latency_ms is not None and timed.new.latency_ms is not None, "they are ok"
-    notes = [f"eager too ({timed.eager_ratio:.3f}): the machine or torch changed"] if timed.eager_too else []
-    if timed.tested is None:
-        notes.append("no samples, not tested")
-    elif timed.tested.unit is Unit.BLOCK:
-        notes.append("one process a side: how processes differ is unknown")
-    if timed.verdict is Change.SAME and timed.tested and timed.tested.significant:
-        notes.append("significant, but within the threshold")
     return (
         *_names(timed.new),
-        f"{timed.base.latency_ms.p50:.4g}",
-        f"{timed.new.latency_ms.p50:.4g}",
+        f"{timed.base_speedup:.3f}",
+        f"{timed.new_speedup:.3f}",
         f"{timed.ratio:.3f}",
         f"{timed.interval[0]:.3f} to {timed.interval[1]:.3f}" if timed.interval else "–",
         f"{timed.tested.p:.2g}" if timed.tested else "–",
+        f"{timed.p50_ratio:.3f}",
         f"{timed.eager_ratio:.3f}",
-        "; ".join(notes),
+        "; ".join(_notes(timed)),
+    )
+
+
+def _notes(timed: Timed) -> Iterator[str]:
+    if timed.why_not:
+        yield timed.why_not
+    if timed.by_eager:
+        yield "eager moved, and its own p50 hardly"
+    if timed.tested and timed.tested.borrowed:
+        yield "one trial a side"
+    if timed.tested and timed.confirmed_once:
+        yield "confirmed on one side: of all its trials"
+    if timed.verdict is Change.SAME and timed.tested and timed.tested.significant:
+        yield "significant, but within the threshold"
+
+
+def _eager_row(moved: Moved) -> tuple[str, ...]:
+    versions = one_line(", ".join(moved.versions), 200)
+    why = f"the machine, its load or what is installed changed ({versions})" if versions else ""
+    return (
+        BASELINE,
+        _names(moved.new)[1],
+        f"{moved.base_ms:.4g}",
+        f"{moved.new_ms:.4g}",
+        f"{moved.ratio:.3f}",
+        why or "the machine or its load changed",
     )
 
 
@@ -127,47 +149,13 @@ def summary(against: Against) -> str:
     return "; ".join(filter(None, parts))
 
 
-def about(against: Against) -> list[str]:
-    """How the sweeps differ besides their cells."""
-    return [f"versions: {one_line(', '.join(against.versions), 1000)}"] if against.versions else []
-
-
-def method(comparison: Comparison) -> list[str]:
-    """How times were tested, and what the verdicts mean."""
-    tests = sum(comparison.tests.values())
-    if not tests:
-        return ["Nothing was tested: no cell is ok on both sides and has its samples there."]
-    lines = [
-        f"Tested: p50 of {tests} {'cell' if tests == 1 else 'cells'}, on the logarithms of what each process found, by "
-        f"two-sided moderated t-tests with Holm's correction over all of them at {SIGNIFICANCE:.0%}. A difference is "
-        f"told that is significant and more than {comparison.threshold * 100:.3g}% of base's p50. Intervals are each "
-        "cell's own, not corrected; eager is how its p50, timed in the same processes, moved."
-    ]
-    changes = comparison.least_changes
-    steadiest, usual, unsteadiest = changes[0], median(changes), changes[-1]
-    lines.append(
-        f"To be told, a cell had to be slower by {_percent(usual)} (the median; {_percent(steadiest)} where times were "
-        f"steadiest, {_percent(unsteadiest)} where least so): smaller changes may be there, unseen."
-    )
-    if blocks := comparison.tests.get(Unit.BLOCK, 0):
-        lines.append(
-            f"{blocks} of them had one process a side, and were tested on consecutive blocks of its samples: how "
-            "processes differ is unknown there, so a difference may be of these two processes alone."
-        )
-    return lines
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if share < 10 else "ten times and more"
-
-
 def show(comparison: Comparison, console: Console, *, every: bool) -> None:
     """Print a comparison, in colour where `console` is a terminal."""
     for against in comparison.against:
         console.print(Text(f"{one_line(against.name)} against {one_line(comparison.base)}", "bold"))
         for line in about(against):
             console.print(Text(line))
-        for section in sections(against, every=every):
+        for section in sections(against, every=every, threshold=comparison.threshold):
             console.print()
             console.print(Text(f"{section.title}: {len(section.rows)}", "bold red" if section.bad else "bold"))
             if console.is_terminal:
@@ -210,7 +198,7 @@ def as_markdown(comparison: Comparison, *, every: bool) -> Iterator[str]:
         yield f"**{escape_markdown(summary(against))}** – {names}\n\n"
     for against in comparison.against:
         of = f" ({escape_markdown(one_line(against.name))})" if len(comparison.against) > 1 else ""
-        for section in sections(against, every=every):
+        for section in sections(against, every=every, threshold=comparison.threshold):
             yield f"<details{' open' if section.bad else ''}>\n"
             yield f"<summary>{section.title}{of}: {len(section.rows)}</summary>\n\n"
             marks = (" ---: |" if heading in _NUMERIC else " --- |" for heading in section.headings)
@@ -234,7 +222,7 @@ def as_html(comparison: Comparison, *, every: bool) -> Iterator[str]:
             "name": one_line(against.name),
             "summary": summary(against),
             "about": about(against),
-            "sections": [asdict(section) for section in sections(against, every=every)],
+            "sections": [asdict(section) for section in sections(against, every=every, threshold=comparison.threshold)],
         }
         for against in comparison.against
     ]
