@@ -303,7 +303,7 @@ def test_the_group_of_a_row_is_all_that_must_be_equal_to_compare() -> None:
         examples.ok(id="b", conversion="B", status=Status.MISMATCH, reason=Reason.OUTPUT, message="m"),
     ]
     assert len({group_key(row) for row in same}) == 1
-    changes = (
+    changes: tuple[dict[str, Any], ...] = (
         {"model": "x"},
         {"device": "x"},
         {"batch_size": 9},
