@@ -163,7 +163,7 @@ def test_work_that_is_done_when_the_output_is_read_is_seen_by_doing_it(inputs: l
 
     def subject_of(forward: Callable[[torch.Tensor], Any]) -> measure.Subject:
         subject = measure.Subject(forward, inputs[0], measure.Timer(CPU), Measure())
-        subject.samples, subject.new_input_delay = [1e-3], 0.0
+        subject.blocks, subject.new_input_delay = [[1e-3]], 0.0
         subject.read_whole(attest.tensors, enough=0.0)
         return subject
 
@@ -206,7 +206,7 @@ def test_work_put_off_until_the_output_is_read_is_seen(
     subjects = []
     for seconds in (reading, eager_reading):
         subject = measure.Subject(model, None, timer, Measure())
-        subject.samples, subject.reading_delay = [call], seconds
+        subject.blocks, subject.reading_delay = [[call]], seconds
         subjects.append(subject)
     assert (attest.deferred_work_problem(*subjects) is not None) is late
 
@@ -334,7 +334,7 @@ def test_names_that_are_still_there_are_not_replaced(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("timed", "fresh", "saved"), [(1e-3, 4e-4, False), (1e-3, 1e-3, True), (1e-5, 1e-4, False)])
 def test_answers_that_were_saved_up_are_seen(timed: float, fresh: float, saved: bool) -> None:
     subject = measure.Subject(model, None, measure.Timer(CPU), Measure())
-    subject.samples, subject.new_input_delay = [timed], fresh
+    subject.blocks, subject.new_input_delay = [[timed]], fresh
     assert (attest.cached_answers_problem(subject) is not None) is saved
 
 

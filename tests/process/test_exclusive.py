@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,7 @@ def test_waiting_for_its_turn_counts_against_no_deadline(make_cell: MakeCell, tm
     """One cell measures for longer than the other may take in all."""
     marker = tmp_path / "has its turn"
     with isolate.Supervisor(cells=2) as supervisor, ThreadPoolExecutor() as threads:
+        isolate.run(make_cell(id="b", measure=QUICK), supervisor)  # to have its control
         holder = threads.submit(isolate.run, behaving(make_cell, "a", "hold its turn", marker), supervisor)
         while not marker.exists():
             assert not holder.done(), holder.result().result.message
@@ -232,8 +234,9 @@ def test_cells_that_die_in_their_turn_leave_the_others_theirs(make_cell: MakeCel
 
 
 def test_cells_are_at_work_at_the_same_time(make_cell: MakeCell, tmp_path: Path) -> None:
-    """Each waits, while its model is built, until the other is there."""
-    cells = [behaving(make_cell, name, "wait for company", tmp_path / "marker") for name in ("a", "b")]
+    """Each waits, while its model is built, until the other is there: two controls, for two seeds."""
+    marker = tmp_path / "marker"
+    cells = [replace(behaving(make_cell, str(seed), "wait for company", marker), seed=seed) for seed in (1, 2)]
     with isolate.Supervisor(cells=2) as supervisor, ThreadPoolExecutor(2) as threads:
         rows = [outcome.result for outcome in threads.map(lambda cell: isolate.run(cell, supervisor), cells)]
     assert [row.status for row in rows] == ["ok", "ok"], rows[0].message

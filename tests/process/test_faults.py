@@ -27,7 +27,10 @@ def verdict(row: Result) -> str:
 def behave(make_cell: MakeCell, supervisor: isolate.Supervisor, tmp_path: Path) -> Callable[..., Outcome]:
     def run(how: str, **changes: Any) -> Outcome:
         model = misbehaving(how, tmp_path / "marker")
-        return isolate.run(make_cell(model=model, **{"measure": QUICK} | changes), supervisor)
+        try:
+            return isolate.run(make_cell(model=model, **{"measure": QUICK} | changes), supervisor)
+        finally:
+            supervisor.end_controls()
 
     return run
 

@@ -58,10 +58,13 @@ class Control:
     ) -> None:
         """`cell` is the first that needs it; `zygote` gives what it is forked from."""
         self._folder = tempfile.TemporaryDirectory(prefix="sweep-control-", ignore_cleanup_errors=True)
+        # apart, for a model may remove the folder that it runs in
+        self._left = tempfile.TemporaryDirectory(prefix="sweep-baseline-", ignore_cleanup_errors=True)
         self._limits, self._slot, self._environment, self._zygote = cell.limits, slot, environment, zygote
-        self.baseline = Path(self._folder.name) / "baseline.pt"
+        self.baseline = Path(self._left.name) / "baseline.pt"
         """The file in which it leaves what the processes of conversions need of it."""
-        (self.baseline.parent / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
+        self._cell_file = Path(self._folder.name) / "cell.json"
+        self._cell_file.write_text(json.dumps(asdict(cell)), encoding="utf-8")
         self._watch: _ControlWatch | None = None
         self._ended_as: Trial | BaseException = ZygoteLost()
         self._told = threading.Event()
@@ -70,11 +73,11 @@ class Control:
         self._thread.start()
 
     def _run(self) -> None:
-        folder = self.baseline.parent
+        folder = self._cell_file.parent
         try:
             with self._zygote() as zygote:
                 self._watch = watch = _ControlWatch(zygote, self._limits, self._slot, self._told)
-                arguments = [str(folder / "cell.json"), str(self.baseline), "control"]
+                arguments = [str(self._cell_file), str(self.baseline), "control"]
                 self._ended_as = watch.trial(watch.run_to_end("sweep.child", arguments, folder, self._environment))
         except BaseException as error:  # whoever waits for it is told
             self._ended_as = error
@@ -154,6 +157,7 @@ class Control:
         """End it, and remove what it left."""
         self.end()
         self._folder.cleanup()
+        self._left.cleanup()
 
 
 class _ControlWatch(Watch):
@@ -195,4 +199,3 @@ class _ControlWatch(Watch):
 
     def end(self) -> None:
         self._zygote.signal(signal.SIGKILL)
-

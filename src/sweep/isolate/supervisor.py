@@ -180,15 +180,19 @@ class Supervisor:
         """Have every cell that runs here end now; its call of `isolate.run` raises Withdrawn."""
         self._ending.set()
 
+    def end_controls(self) -> None:
+        """End the controls that no cell uses now."""
+        with self._lock:
+            idle = {key: kept for key, kept in self._controls.items() if not kept.users}
+            self._controls = {key: kept for key, kept in self._controls.items() if key not in idle}
+        for kept in idle.values():
+            kept.close()
+
     def close(self) -> None:
         """End controls and the processes that start cells, and remove what cells left. No cell may run any more."""
-        self._ending.set()
-        for kept in self._controls.values():
-            kept.close()
+        self.end_controls()
         with self._lock:
-            self._controls = {}
             self._pool.close()
-        self._ending.clear()
         self._machine_lock.close()
         self.scratch.close()
 
