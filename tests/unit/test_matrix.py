@@ -126,6 +126,7 @@ def test_no_other_and_no_disturbed_trial_is_in_the_noise_floor() -> None:
     assert floor is not None
     assert floor.trials == 1
     assert matrix.noise_floor([eager(disturbed=(2.0,))]) is None
+    assert text.noise_floor([eager(disturbed=(2.0,))]).endswith("every trial of EAGER was disturbed.")
     assert matrix.noise_floor([measured("fast", "ONNX_CPU", 2.0)]) is None
     assert "add EAGER" in text.noise_floor([])
 
@@ -194,6 +195,9 @@ def test_figures_are_provisional_until_something_is_confirmed(rows: list[Result]
     )
     thrice = measured("thrice", "JIT_TRACE", 1.2, speedup=speedup(1.2, trials=3))
     assert "at most 3 trials of a cell" in (text.provisional([*rows, thrice]) or "")
+    loaded = measured("loaded", "JIT_TRACE", 1.2, quality=Quality.DISTURBED)
+    assert "it takes a quieter machine" in (text.provisional([loaded]) or "")
+    assert text.provisional([*rows, loaded]) == said
     confirmed = measured("sure", "JIT_TRACE", 1.2, speedup=speedup(1.2, confirming=3))
     early = measured("early", "JIT_TRACE", 1.2, schema=1, speedup=Speedup(value=1.2, low=1.1, high=1.3), quality=None)
     for nothing_to_say in ([*rows, confirmed], [early], [rows[2]], []):

@@ -120,10 +120,13 @@ def provisional(rows: Sequence[Result], *, running: bool = False) -> str | None:
 
     `running` is whether there may be more trials still.
     """
-    measured = [row.speedup for row in rows if row.speedup and row.speedup.decision is not None]
-    if not measured or any(speedup.confirmed for speedup in measured):
+    measured = [row for row in rows if row.speedup and row.speedup.decision is not None]
+    speedups = [row.speedup for row in measured if row.speedup]
+    if not speedups or any(speedup.confirmed for speedup in speedups):
         return None
-    most = max(speedup.trials for speedup in measured)
+    if all(map(is_disturbed, measured)):
+        return "Provisional: all figures were disturbed, and nothing is confirmed; it takes a quieter machine."
+    most = max(speedup.trials for speedup in speedups)
     each = "one trial of each cell" if most == 1 else f"at most {most} trials of a cell"
     if running:
         return f"Provisional: {each} so far, and nothing is confirmed yet."
@@ -158,6 +161,8 @@ def unlike_hardware(rows: Sequence[Result]) -> list[str]:
 def noise_floor(rows: Sequence[Result]) -> str:
     """The noise floor in words."""
     floor = matrix.noise_floor(rows)
+    if floor is None and any(row.conversion == BASELINE and row.status is Status.OK for row in rows):
+        return "Noise floor: unknown, for every trial of EAGER was disturbed."
     if floor is None:
         return "Noise floor: unknown, for no EAGER cell was measured; add EAGER to compare eager with itself."
     if floor.bound is None:
