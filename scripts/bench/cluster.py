@@ -82,10 +82,7 @@ def _requests(folder: Path, cells: int) -> list[Any]:
     composed = compose(
         [
             *("+model=mlp", "conversion=EAGER", f"seed=range(0,{cells})", "measure=quick", "threads=1"),
-            *(
-                f"measure.{name}=0"
-                for name in ("seconds", "block_seconds", "max_warmup_seconds", "verify_after_calls")
-            ),
+            *(f"measure.{name}=0" for name in ("seconds", "block_seconds", "max_warmup_seconds", "verify_after_calls")),
             f"hydra.sweep.dir={folder}/run",
         ]
     )

@@ -1,6 +1,6 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from typing import Any
@@ -9,11 +9,11 @@ from sweep import dispatch, plan
 from sweep.cell import Cell, Request
 from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
-from sweep.dispatch.refinement import SPENT, Refinement
+from sweep.dispatch.refinement import Refinement
 from sweep.errors import ExitCode
 from sweep.plan import Plan
 from sweep.plan.inventory import Inventory, nodes_as_json
-from sweep.record import RunFolder
+from sweep.record import SPENT, RunFolder
 from sweep.report import files, matrix
 from sweep.report.listener import Listener
 from sweep.report.live import Live
@@ -38,18 +38,16 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         kept = _start_or_resume(planned, nodes, settings, folder)
         remaining = planned.without(kept)
         about = folder.about()
-        for listener in listeners:
-            listener.planned(remaining, kept, about)
+        _tell(listeners, lambda one: one.planned(remaining, kept, about))
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
-        refinement = Refinement(planned.cells, kept, about.get(SPENT, 0.0), folder.texts)
-        interrupted = _run_cells(remaining, backlog, refinement, dispatcher, folder, listeners)
+        refinement = Refinement(planned.cells, backlog, kept, folder)
+        interrupted = _run_cells(remaining, refinement, dispatcher, folder, listeners)
         _write_last_rows(refinement, folder, listeners)
 
         if (nodes_now := dispatcher.nodes()) is not nodes:
             folder.add_about(nodes_as_json(nodes_now))
         about = folder.about()
-        for listener in listeners:
-            listener.done(about)
+        _tell(listeners, lambda one: one.done(about))
         rows = matrix.tabulate(planned.cells, folder.load())
         history.remember(rows)
         files.write(rows, folder, junit_too=settings.report.junit)
@@ -92,7 +90,6 @@ def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settin
 
 def _run_cells(
     remaining: Plan,
-    backlog: Backlog,
     refinement: Refinement,
     dispatcher: Dispatcher,
     folder: RunFolder,
@@ -102,25 +99,19 @@ def _run_cells(
 
     Returns whether it was interrupted.
     """
-    backlog.may_grow = refinement.has_budget
-
-    def started(cell: Cell) -> None:
-        for listener in listeners:
-            listener.started(cell)
+    backlog = refinement.backlog
 
     def record(outcome: Outcome) -> None:
         row = folder.append(refinement.with_attempts(outcome))
         again = refinement.recorded(row)
-        for listener in listeners:
-            (listener.refined if again else listener.ended)(row)
+        _tell(listeners, lambda one: (one.refined if again else one.ended)(row))
 
     def go_on() -> None:
-        if begun := refinement.begin_round(backlog):
-            folder.add_about({SPENT: refinement.spent})
-            for listener in listeners:
-                listener.round(begun.number, begun.cells, begun.confirms)
+        if begun := refinement.begin_round():
+            files.write(_write_last_rows(refinement, folder, listeners), folder)
+            _tell(listeners, lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
-    outcomes = dispatcher.run(backlog, started)
+    outcomes = dispatcher.run(backlog, lambda cell: _tell(listeners, lambda one: one.started(cell)))
     try:
         with ExitStack() as stack:
             for listener in listeners:
@@ -135,14 +126,18 @@ def _run_cells(
     except KeyboardInterrupt:
         outcomes.close()
         rows = _record_interrupted(remaining.cells, folder)
-        for listener in listeners:
-            listener.interrupted(rows)
+        _tell(listeners, lambda one: one.interrupted(rows))
         return True
     return False
 
 
-def _write_last_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[Listener]) -> None:
-    """Write one row for each cell, with figures that take account of all of them."""
+def _tell(listeners: Sequence[Listener], event: Callable[[Listener], None]) -> None:
+    for listener in listeners:
+        event(listener)
+
+
+def _write_last_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[Listener]) -> list[Result]:
+    """Write one row for each cell that has one, with figures that take account of all of them; returns these rows."""
     written = {row.id: row for row in folder.load()}
     last = {row.id: row for row in refinement.rows()}
     rows = [last.get(id_, row) for id_, row in written.items()]
@@ -150,8 +145,8 @@ def _write_last_rows(refinement: Refinement, folder: RunFolder, listeners: Seque
     folder.add_about({SPENT: refinement.spent})
     for row in rows:
         if row != written[row.id]:
-            for listener in listeners:
-                listener.refined(row)
+            _tell(listeners, lambda one, row=row: one.refined(row))  # type: ignore[misc]
+    return rows
 
 
 def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> list[Result]:

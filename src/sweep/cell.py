@@ -121,11 +121,10 @@ class Option:
     """How sweep treats an option of a cell, or an option inside one.
 
     `meaning` says whether it is part of the cell's id. `always`: it is. `if set`: only where it does not have its
-    default, so that a new option changes no id of an earlier run folder. `never`: it is not; such as how a question is
-    measured, which is no part of what is asked. `recorded` is whether a row says how it was set all the same. `plain` is whether it is a
-    single value, for which Hydra need not compose anew, and which rules can compare. `column` is whether a row has a
-    column for it; if not, it is in the row's `overrides`. `by_rule` is whether rules can set it. `group` is the config
-    group that it is part of, if any.
+    default, so that a new option changes no id of an earlier run folder. `never`: it is not, like all that says how it
+    is measured; `recorded` is whether a row tells of it all the same. `plain` is whether it is a single value, for
+    which Hydra need not compose anew, and which rules can compare. `column` is whether a row has a column for it; if not, it
+    is in the row's `overrides`. `by_rule` is whether rules can set it. `group` is the config group that it is part of.
     """
 
     meaning: Literal["always", "if set", "never"] = "if set"
@@ -141,8 +140,7 @@ def _option(**treatment: Any) -> Mapping[str, Option]:
     return {"option": Option(**treatment)}
 
 
-MOST_TRIALS = 100
-"""Trials of a cell; more make its interval hardly narrower."""
+MOST_TRIALS = 100  # of a cell: more make its interval hardly narrower
 
 Exclusive = Literal["node", "device", "none"]
 """What a measurement has to itself: its node, its device (a GPU, or all CPUs of a node), or nothing."""
@@ -169,11 +167,9 @@ class Measure:
         least: dict[str, float] = {"warmup_calls": 10, "verify_inputs": 8, "verify_after_calls": 0}
         least |= dict.fromkeys(("max_warmup_seconds", "block_seconds", "seconds", "budget", "drift"), 0.0)
         problems = [f"measure.{name} must be at least {n}" for name, n in least.items() if not getattr(self, name) >= n]
-        if not self.drift < 1:
-            problems.append("measure.drift must be less than 1")
-        problems += [f"measure.{name} must be more than 0" for name in ("precision", "margin") if not getattr(self, name) > 0]
-        if not 1 <= self.trials <= MOST_TRIALS:
-            problems.append(f"measure.trials must be from 1 to {MOST_TRIALS}")
+        problems += ["measure.drift must be less than 1"] if not self.drift < 1 else []
+        problems += [f"measure.{n} must be more than 0" for n in ("precision", "margin") if not getattr(self, n) > 0]
+        problems += [f"measure.trials must be from 1 to {MOST_TRIALS}"] if not 1 <= self.trials <= MOST_TRIALS else []
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -259,14 +255,11 @@ OPTIONS: Mapping[str, Option] = {
 }
 """The options of a cell, by the names they have in a configuration."""
 
+
 def asked(overrides: Mapping[str, str]) -> dict[str, str]:
     """Those of a row's overrides that change what is asked, and not how it is measured or judged."""
-
-    def is_asked(name: str) -> bool:
-        option = OPTIONS.get(name.partition(".")[0])
-        return option is None or option.meaning != "never"
-
-    return {name: value for name, value in overrides.items() if is_asked(name)}
+    how = {name for name, option in OPTIONS.items() if option.meaning == "never"}
+    return {name: value for name, value in overrides.items() if name.partition(".")[0] not in how}
 
 
 PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)

@@ -162,10 +162,12 @@ class Trial:
 class Further:
     """What is asked of a cell beyond the trials that it has: so many more, in this round, to confirm it or not.
 
-    `count` of None are as many as every cell gets at first.
+    `count` of None are as many as every cell gets at first. `control` tells controls apart: cells with an equal one may
+    share theirs.
     """
 
     earlier: tuple[Trial, ...] = ()
     round: int = 1
     confirms: bool = False
     count: int | None = None
+    control: int = 0

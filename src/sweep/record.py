@@ -18,6 +18,9 @@ from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTa
 from sweep.plan import changes
 from sweep.result import SCHEMA, Outcome, Result
 
+SPENT = "refined_seconds"
+"""The entry of `sweep.json` that says how much of its budget a sweep has spent."""
+
 
 class RunFolder:
     """Names every file of a run folder, and writes those that all others are made from.
@@ -69,6 +72,7 @@ class RunFolder:
                 number = len(list(self.path.glob("results-before-*.jsonl"))) + 1
                 write_atomically(self.path / f"results-before-{number}.jsonl", _lines(rows))
             kept_ids = {row.id for row in kept}
+            about = {**about, SPENT: before.get(SPENT, 0.0)}
             self._earlier_attempts = {row.id: row.attempts for row in rows if row.id not in kept_ids}
             self._write_request(cells, about)
             write_atomically(self.journal, _lines(kept))

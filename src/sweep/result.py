@@ -173,8 +173,9 @@ class Quotient:
 class Speedup:
     """The latency of eager over that of the conversion: the geometric mean of its trials' quotients.
 
-    `low` and `high` are its 95 % interval. It is of `trials` trials: of those that confirm, once there are any, for what
-    was chosen for its figure would flatter it; else of all, without those that were disturbed, if others are left.
+    `low` and `high` are its 95 % interval. It is of `trials` trials: of those that confirm, once there are any, for
+    what was chosen for its figure is flattered by it; else of all, without those that were disturbed, if others are
+    left.
     `quotients` are of all. `break_even_calls` is after how many calls more time has been saved against eager than
     converting and the first call took; None where that never happens. Rows of schema 1 have no `decision`, nor
     `quotients`.
@@ -218,9 +219,9 @@ class Crash:
 class Result:
     """The row of a cell; docs/columns.md says what each field means, and its unit. A part that was not reached is None.
 
-    `load` is the worst machine load of all its measurements. `quality` is of a measured row; rows of schema 1 have none.
-    Raises ValueError when parts contradict each other, or
-    when the status is `ok` and a part that proves it is missing.
+    `load` is the worst machine load of all its measurements. `quality` is of a measured row; rows of schema 1 have
+    none. Raises ValueError when parts contradict each other, or when the status is `ok` and a part that proves it is
+    missing.
     """
 
     schema: int = SCHEMA

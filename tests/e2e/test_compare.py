@@ -25,14 +25,20 @@ def swept(swept_once: Ran, weird_path: Path) -> Ran:
     """The same run for each test, in a folder of its own, and as if no other test had disturbed it."""
     shutil.copytree(swept_once.folder, weird_path, dirs_exist_ok=True)
     ran = replace(swept_once, folder=weird_path)
+    as_if_undisturbed(ran.run)
+    return ran
+
+
+def as_if_undisturbed(run: Path) -> None:
+    """Other tests that run meanwhile disturb every trial."""
 
     def quiet(row: dict[str, Any]) -> None:
-        row["quality"] = "firm"
-        for quotient in row["speedup"]["quotients"]:
-            quotient["disturbed"] = False
+        if row["speedup"]:
+            row["quality"] = "firm"
+            for quotient in row["speedup"]["quotients"]:
+                quotient["disturbed"] = False
 
-    change_rows(ran.run, quiet)
-    return ran
+    change_rows(run, quiet)
 
 
 def change_rows(run: Path, change: Callable[[dict[str, Any]], None]) -> None:

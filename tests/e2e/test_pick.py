@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Sweep
-from tests.e2e.test_compare import QUICKLY
+from tests.e2e.conftest import QUICKLY, Sweep
+from tests.e2e.test_compare import as_if_undisturbed
 
 EARLIER = Path(__file__).with_name("version_before") / "convert.py.txt"
 """A script that an earlier version emitted, as it was."""
@@ -26,6 +26,7 @@ def test_the_choice_is_made_again_by_its_script(sweep: Sweep) -> None:
     ran = sweep(
         "+model=mlp", "conversion=FP16+EAGER,NO_SUCH", "batch_size=2,4", "threads=1", "dispatch=serial", *QUICKLY
     )
+    as_if_undisturbed(ran.run)
     run = str(ran.run)
     all_ = sweep(run, "--json", module="sweep.pick")
     assert all_.code == 0, all_.err

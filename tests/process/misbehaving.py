@@ -223,6 +223,11 @@ def _count_processes(model: Misbehaving) -> None:
         marker.write(f"{os.getpid()} ")
 
 
+def _count_and_raise(model: Misbehaving) -> None:
+    _count_processes(model)
+    raise ValueError("as always")
+
+
 def _segfault_in_the_third_process(model: Misbehaving) -> None:
     _count_processes(model)
     if len(Path(model.marker).read_text().split()) == 3:
@@ -307,7 +312,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "print without end": _flood_stdout,
     "tell environment": _tell_environment,
     "count processes": _count_processes,
-    "count and raise": lambda model: (_count_processes(model), _raise(ValueError("as always"))),
+    "count and raise": _count_and_raise,
     "read stdin": lambda model: sys.stdin.read(),
     "delete its folder": lambda model: shutil.rmtree(Path.cwd().parent),
     "change its folder": lambda model: os.chdir("/"),

@@ -56,7 +56,7 @@ def test_of_two_processes_one_stands_still(
     assert trial.by_turns
 
 
-def test_one_control_serves_all_cells_of_its_kind_and_each_round_has_its_own(
+def test_one_control_serves_all_cells_of_its_kind_until_another_is_asked_for(
     telling: Callable[..., Cell], supervisor: isolate.Supervisor, tmp_path: Path
 ) -> None:
     def controls_of(*cells: tuple[Cell, Further]) -> list[int]:
@@ -71,11 +71,11 @@ def test_one_control_serves_all_cells_of_its_kind_and_each_round_has_its_own(
     eager, traced = telling(id="eager"), telling(id="traced", conversion="JIT_TRACE")
     other = telling(id="other", batch_size=3)
     first, again, larger, second = controls_of(
-        (eager, Further()), (traced, Further()), (other, Further()), (eager, Further(round=2))
+        (eager, Further()), (traced, Further()), (other, Further()), (eager, Further(control=1))
     )
     assert first == again
     assert len({first, larger, second}) == 3
-    assert not Path(f"/proc/{first}").exists()  # that of the round before has gone
+    assert not Path(f"/proc/{first}").exists()  # the one before has gone
     supervisor.close()
     assert not Path(f"/proc/{larger}").exists()
     assert not Path(f"/proc/{second}").exists()

@@ -151,11 +151,9 @@ def test_each_cell_goes_where_there_is_what_its_device_asks_for(
     went: dict[str, set[str]] = {}
     launch = RayDispatcher._launch
 
-    def noted(
-        self: RayDispatcher, node: Node, cell: Cell, started: Callable[[Cell], None], *, alone: bool = False
-    ) -> None:
+    def noted(self: RayDispatcher, node: Node, cell: Cell, *others: Any, **options: Any) -> None:
         went[cell.id] = {name for name in node.has.resources if name.startswith("node_")}
-        launch(self, node, cell, started, alone=alone)
+        launch(self, node, cell, *others, **options)
 
     monkeypatch.setattr(RayDispatcher, "_launch", noted)
     row_of = recorded(dispatcher, Backlog(ready, 0))

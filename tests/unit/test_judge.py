@@ -1,6 +1,7 @@
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,14 +14,19 @@ from sweep.verdict import judge
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
 
 
-def sampled(times: float = 1, **changes: Any) -> Sampled:
-    values: dict[str, Any] = {"samples": tuple(times * s for s in SAMPLES), "settled": True}
+def sampled(times: float = 1, blocks: int = 4, **changes: Any) -> Sampled:
+    values: dict[str, Any] = {"blocks": (tuple(times * s for s in SAMPLES),) * blocks, "settled": True}
     return Sampled(**values | changes)
+
+
+def beside(times: float = 2, **changes: Any) -> Sampled:
+    """The control's: a block before and after each of the conversion's."""
+    return sampled(times, blocks=5, **changes)
 
 
 GOOD: dict[str, Any] = {
     "seconds": {"build": 0.1, "eager": 1.0},
-    "eager": sampled(2),
+    "eager": beside(),
     "converted": sampled(),
     "output": OutputCheck(rel_l2=1e-6, cosine=1.0, max_abs=1e-6, top1_agreement=1.0, inputs=8),
     "engine": Engine(requested="eager", actual="eager", precision="fp32"),
@@ -42,6 +48,7 @@ def trial(exit: dict[str, Any] | None = None, evidence: dict[str, Any] | None = 
 def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
     row = judged(make_cell())
     assert (row.status, row.reason, row.message, row.phase) == ("ok", None, "", "verify")
+    assert row.quality == "firm"
     assert row.speedup is not None
     assert row.speedup.value == pytest.approx(2.0)
     assert row.throughput_per_s == pytest.approx(2 / 0.0010145, rel=1e-3)
@@ -190,21 +197,39 @@ def test_an_eager_model_that_disagrees_with_itself_widens_what_is_allowed_and_sa
 
 
 @pytest.mark.parametrize(
-    ("doubt", "said"),
+    ("doubt", "quality", "said"),
     [
-        ({"converted": sampled(settled=False)}, "unstable: latency did not settle in warm-up"),
-        ({"eager": sampled(2, settled=False)}, "unstable: eager latency did not settle"),
-        ({"converted": sampled(load=MachineLoad(cpu_by_others=0.3))}, "noisy: others used 30% of the CPUs"),
-        (
-            {"converted": sampled(samples=tuple([0.001] * 10 + [0.0015, 0.002] * 10))},
-            "unstable: median known to ±",
-        ),
+        ({"converted": sampled(settled=False)}, "firm", "latency did not settle in warm-up"),
+        ({"converted": sampled(load=MachineLoad(cpu_by_others=0.3))}, "disturbed", "disturbed: others used 30% of the"),
+        ({"eager": beside(load=MachineLoad(heat_throttled=True))}, "disturbed", "disturbed: heat slowed a CPU down"),
+        ({"eager": beside(1.01)}, "rough", ""),
     ],
 )
-def test_a_doubtful_measurement_says_so(make_cell: Callable[..., Cell], doubt: dict[str, Any], said: str) -> None:
+def test_a_doubtful_measurement_says_so(
+    make_cell: Callable[..., Cell], doubt: dict[str, Any], quality: str, said: str
+) -> None:
     row = judged(make_cell(), None, doubt)
-    assert row.status == "ok"
+    assert (row.status, row.quality) == ("ok", quality)
     assert said in row.message
+
+
+def test_a_trial_that_was_disturbed_is_left_out_where_there_is_another(make_cell: Callable[..., Cell]) -> None:
+    disturbed = trial(None, {"converted": sampled(5, load=MachineLoad(cpu_by_others=0.3))})
+    row = judge.judge(make_cell(), [disturbed, trial(), trial()])
+    assert row.quality == "firm"
+    assert row.message == "disturbed: others used 30% of the CPUs in 1 of 3 trials, left out"
+    assert row.speedup is not None
+    assert row.latency_ms is not None
+    assert row.speedup.value == pytest.approx(2.0)
+    assert (row.speedup.trials, row.latency_ms.processes) == (2, 2)
+    assert [quotient.disturbed for quotient in row.speedup.quotients] == [True, False, False]
+
+
+def test_eager_measured_before_and_not_by_turns_is_said(make_cell: Callable[..., Cell]) -> None:
+    row = judge.judge(make_cell(), [replace(trial(None, {"eager": sampled(3, blocks=7)}), by_turns=False)])
+    assert row.message == "eager was measured before it, not by turns: there is no memory for both"
+    assert row.speedup is not None
+    assert row.speedup.value == pytest.approx(3.0)
 
 
 def test_a_class_without_a_figure_is_judged_on_form_alone(make_cell: Callable[..., Cell]) -> None:
@@ -229,11 +254,12 @@ def test_an_engine_nobody_attests_is_said_to_be_so(make_cell: Callable[..., Cell
 
 
 def test_a_crash_keeps_what_was_measured_before_it(make_cell: Callable[..., Cell]) -> None:
-    row = judged(make_cell(), {"code": -6, "phase": Phase.CONVERT}, {"converted": None, "done": False})
+    row = judged(make_cell(), {"code": -6}, {"output": None, "engine": None, "done": False})
     assert row.eager is not None
     assert row.eager.p50_ms == pytest.approx(2.029)
-    assert row.latency_ms is None
-    assert row.speedup is None
+    assert row.latency_ms is not None
+    row = judged(make_cell(), {"code": -6, "phase": Phase.CONVERT}, {"eager": None, "converted": None, "done": False})
+    assert (row.eager, row.latency_ms, row.speedup, row.quality) == (None, None, None, None)
 
 
 def test_control_codes_and_line_breaks_of_a_model_do_not_reach_the_message(make_cell: Callable[..., Cell]) -> None:
@@ -242,46 +268,39 @@ def test_control_codes_and_line_breaks_of_a_model_do_not_reach_the_message(make_
     assert row.message == "ValueError in phase eager: [31mred: the log has the traceback"
 
 
-def test_the_figures_are_of_all_processes(make_cell: Callable[..., Cell]) -> None:
-    """Medians of 1, 2 and 4 times: t = 4.303 on logarithms, by hand."""
-    fast, slow = {"eager": sampled(2), "converted": sampled()}, {"eager": sampled(8), "converted": sampled(2)}
-    third = {"eager": sampled(32), "converted": sampled(4), "memory": Memory(rss_peak=9.0)}
-    cell = make_cell(measure=Measure(processes=3, drift=0.01))
-    first = fast | {"memory": Memory(rss_peak=3.0)}
-    row = judge.judge(cell, [trial(None, first), trial(None, slow), trial(None, third)])
+def test_the_figures_are_of_all_trials(make_cell: Callable[..., Cell]) -> None:
+    """The speed-up is the geometric mean of the trials' own quotients, 2, 4 and 8; latencies are medians of theirs."""
+    first = {"eager": beside(2), "converted": sampled(), "memory": Memory(rss_peak=3.0)}
+    second = {"eager": beside(8), "converted": sampled(2)}
+    third = {"eager": beside(32), "converted": sampled(4), "memory": Memory(rss_peak=9.0)}
+    row = judge.judge(make_cell(), [trial(None, first), trial(None, second), trial(None, third)])
     assert row.status == "ok"
     assert row.speedup is not None
     assert row.latency_ms is not None
     assert row.eager is not None
     assert row.speedup.value == pytest.approx(4.0)
-    half = 4.303 * math.log(2) / math.sqrt(3)
-    assert row.speedup.low == pytest.approx(4 * math.exp(-half))
-    assert row.speedup.high == pytest.approx(4 * math.exp(half))
-    middle = 1.0145 * 2
-    assert row.latency_ms.p50_low == pytest.approx(middle * math.exp(-half) * 0.99)
-    assert row.latency_ms.p50_high == pytest.approx(middle * math.exp(half) * 1.01)
-    assert (row.latency_ms.n, row.latency_ms.processes, row.eager.n) == (90, 3, 90)
-    assert row.latency_ms.p50 == pytest.approx(middle)
-    assert row.speedup.value == pytest.approx(row.eager.p50_ms / row.latency_ms.p50)
+    assert [quotient.value for quotient in row.speedup.quotients] == [pytest.approx(q) for q in (2, 4, 8)]
+    assert (row.latency_ms.n, row.latency_ms.processes, row.eager.n) == (360, 3, 450)
+    assert row.latency_ms.p50 == pytest.approx(1.0145 * 2)
+    assert row.latency_ms.p50_low * row.latency_ms.p50_high == pytest.approx(row.latency_ms.p50**2)
     assert row.seconds["total"] == 15.0
     assert row.memory_mb == Memory(rss_peak=9.0)
 
 
+def test_the_interval_of_a_latency_knows_how_the_machine_drifts(make_cell: Callable[..., Cell]) -> None:
+    """One trial with a drift of 10 %: 2.571, Student's t with 5 degrees, times a standard deviation of 5 %."""
+    row = judged(make_cell(measure=Measure(drift=0.1)))
+    assert row.latency_ms is not None
+    assert row.latency_ms.p50_high / row.latency_ms.p50 == pytest.approx(math.exp(2.571 * 0.05), rel=1e-4)
+
+
 def test_what_one_of_several_processes_does_decides(make_cell: Callable[..., Cell]) -> None:
-    cell = make_cell(measure=Measure(processes=3))
     crashed = trial({"code": -11, "phase": Phase.MEASURE}, {"converted": None, "done": False})
-    row = judge.judge(cell, [trial(), crashed])
+    row = judge.judge(make_cell(), [trial(), crashed])
     assert (row.status, row.reason, row.phase) == ("crashed", "signal", "measure")
-    assert row.message.startswith("process 2 of 3: ended by SIGSEGV")
+    assert row.message.startswith("trial 2: ended by SIGSEGV")
     assert row.latency_ms is not None
     assert row.latency_ms.processes == 1
-
-
-def test_a_doubt_says_in_how_many_processes(make_cell: Callable[..., Cell]) -> None:
-    cell = make_cell(measure=Measure(processes=3))
-    noisy = trial(None, {"converted": sampled(load=MachineLoad(cpu_by_others=0.3))})
-    row = judge.judge(cell, [trial(), noisy, trial()])
-    assert row.message == "noisy: others used 30% of the CPUs during its samples in 1 of 3 processes"
 
 
 LOG = """noise \x1b[31m

@@ -149,7 +149,11 @@ class Subject:
         device.
         """
         block: list[float] = []
-        seconds_of, call, length = self._timer.seconds_of, partial(self._forward, self._data), self._measure.block_seconds
+        seconds_of, call, length = (
+            self._timer.seconds_of,
+            partial(self._forward, self._data),
+            self._measure.block_seconds,
+        )
         gc.collect(0)
         gc.disable()
         try:

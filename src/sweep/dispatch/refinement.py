@@ -1,19 +1,17 @@
 """Has cells that have their rows run again, round after round, where more trials decide something."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sweep.cell import Cell
 from sweep.dispatch.backlog import Again, Backlog
-from sweep.dispatch.rounds import Rounds
+from sweep.dispatch.rounds import Next, Rounds
 from sweep.evidence import Further
 from sweep.isolate import files
+from sweep.record import SPENT, RunFolder
 from sweep.result import Outcome, Result
 from sweep.verdict import estimate
-
-SPENT = "refined_seconds"
-"""The entry of `sweep.json` that says how much of its budget a sweep has spent."""
 
 CONVERTED_AGAIN = 5.0
 """Seconds that converting takes at most when compile caches are filled."""
@@ -34,22 +32,28 @@ class Refinement:
     def __init__(
         self,
         cells: Sequence[Cell],
+        backlog: Backlog,
         kept: Sequence[Result],
-        spent: float,
-        texts: Callable[[str], Mapping[str, str]],
+        folder: RunFolder,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`kept` are rows that exist already, and `spent` the seconds of the budget that they took.
+        """`backlog` holds those cells that have no row yet; `kept` are rows that exist already.
 
-        `texts` gives the files of a cell by its id; `clock` returns seconds.
+        What was spent, and the earlier trials of cells, are read from the run folder. `clock` returns seconds.
         """
         self._cells = {cell.id: cell for cell in cells}
         self._rows = {row.id: row for row in kept}
         self._rounds = Rounds(cells)
-        self._texts, self._clock = texts, clock
+        self._folder, self._clock = folder, clock
         self._budget = 60 * max((cell.measure.budget for cell in cells), default=0.0)
-        self._spent = spent
+        self._spent: float = folder.about().get(SPENT, 0.0)
         self._since: float | None = None
+        self._chosen: list[Next] = []
+        """What is chosen for this round and not run yet: one trial at a time, each time with other controls, so that
+        the luck of one control is not in all trials of a row."""
+        self._controls = 0
+        self.backlog = backlog
+        backlog.may_grow = self.has_budget
 
     @property
     def spent(self) -> float:
@@ -71,33 +75,28 @@ class Refinement:
         self._rows[row.id] = row
         return again
 
-    def begin_round(self, backlog: Backlog) -> Begun | None:
+    def begin_round(self) -> Begun | None:
         """Have cells come again, if none is left in the backlog; None if there is nothing more to find out in time."""
-        if not backlog.is_idle:
+        if not self.backlog.is_idle:
             return None
         if self._since is None and self.has_budget:
             self._since = self._clock()
         rows = {row.id: row for row in self.rows()}
-        chosen = self._rounds.next(rows, self._budget - self.spent, _seconds_of_trial) if self.has_budget else []
-        if not chosen:
-            backlog.may_grow = False
+        self._chosen = [replace(one, count=one.count - 1) for one in self._chosen if one.count > 1]
+        if not self._chosen and self.has_budget:
+            self._chosen = self._rounds.next(rows, self._budget - self.spent, _seconds_of_trial)
+        if not self._chosen:
+            self.backlog.may_grow = False
             return None
-        backlog.come_again(
-            [
-                Again(
-                    self._cells[one.id],
-                    Further(
-                        earlier=files.trials(self._texts(one.id)),
-                        round=one.round,
-                        confirms=one.confirms,
-                        count=one.count,
-                    ),
-                    rows[one.id].fingerprint,
-                )
-                for one in chosen
-            ]
-        )
-        return Begun(number=chosen[0].round, cells=len(chosen), confirms=chosen[0].confirms)
+        self._controls += 1
+        self.backlog.come_again([self._again(one, rows[one.id]) for one in self._chosen])
+        first = self._chosen[0]
+        return Begun(number=first.round, cells=len(self._chosen), confirms=first.confirms)
+
+    def _again(self, one: Next, row: Result) -> Again:
+        earlier = files.trials(self._folder.texts(one.id))
+        further = Further(earlier=earlier, round=one.round, confirms=one.confirms, count=1, control=self._controls)
+        return Again(self._cells[one.id], further, row.fingerprint)
 
     def rows(self) -> list[Result]:
         """The last row of every cell that has one, with figures that take account of all of them."""

@@ -90,7 +90,7 @@ class Control:
         return self._thread.is_alive()
 
     def wait_until_ready(self, check: Callable[[], None]) -> None:
-        """`check` is called while it waits, and may raise. Raises ControlFailed, and what keeps it from being started."""
+        """`check` is called while it waits, and may raise. Raises ControlFailed, and what kept it from starting."""
         while not self._told.wait(POLL_SECONDS):
             check()
         if not self._ready.is_ready:

@@ -126,7 +126,7 @@ class MeasureLock:
 
     @contextmanager
     def has_turn(self, turn: Turn, check: Callable[[], None]) -> Iterator[None]:
-        """What is inside is done in the cell's turn, by the supervisor; `check` is called while it waits, and may raise."""
+        """What is inside is done in the cell's turn, by the supervisor. `check` is called while it waits."""
         granted, go = os.pipe()
         try:
             with self.present(turn, check):

@@ -44,8 +44,8 @@ class Log:
 class Report:
     """The JSON lines of a report; a line that is no JSON object is left out.
 
-    `began` is when each phase began. `turns` is what the process says of its turn to measure: `ask`, `leave`, or that it
-    is the control's; `ready` is what a control says. `blocks` are those that a control gave.
+    `began` is when each phase began. `turns` is what the process says of its turn to measure: `ask`, `leave`, or that
+    it is the control's; `ready` is what a control says. `blocks` are those that a control gave.
     """
 
     def __init__(self) -> None:

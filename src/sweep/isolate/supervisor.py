@@ -20,7 +20,6 @@ from sweep.isolate.process import NodeMemory, Slot
 from sweep.isolate.scratch import Scratch
 from sweep.isolate.zygote import NotBegun, Start, Zygote, ZygoteLost
 
-
 IDLE_SHARE = 0.2
 """The share of the machine's memory that idle controls may hold."""
 
@@ -86,9 +85,9 @@ class Supervisor:
 
     @contextmanager
     def control(
-        self, cell: Cell, gpu: str | None, round_: int, environments: tuple[dict[str, str], dict[str, str]]
+        self, cell: Cell, gpu: str | None, number: int, environments: tuple[dict[str, str], dict[str, str]]
     ) -> Iterator[tuple[Control, bool]]:
-        """The control of a cell in a round of trials, ready; and whether it was started for this cell.
+        """The control with this number of a cell, ready; and whether it was started for this cell.
 
         `environments` are what a zygote sees and what a process of the cell sees. Raises ControlFailed, Withdrawn,
         BadEnvironment, ZygoteLost, OSError.
@@ -96,7 +95,7 @@ class Supervisor:
         of_zygote, of_process = environments
         key = (control_key(cell), gpu)
         with self._lock:
-            kept = self._controls.setdefault((*key, round_), _Kept())
+            kept = self._controls.setdefault((*key, number), _Kept())
             kept.users += 1
             idle = [other for other, control in self._controls.items() if not control.users]
             keep_no_more = [self._controls.pop(other) for other in idle if self._has_to_go(other, key, gpu)]
@@ -122,7 +121,7 @@ class Supervisor:
                 kept.users -= 1
 
     def _has_to_go(self, other: tuple[object, ...], key: tuple[object, ...], gpu: str | None) -> bool:
-        """Whether an idle control makes room for that with `key`: the same of an earlier round, one on the same GPU,
+        """Whether an idle control makes room for that with `key`: the same with another number, one on the same GPU,
         or any, where idle ones hold more than their share of the memory.
         """
         if other[:2] == key:

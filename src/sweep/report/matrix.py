@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweep.cell import BASELINE, Cell
+from sweep.cell import BASELINE, Cell, asked
 from sweep.errors import Incomplete
 from sweep.result import Quality, Result, Status
 
@@ -67,7 +67,7 @@ def _setting(row: Result, *, with_threads: bool) -> str:
     parts = [row.model, row.device, f"batch {row.batch_size}"]
     if with_threads and row.threads is not None:  # a row that never ran has none, unless the request sets them
         parts.append(f"{row.threads} threads" if row.threads > 1 else "1 thread")
-    return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(row.overrides.items()))])
+    return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(asked(row.overrides).items()))])
 
 
 def _rank(row: Result) -> tuple[int, bool, float, str]:

@@ -39,8 +39,8 @@ def resumed_arguments(arguments: list[str], overrides_of: OverridesOf) -> list[s
     about = RunFolder(folder).about()
     if about["schema"] < SCHEMA:
         raise BadRequest(
-            f"{folder} was written by an earlier version of sweep, which measured otherwise and named cells otherwise: its "
-            "rows can be read, and compared with those of a new sweep, but not gone on with"
+            f"{folder} was written by an earlier version of sweep, which measured otherwise and gave cells other ids: "
+            "its rows can be read, and compared with those of a new sweep, but not gone on with"
         )
     stored: list[str] = []
     if "model" not in given:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 
+from sweep.cell import asked
 from sweep.result import Decision, Quotient, Result
 
 ERROR = 0.05
@@ -15,7 +16,7 @@ FIRST_CONFIRMATION = 0.9
 
 def group_key(row: Result) -> Hashable:
     """The same for rows that may be compared: model, device, batch size, threads, options and hardware are equal."""
-    options = tuple(sorted(row.overrides.items()))
+    options = tuple(sorted(asked(row.overrides).items()))
     return row.model, row.device, row.batch_size, row.threads, options, row.fingerprint
 
 

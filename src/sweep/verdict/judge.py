@@ -23,7 +23,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         message = f"trial {number + 1}: {message}"
     ending, evidence = trials[number].ending, trials[number].evidence
     measured, counted, quotients = _measured(trials)
-    latency, eager = (_latencies(cell, counted) if counted else (None, None))
+    latency, eager = _latencies(cell, counted) if counted else (None, None)
     all_remarks = (*remarks.from_evidence(cell, cell.mode, evidence), *remarks.from_measurements(measured, counted))
     row = Result(
         id=cell.id,
