@@ -123,7 +123,7 @@ class Option:
     `meaning` says whether it is part of the cell's id. `always`: it is. `if set`: only where it does not have its
     default, so that a new option changes no id of an earlier run folder. `never`: it is not, like all that says how it
     is measured; `recorded` is whether a row tells of it all the same. `plain` is whether it is a single value,
-    for which Hydra need not compose anew, and which rules can compare. `column` is whether a row has a column; if not, it
+    for which Hydra need not compose anew, and which rules can compare. `column` is whether a row has one; if not, it
     is in the row's `overrides`. `by_rule` is whether rules can set it. `group` is the config group that it is part of.
     """
 
