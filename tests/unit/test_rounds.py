@@ -10,7 +10,7 @@ from tests import rows as examples
 
 from sweep.cell import BASELINE, Cell, Device, Measure, Model
 from sweep.dispatch.rounds import Next, Rounds
-from sweep.result import Decision, Quotient, Reason, Result, Speedup, Status
+from sweep.result import Decision, Quality, Quotient, Reason, Result, Speedup, Status
 from sweep.verdict import estimate
 
 MINUTE = 60.0
@@ -95,6 +95,11 @@ def test_after_each_round_fewer_go_on_but_never_fewer_than_can_be_confirmed() ->
     assert ids(Asked(EAGER, *later, measure=Measure(precision=0.01)).next()) == {"near15", "near14", "near13"}
 
 
+def test_how_many_go_on_is_told_by_the_rows_that_have_gone_on_before() -> None:
+    later = [row(f"near{number}", *trials(*[1 + number / 1000] * (2 if number == 15 else 1))) for number in range(16)]
+    assert ids(Asked(EAGER, *later).next()) == {"near15", "near14", "near13", "near12"}
+
+
 def test_what_is_slow_is_never_measured_again() -> None:
     sweep = Asked(EAGER, row("fast", *trials(2.0)), row("slowish", *trials(0.78)), *SLOW)
     (asked,) = sweep.next()
@@ -152,6 +157,19 @@ def test_what_few_trials_more_decide_is_measured_again() -> None:
     assert ids(Asked(EAGER, first, nearly, below, *slow).next()) == {"nearly", "below"}
 
 
+def test_what_is_precise_is_measured_again_only_if_few_trials_will_decide_it() -> None:
+    slow = [row(f"slow{number}", *trials(0.3)) for number in range(45)]
+    nearly, hardly = (
+        Asked(EAGER, row("a", *trials(*[1.055] * 10)), *slow),
+        Asked(EAGER, row("a", *trials(*[1.02] * 10))),
+    )
+    for sweep in (nearly, hardly):
+        found = sweep.rows["a"]
+        assert found.quality is Quality.FIRM and found.speedup and found.speedup.decision is Decision.UNDECIDED
+    assert nearly.next() == [Next(id="a", round=11)]
+    assert hardly.next() == [Next(id="a", round=11, confirms=True, count=3)]
+
+
 def test_a_cell_keeps_its_own_precision() -> None:
     rough = Measure(precision=0.5)
     rows = [row("a", *trials(1.05)), row("b", *trials(1.04))]
@@ -185,6 +203,12 @@ def test_what_is_still_too_wide_after_it_was_confirmed_is_confirmed_again() -> N
     decided = Asked(EAGER, row("c", *trials(1.2, 1.2), *trials(1.12, 1.11, 1.1, confirms=True, round=3)))
     assert decided.rows["c"].speedup and decided.rows["c"].speedup.decision is Decision.FASTER
     assert decided.next() == []
+
+
+def test_a_confirmation_that_was_disturbed_is_made_again() -> None:
+    confirming = trials(1.9, 2.0, 2.1, confirms=True, round=3, disturbed=True)
+    sweep = Asked(EAGER, row("c", *trials(2.0, 2.0), *confirming))
+    assert sweep.next() == [Next(id="c", round=4, confirms=True, count=3)]
 
 
 # Whole sweeps, simulated
