@@ -153,7 +153,7 @@ class Measure:
     warmup_calls: int = 10
     max_warmup_seconds: float = 3.0
     block_seconds: float = 0.12
-    seconds: float = 1.0
+    seconds: float = 1.5
     trials: int = 1
     budget: float = 4.0
     precision: float = 0.03

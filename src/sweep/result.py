@@ -175,16 +175,15 @@ class Speedup:
 
     `low` and `high` are its 95 % interval. It is of `trials` trials: of those that confirm, once there are any, for
     what was chosen for its figure is flattered by it; else of all, without those that were disturbed, if others are
-    left.
-    `quotients` are of all. `break_even_calls` is after how many calls more time has been saved against eager than
-    converting and the first call took; None where that never happens. Rows of schema 1 have no `decision`, nor
+    left. `quotients` are of all. `break_even_calls` is after how many calls more time has been saved against eager than
+    converting and the first call took; None where that never happens. Rows of schema 1 have no `trials`, `decision` and
     `quotients`.
     """
 
     value: float
     low: float
     high: float
-    trials: int = 1
+    trials: int | None = None
     decision: Decision | None = None
     break_even_calls: int | None = None
     quotients: tuple[Quotient, ...] = ()

@@ -162,6 +162,45 @@ def test_a_run_of_an_earlier_version_is_read_and_not_gone_on_with(sweep: Sweep, 
     assert rows_after == rows_before
 
 
+@pytest.mark.slow
+def test_a_finished_sweep_is_refined_with_more_budget(sweep: Sweep, weird_path: Path) -> None:
+    ran = sweep("+model=mlp", "conversion=EAGER,JIT_TRACE", *QUICKLY)
+    assert ran.code == 0, ran.err
+    before = ran.rows
+    again = sweep("resume=last", "measure.budget=0.3")
+    assert again.code == 0, again.err
+    assert "2 done before, 0 to run" in again.out
+    assert [row["id"] for row in again.rows.values()] == [row["id"] for row in before.values()]
+    for name, row in again.rows.items():
+        quotients = [(q["value"], q["round"]) for q in row["speedup"]["quotients"]]
+        first = before[name]["speedup"]["quotients"][0]
+        assert quotients[0] == (first["value"], 1)  # nothing is done again
+        assert len(quotients) > 1
+        assert row["attempts"] == before[name]["attempts"]
+    spent = json.loads((again.run / "sweep.json").read_text())["refined_seconds"]
+    assert spent > 0
+    done = sweep("resume=last", "measure.budget=0.0001")
+    assert "Every cell has its row" not in done.out
+    assert len((done.run / "results.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_interrupted_while_it_refines_is_whole(sweep: Sweep, weird_path: Path) -> None:
+    driver = started(weird_path, "+model=mlp", "conversion=EAGER,JIT_TRACE", *QUICKLY, "measure.budget=5")
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        if line.startswith("Every cell has its row"):
+            break
+    driver.send_signal(signal.SIGINT)
+    out, _ = driver.communicate()
+    assert driver.returncode == 3, out
+    assert "Go on with" in out
+    assert [row["status"] for row in rows(weird_path)] == ["ok", "ok"]
+    ran = sweep("resume=last", "measure.budget=0.01")
+    assert ran.code == 0, ran.err
+    assert ran.statuses() == {"EAGER": "ok", "JIT_TRACE": "ok"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -142,7 +142,7 @@ def test_a_column_says_what_it_is_and_numbers_have_units() -> None:
         ("load.gpu_throttled", None),
         ("memory_mb.cuda_peak", None),
         ("crash", None),
-        ("overrides", '{"measure": "quick"}'),
+        ("overrides", '{"cache": "warm"}'),
         ("compat", '["fix-a", "fix-b"]'),
         ("engine.evidence", '{"nodes": 3}'),
         ("fingerprint", "abcd1234"),

@@ -42,7 +42,7 @@ PURE = {
         "compare.comparison",
         "compare.significance",
     ),
-    *("compare.matching", "pick.script"),
+    *("compare.matching", "pick.choosing", "pick.script"),
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}

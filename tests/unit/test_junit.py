@@ -30,12 +30,12 @@ def test_a_suite_for_each_table_and_a_case_for_each_row() -> None:
     root = parsed(OF_EACH)
     assert root.tag == "testsuites"
     assert [(suite.tag, suite.attrib["name"], len(suite)) for suite in root] == [
-        ("testsuite", "mlp · cpu · batch 4 · measure=quick", 4),
-        ("testsuite", "vit_b_16.v1 · cpu · batch 4 · measure=quick", 1),
+        ("testsuite", "mlp · cpu · batch 4 · cache=warm", 4),
+        ("testsuite", "vit_b_16.v1 · cpu · batch 4 · cache=warm", 1),
     ]
     assert {name: case.attrib["classname"] for name, case in cases(root).items()} == {
-        **dict.fromkeys(("ONNX_CPU", "FP16+EAGER", "JIT_TRACE", "EGAER"), "mlp.cpu.batch 4.measure=quick"),
-        "TENSORRT": "vit_b_16_v1.cpu.batch 4.measure=quick",
+        **dict.fromkeys(("ONNX_CPU", "FP16+EAGER", "JIT_TRACE", "EGAER"), "mlp.cpu.batch 4.cache=warm"),
+        "TENSORRT": "vit_b_16_v1.cpu.batch 4.cache=warm",
     }
 
 

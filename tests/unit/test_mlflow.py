@@ -17,7 +17,7 @@ def test_a_row_in_the_nouns_of_mlflow() -> None:
         "device": "cpu",
         "batch_size": "4",
         "threads": "2",
-        "overrides.measure": "quick",
+        "overrides.cache": "warm",
     }
     assert entry.tags == {
         "id": "mlp-onnx_cpu-cpu-b4-0123456789",

@@ -26,7 +26,7 @@ OF_EACH = [
     rows.crashed(id="dead", conversion="ONNX_CPU", model="vit"),
     rows.not_ok(Reason.NEEDS_DEVICE, id="no GPU", conversion="TENSORRT", model="gpt"),
 ]
-MLP, VIT, GPT = (f"{model} · cpu · batch 4 · measure=quick" for model in ("mlp", "vit", "gpt"))
+MLP, VIT, GPT = (f"{model} · cpu · batch 4 · cache=warm" for model in ("mlp", "vit", "gpt"))
 
 
 @pytest.fixture

@@ -22,9 +22,9 @@ def seconds() -> dict[str, float]:
 
 
 def remember(rows: Sequence[Result]) -> None:
-    """Keep how long these took, beside what is remembered. Without a cache to write to, it is forgotten."""
+    """Keep how long a trial of these took, beside what is remembered. Without a cache to write to, it is forgotten."""
     took = {
-        history_key(row.model, row.conversion, row.device, row.batch_size): float(total)
+        history_key(row.model, row.conversion, row.device, row.batch_size): float(total) / _trials(row)
         for row in rows
         if (total := row.seconds.get("total"))
     }
@@ -32,3 +32,7 @@ def remember(rows: Sequence[Result]) -> None:
     with suppress(OSError):
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_atomically(cache_folder() / "seconds.json", json.dumps(dict(list(kept.items())[-MOST:])))
+
+
+def _trials(row: Result) -> int:
+    return max(1, len(row.speedup.quotients)) if row.speedup else 1

@@ -161,7 +161,7 @@ class Rounds:
         """How many further trials will decide a row if its figure stays: a width goes with the root of trials."""
         distance = abs(math.log(_speedup(row).value))
         distance = max(distance, math.log1p(self._measures[row.id].margin) - distance)
-        return _speedup(row).trials * ((DECIDING_WIDTH * _half_width(row) / distance) ** 2 - 1)
+        return (_speedup(row).trials or 1) * ((DECIDING_WIDTH * _half_width(row) / distance) ** 2 - 1)
 
     def _best(self, group: Sequence[Result]) -> list[_Wish]:
         """What is to be confirmed of a group: its leader and those not told apart from it."""

@@ -126,7 +126,7 @@ def provisional(rows: Sequence[Result], *, running: bool = False) -> str | None:
         return None
     if all(map(is_disturbed, measured)):
         return "Provisional: all figures were disturbed, and nothing is confirmed; it takes a quieter machine."
-    most = max(speedup.trials for speedup in speedups)
+    most = max(speedup.trials or 1 for speedup in speedups)
     each = "one trial of each cell" if most == 1 else f"at most {most} trials of a cell"
     if running:
         return f"Provisional: {each} so far, and nothing is confirmed yet."
@@ -158,6 +158,10 @@ def unlike_hardware(rows: Sequence[Result]) -> list[str]:
     ]
 
 
+FEWEST_FOR_A_SPREAD = 2
+"""Trials of EAGER; the bound that one gives is sixteen times what it shows."""
+
+
 def noise_floor(rows: Sequence[Result]) -> str:
     """The noise floor in words."""
     floor = matrix.noise_floor(rows)
@@ -167,9 +171,14 @@ def noise_floor(rows: Sequence[Result]) -> str:
         return "Noise floor: unknown, for no EAGER cell was measured; add EAGER to compare eager with itself."
     if floor.bound is None:
         return f"Noise floor: {floor.share:.1%}; EAGER against itself came out that far from 1.00x."
+    if floor.trials < FEWEST_FOR_A_SPREAD:
+        return (
+            f"Noise floor: unknown, for there is one trial of EAGER only, {percent(floor.share)} from 1.00x; more "
+            "trials tell how far they differ."
+        )
     return (
         f"Noise floor: a trial of EAGER against itself differs by {percent(floor.share)} (standard deviation; at most "
-        f"{percent(floor.bound)} with 95 % confidence), over {floor.trials} trial{'s' * (floor.trials != 1)}."
+        f"{percent(floor.bound)} with 95 % confidence), over {floor.trials} trials."
     )
 
 

@@ -66,17 +66,18 @@ def quotient(trial: Trial) -> Quotient | None:
     )
 
 
-QUIET = 0.05
-"""The share of the CPUs that others may use while a measurement is called undisturbed."""
+QUIET, WAITING, HELD_UP = 0.10, 0.20, 0.01
+"""What a trial that is called undisturbed may have seen at most: the share of the CPUs that others used, and the shares
+of the time that some process waited for a CPU, its own threads among them, and that a quota held it up."""
 
 
 def disturbances(load: MachineLoad) -> Iterator[str]:
     """Each figure of a machine load that is too high for a measurement to be called undisturbed, in words."""
     if load.cpu_by_others > QUIET:
         yield f"others used {load.cpu_by_others:.0%} of the CPUs"
-    elif (load.cpu_pressure or 0) > 4 * QUIET and load.cpu_by_others > QUIET / 5:  # its own threads wait for CPUs too
+    elif (load.cpu_pressure or 0) > WAITING and load.cpu_by_others > HELD_UP:  # its own threads wait for CPUs too
         yield f"a process waited for a CPU {load.cpu_pressure:.0%} of the time"
-    if (load.quota_throttled or 0) > QUIET / 5:
+    if (load.quota_throttled or 0) > HELD_UP:
         yield f"its control group's CPU quota held it up {load.quota_throttled:.0%} of the time"
     if load.heat_throttled:
         yield "heat slowed a CPU down"
