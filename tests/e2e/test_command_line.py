@@ -34,22 +34,24 @@ def test_the_quick_preset_on_resnet_is_four_proved_rows(sweep: Sweep) -> None:
     assert ran.code == 0, ran.err
     assert ran.statuses() == dict.fromkeys(["EAGER", "COMPILE_INDUCTOR_DEFAULT", "ONNX_CPU", "COMPILE_OPENVINO"], "ok")
     for row in ran.rows.values():
-        assert row["latency_ms"]["n"] >= 30
+        assert row["latency_ms"]["n"] >= 4  # a call takes longer than a block
         assert row["latency_ms"]["min"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["max"]
         assert row["latency_ms"]["p50_low"] <= row["latency_ms"]["p50"] <= row["latency_ms"]["p50_high"]
         assert row["speedup"]["low"] <= row["speedup"]["value"] <= row["speedup"]["high"]
-        assert row["speedup"]["value"] == pytest.approx(row["eager"]["p50_ms"] / row["latency_ms"]["p50"])
-        *phases, total, waited = row["seconds"].values()
-        assert all(seconds > 0 for seconds in phases), row["seconds"]
+        (quotient,) = row["speedup"]["quotients"]
+        assert row["speedup"]["value"] == pytest.approx(quotient["value"])
+        build, eager, *phases, total, waited = row["seconds"].values()
+        assert all(seconds > 0 for seconds in (build, *phases)), row["seconds"]
         assert sum(phases) <= total
-        assert waited >= 0
+        assert min(eager, waited) >= 0
         assert row["memory_mb"]["rss_peak"] > 10
         assert row["fidelity"]["inputs"] == 8
         assert row["versions"]["torch"]
         assert (ran.run / row["log"]).is_file()
         processes = json.loads((ran.run / row["samples"]).read_text())["processes"]
         assert len(processes) == row["latency_ms"]["processes"] == 1
-        assert sum(len(process["conversion"]) for process in processes) == row["latency_ms"]["n"]
+        assert sum(len(block) for process in processes for block in process["conversion"]) == row["latency_ms"]["n"]
+    assert sum(row["seconds"]["eager"] > 0 for row in ran.rows.values()) == 1  # one control for all
     openvino = ran.rows["COMPILE_OPENVINO"]
     assert openvino["engine"]["actual"] == "openvino"
     assert openvino["fidelity"]["tolerance_class"] == openvino["engine"]["precision"]
