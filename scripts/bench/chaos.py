@@ -2,7 +2,8 @@
 
 Each sweep has quick cells on a local Ray. Some process of it is killed with SIGKILL at a random moment; a sweep that
 ends by this is resumed, and may be hit again, until it is complete. Then every cell must have one row, rows that were
-there before a resume must be there unchanged, and no process may be left. Exits 1 if anything is not so.
+there before a resume must be there unchanged, but for how sure they are, which depends on the others too; and no process
+may be left. Exits 1 if anything is not so.
 
     .venv/bin/python scripts/bench/chaos.py [SWEEPS] [CELLS] [FIRST SEED]
 """
@@ -17,6 +18,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MARK = "LC_SWEEP_CHAOS"
 CONVERSIONS = ("EAGER", "JIT_TRACE", "EXPORT+EAGER", "TORCH_SCRIPT")
@@ -152,11 +154,16 @@ def outlived() -> int:
     return len(left)
 
 
-def rows(folder: Path) -> dict[str, str]:
-    """Whole lines of the journal by the id of their cell, as far as they say that the cell is done."""
+def rows(folder: Path) -> dict[str, Any]:
+    """What whole lines of the journal say of cells that are done, by their ids."""
     journal = folder / "run" / "results.jsonl"
     lines = journal.read_text().split("\n")[:-1] if journal.exists() else []
-    return {row["id"]: line for line in lines if (row := json.loads(line))["reason"] != "interrupted"}
+    done = [row for row in map(json.loads, lines) if row["reason"] != "interrupted"]
+    for row in done:
+        del row["quality"]
+        for sureness in ("low", "high", "decision"):
+            (row["speedup"] or {}).pop(sureness, None)
+    return {row["id"]: row for row in done}
 
 
 def planned(folder: Path) -> list[str]:

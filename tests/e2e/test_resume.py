@@ -31,6 +31,12 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def found(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what depends on other rows too: how sure its speed-up is."""
+    speedup = {**row["speedup"], **dict.fromkeys(("low", "high", "decision"))} if row["speedup"] else None
+    return {**row, "speedup": speedup, "quality": None}
+
+
 def started(
     folder: Path, *arguments: str, program: tuple[str, ...] = (sys.executable, "-m", "sweep")
 ) -> subprocess.Popen[str]:
@@ -66,7 +72,7 @@ def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(sweep: Sweep, weir
     ran = sweep("resume=last")
     assert ran.code == 0, ran.out + ran.err
     after = rows(weird_path)
-    assert after[: len(before)] == before  # not run again
+    assert list(map(found, after[: len(before)])) == list(map(found, before))  # not run again
     assert len({row["id"] for row in after}) == len(after) == 6
     assert {row["status"] for row in after} == {"ok"}
     assert f"6 cells planned, {len(before)} done before, {6 - len(before)} to run" in ran.out
@@ -240,7 +246,7 @@ def test_a_disk_that_is_full_ends_the_sweep_and_loses_nothing(sweep: Sweep, weir
     assert len(before) < 6
     ran = sweep("resume=last")
     assert ran.code == 0, ran.out + ran.err
-    assert rows(weird_path)[: len(before)] == before
+    assert list(map(found, rows(weird_path)[: len(before)])) == list(map(found, before))
     assert [row["status"] for row in rows(weird_path)] == ["ok"] * 6
 
 
