@@ -2,8 +2,8 @@
 
 Each sweep has quick cells on a local Ray. Some process of it is killed with SIGKILL at a random moment; a sweep that
 ends by this is resumed, and may be hit again, until it is complete. Then every cell must have one row, rows that were
-there before a resume must be there unchanged, but for how sure they are, which depends on the others too; and no process
-may be left. Exits 1 if anything is not so.
+there before a resume must be there unchanged, but for how sure they are, which depends on the others too, and no
+process may be left. Exits 1 if anything is not so.
 
     .venv/bin/python scripts/bench/chaos.py [SWEEPS] [CELLS] [FIRST SEED]
 """

@@ -40,7 +40,7 @@ def test_each_row_is_a_run_of_its_experiment(weird_path: Path) -> None:
     }
     first = runs[made[0].id]
     assert first.data.metrics["speedup.value"] == 2.0
-    assert first.data.params["overrides.measure"] == "quick"
+    assert first.data.params["overrides.cache"] == "warm"
     assert first.data.tags["versions.torch"] == "2.13.0"
     assert first.info.end_time - first.info.start_time == 10_750  # 9.5 s, and 1.25 s waited
     assert runs["elsewhere"].data.metrics == {}

@@ -23,9 +23,7 @@ def checks_of(script: Path) -> tuple[int, dict[str, str], str]:
 
 @pytest.mark.slow
 def test_the_choice_is_made_again_by_its_script(sweep: Sweep) -> None:
-    ran = sweep(
-        "+model=mlp", "conversion=FP16+EAGER,NO_SUCH", "batch_size=2,4", "dispatch=serial", *QUICKLY
-    )
+    ran = sweep("+model=mlp", "conversion=FP16+EAGER,NO_SUCH", "batch_size=2,4", "dispatch=serial", *QUICKLY)
     as_if_undisturbed(ran.run)
     run = str(ran.run)
     all_ = sweep(run, "--json", module="sweep.pick")

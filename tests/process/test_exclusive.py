@@ -209,12 +209,12 @@ def test_waiting_for_its_turn_counts_against_no_deadline(make_cell: MakeCell, tm
     """One cell measures for longer than the other may take in all."""
     marker = tmp_path / "has its turn"
     with isolate.Supervisor(cells=2) as supervisor, ThreadPoolExecutor() as threads:
-        isolate.run(make_cell(id="b", measure=QUICK), supervisor)  # to have its control
+        patient = make_cell(id="b", measure=QUICK, limits=Limits(total=4))
+        isolate.run(patient, supervisor)  # to have its control
         holder = threads.submit(isolate.run, behaving(make_cell, "a", "hold its turn", marker), supervisor)
         while not marker.exists():
             assert not holder.done(), holder.result().result.message
             time.sleep(0.01)
-        patient = make_cell(id="b", measure=QUICK, limits=Limits(total=4))
         row = threads.submit(isolate.run, patient, supervisor).result().result
     assert holder.result().result.status == "ok"
     assert row.status == "ok", row.message

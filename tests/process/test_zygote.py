@@ -20,7 +20,7 @@ QUICK = Measure(max_warmup_seconds=0.3, block_seconds=0.03, seconds=0.15, budget
 
 
 def of_this_process() -> int:
-    """The process id of the zygote that the last cell was forked from."""
+    """The process id of the zygote that the last cell was forked from, and not its control."""
     (pid,) = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _is_ours(entry)]
     return pid
 
@@ -28,7 +28,10 @@ def of_this_process() -> int:
 def _is_ours(process: Path) -> bool:
     try:
         parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-        return parent == os.getpid() and (process / "comm").read_text() == "sweep-zygote\n"
+        children = (process / "task" / process.name / "children").read_text().split()
+        below = {Path(f"/proc/{child}/comm").read_text() for child in children}
+        zygote = parent == os.getpid() and (process / "comm").read_text() == "sweep-zygote\n"
+        return zygote and "sweep-control\n" not in below
     except OSError:
         return False
 

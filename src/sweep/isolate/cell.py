@@ -92,7 +92,10 @@ class _Workspace:
         environments = (self._of_zygote, self._of_process)
         came = time.monotonic()
         try:
-            with self._supervisor.control(self._cell, self._gpu, further.control, environments) as (control, started):
+            with self._supervisor.control(self._cell, self._gpu, further.control, environments, self._slot.echo) as (
+                control,
+                started,
+            ):
                 self._started += time.monotonic() - came  # it has deadlines of its own
                 turns = _Turns(control, self._slot)
                 by_turns = control.fits_beside_another

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from queue import Empty
 
@@ -23,6 +23,10 @@ from sweep.isolate.zygote import Zygote, ZygoteLost
 
 WITH_ANOTHER = 2.2
 """How many times the memory of a control there must be, for a conversion of its model to have room beside it."""
+
+
+GRACE_SECONDS = 5
+"""For so long a process that was killed may take to be gone."""
 
 
 class ControlFailed(Exception):
@@ -60,13 +64,15 @@ class Control:
         self._folder = tempfile.TemporaryDirectory(prefix="sweep-control-", ignore_cleanup_errors=True)
         # apart, for a model may remove the folder that it runs in
         self._left = tempfile.TemporaryDirectory(prefix="sweep-baseline-", ignore_cleanup_errors=True)
-        self._limits, self._slot, self._environment, self._zygote = cell.limits, slot, environment, zygote
+        self._limits, self._environment, self._zygote = cell.limits, environment, zygote
+        self._slot, self._check_outside = replace(slot, check=self._check), slot.check
         self.baseline = Path(self._left.name) / "baseline.pt"
         """The file in which it leaves what the processes of conversions need of it."""
         self._cell_file = Path(self._folder.name) / "cell.json"
         self._cell_file.write_text(json.dumps(asdict(cell)), encoding="utf-8")
         self._watch: _ControlWatch | None = None
         self._ended_as: Trial | BaseException = ZygoteLost()
+        self._unwanted = False
         self._told = threading.Event()
         self._busy = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="sweep-control", daemon=True)
@@ -84,6 +90,12 @@ class Control:
         finally:
             self._slot.memory.forget(self._slot.turn)
             self._told.set()
+
+    def _check(self) -> None:
+        if not (self._watch and self._watch.is_ready):
+            self._check_outside()
+            if self._unwanted:
+                raise ControlLost
 
     @property
     def alive(self) -> bool:
@@ -148,10 +160,14 @@ class Control:
         raise ControlLost
 
     def end(self) -> None:
-        """End its process; what it left in `baseline` stays until it is closed."""
-        if self._watch:
+        """End its process; what it left in `baseline` stays until it is closed.
+
+        One that is not ready may be at the model's code: it gets its grace, unless this is called again meanwhile.
+        """
+        first, self._unwanted = not self._unwanted, True
+        if self._watch and (self._watch.is_ready or not first):
             self._watch.end()
-        self._thread.join(self._limits.grace)
+        self._thread.join(self._limits.grace + GRACE_SECONDS)
 
     def close(self) -> None:
         """End it, and remove what it left."""

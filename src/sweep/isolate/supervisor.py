@@ -1,5 +1,6 @@
 """One node's supervisor: what the cells that run there share, and what each of them gets of it."""
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,9 @@ from sweep.isolate.pool import ZygotePool
 from sweep.isolate.process import NodeMemory, Slot
 from sweep.isolate.scratch import Scratch
 from sweep.isolate.zygote import NotBegun, Start, Zygote, ZygoteLost
+
+Environments = tuple[dict[str, str], dict[str, str]]
+"""What the zygotes of a cell see, and what its processes see."""
 
 IDLE_SHARE = 0.2
 """The share of the machine's memory that idle controls may hold."""
@@ -85,15 +89,20 @@ class Supervisor:
 
     @contextmanager
     def control(
-        self, cell: Cell, gpu: str | None, number: int, environments: tuple[dict[str, str], dict[str, str]]
+        self,
+        cell: Cell,
+        gpu: str | None,
+        number: int,
+        environments: tuple[dict[str, str], dict[str, str]],
+        echo: Echo | None,
     ) -> Iterator[tuple[Control, bool]]:
         """The control with this number of a cell, ready; and whether it was started for this cell.
 
-        `environments` are what a zygote sees and what a process of the cell sees. Raises ControlFailed, Withdrawn,
+        What the model prints in a control that is started for this cell is given to `echo`. Raises ControlFailed, Withdrawn,
         BadEnvironment, ZygoteLost, OSError.
         """
         of_zygote, of_process = environments
-        key = (control_key(cell), gpu)
+        key = (control_key(cell) + json.dumps(of_zygote, sort_keys=True), gpu)
         with self._lock:
             kept = self._controls.setdefault((*key, number), _Kept())
             kept.users += 1
@@ -111,7 +120,7 @@ class Supervisor:
                 if kept.control is None or started:
                     kept.close()
                     zygote = partial(self.zygote, cell.start, of_zygote)
-                    kept.control = Control(cell, self._slot(cell, gpu), of_process, zygote)
+                    kept.control = Control(cell, self._slot(cell, gpu, echo), of_process, zygote)
                     kept.wait_until_ready(self._check)
             finally:
                 kept.starting.release()

@@ -77,7 +77,12 @@ COLUMNS = (
             "s",
             "imports, the model, its inputs; in the first trial, as are those below",
         ),
-        ("seconds.eager", "double", "s", "its control getting ready: reference, warm-up; 0 where another had it started"),
+        (
+            "seconds.eager",
+            "double",
+            "s",
+            "its control getting ready; 0 where it was there already, for another cell",
+        ),
         ("seconds.convert", "double", "s", "converting"),
         ("seconds.first_call", "double", "s", "the first call"),
         ("seconds.warmup", "double", "s", "warming up"),
