@@ -98,8 +98,8 @@ class Supervisor:
     ) -> Iterator[tuple[Control, bool]]:
         """The control with this number of a cell, ready; and whether it was started for this cell.
 
-        What the model prints in a control that is started for this cell is given to `echo`. Raises ControlFailed, Withdrawn,
-        BadEnvironment, ZygoteLost, OSError.
+        What the model prints in a control that is started for this cell is given to `echo`. Raises ControlFailed,
+        Withdrawn, BadEnvironment, ZygoteLost, OSError.
         """
         of_zygote, of_process = environments
         key = (control_key(cell) + json.dumps(of_zygote, sort_keys=True), gpu)
