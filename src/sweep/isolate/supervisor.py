@@ -93,7 +93,7 @@ class Supervisor:
         cell: Cell,
         gpu: str | None,
         number: int,
-        environments: tuple[dict[str, str], dict[str, str]],
+        environments: Environments,
         echo: Echo | None,
     ) -> Iterator[tuple[Control, bool]]:
         """The control with this number of a cell, ready; and whether it was started for this cell.
