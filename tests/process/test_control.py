@@ -148,18 +148,21 @@ def test_the_memory_of_a_conversion_is_its_own(make_cell: MakeCell, supervisor: 
 
 def test_compile_caches_stay_for_further_trials_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = Scratch()
-    with scratch.folder("a", keep=True) as first:
+    with scratch.folder("a", fresh=True, keep=True) as first:
         (first / "cache").touch()
-    with scratch.folder("a", keep=True) as again:
+    with scratch.folder("a", fresh=False, keep=True) as again:
         assert (again / "cache").exists()
-    with scratch.folder("b", keep=False) as unwanted:
+    with scratch.folder("b", fresh=True, keep=False) as unwanted:
         pass
     assert not unwanted.exists()
+    with scratch.folder("a", fresh=True, keep=True) as anew:
+        assert not (anew / "cache").exists()
+    assert not again.exists()
     monkeypatch.setattr("sweep.isolate.scratch.FREE_SHARE", 1.1)  # as on a full disk
-    with scratch.folder("c", keep=True):
-        assert not again.exists()
+    with scratch.folder("c", fresh=True, keep=True):
+        assert not anew.exists()
     scratch.close()
-    assert not again.parent.exists()
+    assert not anew.parent.exists()
 
 
 def test_sweeps_of_a_machine_measure_one_at_a_time_and_by_turns(

@@ -37,7 +37,7 @@ def run(cell: Cell, supervisor: Supervisor, echo: Echo | None = None, further: F
     try:
         with (
             supervisor.slot(cell, echo) as (slot, gpu),
-            supervisor.scratch.folder(cell.id, keep=cell.measure.budget > 0) as folder,
+            supervisor.scratch.folder(cell.id, fresh=not trials, keep=cell.measure.budget > 0) as folder,
         ):
             described = json.dumps(asdict(cell), indent=1)
             workspace = _Workspace(supervisor.with_local_paths(cell), folder, supervisor, slot, gpu)

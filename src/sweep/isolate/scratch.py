@@ -20,12 +20,18 @@ class Scratch:
         self._lock = threading.Lock()
 
     @contextmanager
-    def folder(self, id_: str, *, keep: bool) -> Iterator[Path]:
-        """A cell's folder; afterwards it is there for the cell's further trials if `keep`. Raises OSError."""
+    def folder(self, id_: str, *, fresh: bool, keep: bool) -> Iterator[Path]:
+        """A cell's folder, an empty one if `fresh`; afterwards it is there for further trials if `keep`.
+
+        A cell that is tried again, because it was lost, must find no caches of the attempt before. Raises OSError.
+        """
         with self._lock:
             if self._root is None:
                 self._root = tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True)
-            folder = self._kept.pop(id_, None) or Path(tempfile.mkdtemp(prefix="cell-", dir=self._root.name))
+            kept = self._kept.pop(id_, None)
+            if kept and fresh:
+                shutil.rmtree(kept, ignore_errors=True)
+            folder = (None if fresh else kept) or Path(tempfile.mkdtemp(prefix="cell-", dir=self._root.name))
             self._make_room(Path(self._root.name))
         try:
             yield folder
