@@ -21,7 +21,7 @@ from sweep.isolate import files, survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.request.compose import compose
-from sweep.verdict import figures, remarks
+from sweep.verdict import figures
 
 CELLS = ("+model=resnet,mlp", "conversion=EAGER,ONNX_CPU", "measure.budget=1")
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
@@ -75,7 +75,7 @@ def trial(cell: Cell, supervisor: isolate.Supervisor, number: int) -> tuple[floa
     (found,) = files.trials(outcome.files)
     quotient = figures.quotient(found)
     assert quotient is not None, outcome.result.message
-    return math.log(quotient.value), remarks.load(found).cpu_by_others
+    return math.log(quotient.value), figures.load(found).cpu_by_others
 
 
 def show(name: str, found: dict[float, list[tuple[float, float]]]) -> None:

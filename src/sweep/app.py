@@ -42,7 +42,6 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
         refinement = Refinement(planned.cells, backlog, kept, folder)
         interrupted = _run_cells(remaining, refinement, dispatcher, folder, listeners)
-        _write_last_rows(refinement, folder, listeners)
 
         if (nodes_now := dispatcher.nodes()) is not nodes:
             folder.add_about(nodes_as_json(nodes_now))
@@ -107,8 +106,11 @@ def _run_cells(
         _tell(listeners, lambda one: (one.refined if again else one.ended)(row))
 
     def go_on() -> None:
+        if not backlog.is_idle:
+            return
+        _write_rows(refinement, folder, listeners)
         if begun := refinement.begin_round():
-            files.write(_write_last_rows(refinement, folder, listeners), folder)
+            files.write(refinement.rows, folder)
             _tell(listeners, lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
     outcomes = dispatcher.run(backlog, lambda cell: _tell(listeners, lambda one: one.started(cell)))
@@ -125,8 +127,9 @@ def _run_cells(
                 go_on()
     except KeyboardInterrupt:
         outcomes.close()
-        rows = _record_interrupted(remaining.cells, folder)
+        rows = _record_interrupted(remaining.cells, refinement, folder)
         _tell(listeners, lambda one: one.interrupted(rows))
+        _write_rows(refinement, folder, listeners)
         return True
     return False
 
@@ -136,22 +139,21 @@ def _tell(listeners: Sequence[Listener], event: Callable[[Listener], None]) -> N
         event(listener)
 
 
-def _write_last_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[Listener]) -> list[Result]:
-    """Write one row for each cell that has one, with figures that take account of all of them; returns these rows."""
-    written = {row.id: row for row in folder.load()}
-    last = {row.id: row for row in refinement.rows()}
-    rows = [last.get(id_, row) for id_, row in written.items()]
-    folder.rewrite(rows)
+def _write_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[Listener]) -> None:
+    """Write one row for each cell that has one, with figures that take account of all of them."""
+    changed = refinement.estimate()
+    folder.rewrite(refinement.rows)
     folder.add_about({SPENT: refinement.spent})
-    for row in rows:
-        if row != written[row.id]:
-            _tell(listeners, lambda one, row=row: one.refined(row))  # type: ignore[misc]
-    return rows
+    for row in changed:
+        _tell(listeners, lambda one, row=row: one.refined(row))  # type: ignore[misc]
 
 
-def _record_interrupted(cells: Sequence[Cell], folder: RunFolder) -> list[Result]:
+def _record_interrupted(cells: Sequence[Cell], refinement: Refinement, folder: RunFolder) -> list[Result]:
     """Write a row for every cell that has none, with the reason `interrupted`; returns these rows."""
     written = {row.id for row in folder.load()}
     message = "the sweep was interrupted before it was done; resume it"
     rows = [not_run(cell, Reason.INTERRUPTED, message) for cell in cells if cell.id not in written]
-    return [folder.append(Outcome(result=row)) for row in rows]
+    recorded = [folder.append(Outcome(result=row)) for row in rows]
+    for row in recorded:
+        refinement.recorded(row)
+    return recorded

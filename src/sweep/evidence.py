@@ -147,7 +147,8 @@ class Trial:
     """One of a cell's processes: how it ended, what it had reported, and the beginning and the end of its log.
 
     `round` is the round of trials that it was part of, from 1; `confirms` is whether it was run only after its cell had
-    been chosen. `by_turns` is whether its control was measured by turns with it, and not before it.
+    been chosen. `control` is the number of the control that it had: trials with another number had another process.
+    `by_turns` is whether its control was measured by turns with it, and not before it.
     """
 
     ending: Exit
@@ -155,6 +156,7 @@ class Trial:
     log: str = ""
     round: int = 1
     confirms: bool = False
+    control: int = 0
     by_turns: bool = True
 
 

@@ -158,14 +158,15 @@ class Quality(StrEnum):
 class Quotient:
     """What one trial found: the latency of eager over that of the conversion, from blocks by turns.
 
-    `spread` is its standard error within the trial, as a share. `confirms` and `round` are as in `evidence.Trial`,
-    `disturbed` is whether others used the machine meanwhile.
+    `spread` is its standard error within the trial, as a share. `round`, `confirms` and `control` are as in
+    `evidence.Trial`, `disturbed` is whether others used the machine meanwhile.
     """
 
     value: float
     spread: float
     round: int = 1
     confirms: bool = False
+    control: int = 0
     disturbed: bool = False
 
 

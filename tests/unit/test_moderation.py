@@ -1,8 +1,9 @@
-import math
+import random
 
 import pytest
 
 from sweep import moderation
+from sweep.moderation import Prior, learned
 
 
 def test_p_values_are_corrected_as_by_hand() -> None:
@@ -12,54 +13,32 @@ def test_p_values_are_corrected_as_by_hand() -> None:
     assert moderation.holm([]) == []
 
 
-@pytest.mark.parametrize(("value", "x"), [(math.pi**2 / 6, 1), (math.pi**2 / 2, 0.5), (math.pi**2 / 6 - 1, 2)])
-def test_trigamma_is_inverted_where_its_value_is_known(value: float, x: float) -> None:
-    """Abramowitz and Stegun, 6.4.2, 6.4.4 and 6.4.6: of 1 it is π²/6, of 1/2 π²/2, of 2 π²/6 less 1."""
-    assert moderation.trigamma_inverse(value) == pytest.approx(x)
+def test_a_variance_is_drawn_to_what_is_usual_but_never_lowered() -> None:
+    """By hand, with Smyth's weights: 4 degrees at 1 and 2 at 0.25 make 0.75 with 6; what is larger stays."""
+    usual = Prior(size=1.0, degrees=4)
+    assert usual.better(0.25, 2) == pytest.approx((0.75, 6))
+    assert usual.better(2.5, 2) == pytest.approx((2.5, 6))
+    assert usual.better(0.0, 0) == (1.0, 4)
 
 
-def test_the_prior_is_fitted_as_by_hand() -> None:
-    """Smyth 2004, 6.2, of 20 variances with 2 degrees of freedom each, whose logarithms are 3 and -3 by turns.
-
-    digamma(1) is -γ and trigamma(1) π²/6, so for the prior's trigamma 9 * 20/19 - π²/6 is left.
-    """
-    spread = 3.0
-    variances = [math.exp(spread), math.exp(-spread)] * 10
-    degrees, size = moderation.fitted(variances, [2] * 20)
-    left = spread**2 * 20 / 19 - math.pi**2 / 6
-    assert _trigamma(degrees / 2) == pytest.approx(left, rel=1e-6)
-    assert math.log(size) == pytest.approx(0.5772156649 + _digamma(degrees / 2) - math.log(degrees / 2), rel=1e-6)
+def test_a_variance_that_is_none_of_its_kind_keeps_its_own_degrees() -> None:
+    """The 99 % quantile of F with 2 and 4 degrees is 18.0: Fisher and Yates, table V."""
+    usual = Prior(size=1.0, degrees=4)
+    assert usual.better(17.9, 2)[1] == pytest.approx(6)
+    assert usual.better(18.1, 2)[1] == 2
 
 
-def _trigamma(x: float) -> float:
-    """The series of 1/(x+k)², and the integral of what is left of it."""
-    n = 20_000
-    return math.fsum(1 / (x + k) ** 2 for k in range(n)) + 1 / (x + n - 0.5)
+def test_without_variances_the_usual_is_all_that_is_known() -> None:
+    usual = Prior(size=0.03**2, degrees=5)
+    found = learned([], [], usual)
+    assert (found.size, found.degrees) == pytest.approx((usual.size, usual.degrees))
 
 
-def _digamma(x: float) -> float:
-    h = 1e-5
-    return (math.lgamma(x + h) - math.lgamma(x - h)) / (2 * h)
-
-
-def test_variances_that_spread_by_chance_alone_become_one() -> None:
-    """Their prior has infinite degrees, and is exp(log s² - digamma(2) + log 2), with digamma(2) = 1 - γ."""
-    found = moderation.moderated([0.01] * 20, [4] * 20)
-    assert {degrees for _, degrees in found} == {80}
-    assert [better for better, _ in found] == pytest.approx([0.01 * 2 / math.exp(1 - 0.5772156649)] * 20)
-
-
-def test_a_variance_is_drawn_to_the_others_but_never_lowered() -> None:
-    variances = [0.0001, 0.0002, 0.0004, 0.0008] * 5 + [0.5]
-    prior_degrees, prior = moderation.fitted(variances, [4] * 21)
-    found = moderation.moderated(variances, [4] * 21)
-    for (better, degrees), variance in zip(found, variances, strict=True):
-        assert degrees == pytest.approx(prior_degrees + 4)
-        if variance < prior:
-            assert better == pytest.approx((prior_degrees * prior + 4 * variance) / (prior_degrees + 4))
-        else:
-            assert better == variance
-
-
-def test_fewer_than_twenty_variances_are_left_as_they_are() -> None:
-    assert moderation.moderated([0.01, 0.04], [4, 2]) == [(0.01, 4), (0.04, 2)]
+@pytest.mark.parametrize("size", [0.01**2, 0.1**2])
+def test_of_many_variances_their_size_is_learned(size: float) -> None:
+    """Squares of 400 normal values over a variance have the chi-squared distribution: all of one size."""
+    chance = random.Random(7)
+    variances = [size * sum(chance.gauss(0, 1) ** 2 for _ in range(4)) / 4 for _ in range(400)]
+    found = learned(variances, [4] * 400, Prior(size=0.03**2, degrees=5))
+    assert found.size == pytest.approx(size, rel=0.1)
+    assert found.degrees > 10

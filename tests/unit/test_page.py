@@ -92,7 +92,8 @@ def test_every_row_is_on_the_page_with_its_figures(rows: list[Result]) -> None:
                 pytest.approx(quotient.value, rel=1e-7) for quotient in row.speedup.quotients
             ]
             assert [trial[2:] for trial in said["quotients"]] == [
-                [quotient.round, quotient.confirms, quotient.disturbed] for quotient in row.speedup.quotients
+                [quotient.round, quotient.confirms, quotient.control, quotient.disturbed]
+                for quotient in row.speedup.quotients
             ]
             assert said["seconds"]["waited"] == pytest.approx(row.seconds["waited"], rel=1e-7)
             assert said["engine"]["requested"] == row.engine.requested

@@ -8,7 +8,7 @@ from tests import rows
 
 from sweep.cell import Cell, Measure
 from sweep.dispatch.backlog import Backlog
-from sweep.dispatch.refinement import Refinement
+from sweep.dispatch.refinement import Begun, Refinement
 from sweep.record import SPENT, RunFolder
 from sweep.result import Outcome, Quotient, Reason, Result, Speedup, not_run
 
@@ -33,6 +33,11 @@ def folder(tmp_path: Path, cells: list[Cell]) -> RunFolder:
     return folder
 
 
+def begun(refinement: Refinement) -> Begun | None:
+    refinement.estimate()
+    return refinement.begin_round()
+
+
 def taken(backlog: Backlog) -> list[Cell]:
     found = []
     while cell := backlog.take():
@@ -44,14 +49,14 @@ def test_nothing_comes_again_before_every_cell_has_its_row(cells: list[Cell], fo
     backlog = Backlog(cells, 0)
     refinement = Refinement(cells, backlog, [], folder)
     assert backlog.may_grow
-    assert refinement.begin_round() is None
+    assert begun(refinement) is None
     for cell in taken(backlog):
-        assert refinement.begin_round() is None
+        assert begun(refinement) is None
         for outcome in backlog.ended(Outcome(result=row(cell, 1.0))):
             assert not refinement.recorded(outcome.result)
-    begun = refinement.begin_round()
-    assert begun is not None
-    assert begun.number == 2
+    round_ = begun(refinement)
+    assert round_ is not None
+    assert round_.number == 2
     assert {backlog.further(cell).round for cell in taken(backlog)} == {2}
 
 
@@ -60,7 +65,7 @@ def test_trials_of_a_round_come_one_at_a_time_each_with_another_control(cells: l
     refinement = Refinement(cells, backlog, [row(cells[0], 1.0), row(cells[1], 1.3)], folder)
     controls, trials = [], {cell.id: 1 for cell in cells}
     for _ in range(3):
-        assert refinement.begin_round() is not None
+        assert begun(refinement) is not None
         for cell in taken(backlog):
             further = backlog.further(cell)
             assert further.count == 1
@@ -74,12 +79,12 @@ def test_trials_of_a_round_come_one_at_a_time_each_with_another_control(cells: l
 def test_what_could_not_be_run_again_keeps_its_row(cells: list[Cell], folder: RunFolder) -> None:
     backlog = Backlog([], 0)
     refinement = Refinement(cells, backlog, [row(cell, 1.0) for cell in cells], folder)
-    assert refinement.begin_round() is not None
+    assert begun(refinement) is not None
     again = taken(backlog)
     assert again
     for cell in again:
         assert backlog.ended(Outcome(result=not_run(cell, Reason.LOST, "its node is gone"))) == []
-    assert {found.status for found in refinement.rows()} == {"ok"}
+    assert {found.status for found in refinement.rows} == {"ok"}
 
 
 @pytest.mark.parametrize(("spent", "again"), [(0.0, True), (59.0, False), (60.0, False)])
@@ -89,7 +94,7 @@ def test_a_sweep_goes_on_only_with_what_is_left_of_its_budget(
     folder.add_about({SPENT: spent})
     backlog = Backlog([], 0)
     refinement = Refinement(cells, backlog, [row(cell, 1.0) for cell in cells], folder)
-    assert (refinement.begin_round() is not None) == again
+    assert (begun(refinement) is not None) == again
     assert backlog.may_grow == again
 
 
@@ -102,12 +107,12 @@ def test_time_counts_from_the_first_round_of_further_trials(cells: list[Cell], f
     for cell in taken(backlog):
         backlog.ended(Outcome(result=row(cell, 1.0)))
         refinement.recorded(row(cell, 1.0))
-    assert refinement.begin_round() is not None
+    assert begun(refinement) is not None
     now = 2030.0
     assert refinement.spent == 30.0
     now = 2061.0
     for _ in range(2):  # what was chosen before its time was over is run
         for cell in taken(backlog):
             backlog.ended(Outcome(result=row(cell, 1.0, 1.0)))
-        begun = refinement.begin_round()
-    assert begun is None
+        round_ = begun(refinement)
+    assert round_ is None

@@ -6,11 +6,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from math import log
 
-from sweep.cell import asked
 from sweep.compare import matching
 from sweep.compare.matching import ComparedRun
 from sweep.plan.inventory import version_changes
 from sweep.result import Quality, Result
+from sweep.verdict.decision import group_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +32,7 @@ def moved(base: ComparedRun, new: ComparedRun) -> tuple[Moved, ...]:
     """How eager moved in each group, the most first; rows that were disturbed tell it where there are no others."""
     groups: dict[Hashable, list[tuple[Result, Result]]] = defaultdict(list)
     for id_ in matching.ok_in_both(base, new):
-        row = new.rows[id_]
-        options = tuple(sorted(asked(row.overrides).items()))
-        key = (row.model, row.device, row.batch_size, row.threads, options, row.fingerprint)
-        groups[key].append((base.rows[id_], row))
+        groups[group_key(new.rows[id_])].append((base.rows[id_], new.rows[id_]))
     found = []
     for rows in groups.values():
         quiet = [pair for pair in rows if Quality.DISTURBED not in {row.quality for row in pair}] or rows

@@ -11,12 +11,12 @@ from sweep.plan.inventory import version_changes
 from sweep.reading import flat, one_line
 from sweep.result import Quotient, Result, Status
 
-HOW = ("measure", "limits", "tolerance")
+HOW = tuple(name for name, option in OPTIONS.items() if option.meaning == "never" and option.recorded)
 """Options that say how a cell is measured and judged: where they differ, the question is still the same."""
 
 WHAT = (
     *("model.config", "mode."),
-    *(name for name, option in OPTIONS.items() if option.meaning != "never" and name not in {"model", *HOW}),
+    *(name for name, option in OPTIONS.items() if option.meaning != "never" and name != "model"),
 )
 """The fields of `cell.json` that change what is asked, besides its names: `plan.cells`."""
 

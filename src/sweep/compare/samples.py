@@ -1,4 +1,4 @@
-"""What trials found, from the samples that a run folder keeps: of rows that do not say it themselves."""
+"""What trials found, from the samples that a run folder keeps: of rows of schema 1, which do not say it themselves."""
 
 import math
 import statistics
@@ -19,7 +19,7 @@ Samples near in time are alike: Law, Simulation Modeling and Analysis, 5th ed., 
 def quotients(samples: Any) -> tuple[Quotient, ...]:
     """The quotient of each process in the content of a `samples.json`; none if sweep does not write that of a cell.
 
-    Each process is taken for a round of its own.
+    Each process had an eager of its own, as trials with a control each have.
     """
     try:
         if samples["unit"] != "s":
@@ -29,13 +29,11 @@ def quotients(samples: Any) -> tuple[Quotient, ...]:
         return ()
     if not all(math.isfinite(figure) for both in found for figure in both):
         return ()
-    return tuple(Quotient(value=value, spread=spread, round=n) for n, (value, spread) in enumerate(found, 1))
+    return tuple(Quotient(value=value, spread=spread, round=n, control=n) for n, (value, spread) in enumerate(found, 1))
 
 
-def _quotient(eager: Sequence[Any], converted: Sequence[Any]) -> tuple[float, float]:
-    """The quotient and its standard error as a share. Rows of schema 1 have samples, later ones blocks of them."""
-    if isinstance(eager[0], list):
-        return quotient.quotient(eager, converted)
+def _quotient(eager: Sequence[float], converted: Sequence[float]) -> tuple[float, float]:
+    """The quotient and its standard error as a share."""
     value = statistics.median(eager) / statistics.median(converted)
     math.log(value)  # raises ValueError for what is no quotient
     parts = min(STRETCHES, len(eager), len(converted))

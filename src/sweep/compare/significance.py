@@ -17,7 +17,7 @@ SIGNIFICANCE = 0.05
 
 CONTROL_SPREAD = 0.008
 """How the unconverted model varies from process to process, as a share: quotients of two of its processes vary by
-1.1 %, which is sqrt(2) times as much. Trials of one round have one control, so they cannot show how controls differ."""
+1.1 %, which is sqrt(2) times as much. Trials that had the same control cannot show how controls differ."""
 
 NORMAL = 1e6
 """Degrees of freedom with which Student's distribution is the normal one."""
@@ -43,7 +43,7 @@ def _undisturbed(quotients: Iterable[Quotient]) -> list[Quotient]:
 class Side:
     """What is known of a cell from one sweep: the `mean` of the logarithms of the `trials` that are compared.
 
-    `shared` is the share of a control's variance that the mean has: 1 if all these trials had one control, 1/n if each
+    `shared` is the share of a control's variance that the mean has: 1 if all these trials had the same, 1/n if each
     of n had its own. `spread` is the mean of the trials' own variances. `squares` and `degrees` are of all its
     undisturbed trials: the sum of their squares around their own mean, and its degrees of freedom.
     """
@@ -63,7 +63,7 @@ def side(trials: Sequence[Quotient], every: Sequence[Quotient]) -> Side:
     return Side(
         mean=mean,
         trials=len(trials),
-        shared=sum((n / len(trials)) ** 2 for n in Counter(quotient.round for quotient in trials).values()),
+        shared=sum((n / len(trials)) ** 2 for n in Counter(quotient.control for quotient in trials).values()),
         spread=statistics.fmean(quotient.spread**2 for quotient in trials),
         squares=sum((log - statistics.fmean(logs)) ** 2 for log in logs),
         degrees=len(logs) - 1,

@@ -137,7 +137,7 @@ class Backlog:
     def _ended_again(outcome: Outcome) -> list[Outcome]:
         """The row with the further trials; nothing where they could not be run: the row that there is stays."""
         row = outcome.result
-        if outcome.crowded or row.hardware is None or row.reason is Reason.LOST:
+        if outcome.crowded or row.hardware is None:
             return []
         return [outcome]
 

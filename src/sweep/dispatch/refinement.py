@@ -51,7 +51,8 @@ class Refinement:
         self._chosen: list[Next] = []
         """What is chosen for this round and not run yet: one trial at a time, each time with other controls, so that
         the luck of one control is not in all trials of a row."""
-        self._controls = 0
+        had = [quotient.control for row in kept if row.speedup for quotient in row.speedup.quotients]
+        self._controls = max(had, default=0)
         self.backlog = backlog
         backlog.may_grow = self.has_budget
 
@@ -76,20 +77,22 @@ class Refinement:
         return again
 
     def begin_round(self) -> Begun | None:
-        """Have cells come again, if none is left in the backlog; None if there is nothing more to find out in time."""
+        """Have cells come again, if none is left in the backlog; None if there is nothing more to find out in time.
+
+        What is chosen goes by rows as `estimate` left them.
+        """
         if not self.backlog.is_idle:
             return None
         if self._since is None and self.has_budget:
             self._since = self._clock()
-        rows = {row.id: row for row in self.rows()}
         self._chosen = [replace(one, count=one.count - 1) for one in self._chosen if one.count > 1]
         if not self._chosen and self.has_budget:
-            self._chosen = self._rounds.next(rows, self._budget - self.spent, _seconds_of_trial)
+            self._chosen = self._rounds.next(self._rows, self._budget - self.spent, _seconds_of_trial)
         if not self._chosen:
             self.backlog.may_grow = False
             return None
         self._controls += 1
-        self.backlog.come_again([self._again(one, rows[one.id]) for one in self._chosen])
+        self.backlog.come_again([self._again(one, self._rows[one.id]) for one in self._chosen])
         first = self._chosen[0]
         return Begun(number=first.round, cells=len(self._chosen), confirms=first.confirms)
 
@@ -98,9 +101,16 @@ class Refinement:
         further = Further(earlier=earlier, round=one.round, confirms=one.confirms, count=1, control=self._controls)
         return Again(self._cells[one.id], further, row.fingerprint)
 
+    def estimate(self) -> list[Result]:
+        """Give all rows figures that take account of each other; returns the rows that this changed."""
+        before = self._rows
+        self._rows = {row.id: row for row in estimate.estimated(self.rows, self._cells.values())}
+        return [row for row in self._rows.values() if row != before[row.id]]
+
+    @property
     def rows(self) -> list[Result]:
-        """The last row of every cell that has one, with figures that take account of all of them."""
-        return estimate.estimated(list(self._rows.values()), list(self._cells.values()))
+        """The last row of every cell that has one."""
+        return list(self._rows.values())
 
 
 def _seconds_of_trial(row: Result) -> float:

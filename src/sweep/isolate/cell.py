@@ -107,10 +107,13 @@ class _Workspace:
                 trial = watch.trial(ending)
                 seconds = {**trial.evidence.seconds, Phase.EAGER.key: control.seconds if started else 0.0}
         except ControlFailed as failed:
-            return replace(failed.trial, round=further.round, confirms=further.confirms)
-        if turns.sampled is not None:
-            trial = replace(trial, evidence=replace(trial.evidence, eager=turns.sampled, seconds=seconds))
-        return replace(trial, round=further.round, confirms=further.confirms, by_turns=by_turns)
+            trial, by_turns = failed.trial, True
+        else:
+            if turns.sampled is not None:
+                trial = replace(trial, evidence=replace(trial.evidence, eager=turns.sampled, seconds=seconds))
+        return replace(
+            trial, round=further.round, confirms=further.confirms, control=further.control, by_turns=by_turns
+        )
 
     def _run_process(
         self, arguments: Sequence[str], control_block: Callable[[], None] | None = None

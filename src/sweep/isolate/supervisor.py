@@ -114,10 +114,11 @@ class Supervisor:
             while not kept.starting.acquire(timeout=POLL_SECONDS):
                 self._check()
             try:
-                started = kept.control is None or not kept.control.alive
                 if kept.failed:
                     raise kept.failed
-                if kept.control is None or started:
+                started = False
+                if kept.control is None or not kept.control.alive:
+                    started = True
                     kept.close()
                     zygote = partial(self.zygote, cell.start, of_zygote)
                     kept.control = Control(cell, self._slot(cell, gpu, echo), of_process, zygote)

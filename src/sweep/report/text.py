@@ -7,7 +7,7 @@ from sweep.reading import one_line
 from sweep.report import matrix
 from sweep.result import Decision, Quality, Result, Status
 
-HEADINGS = (*("conversion", "status", "p50 ms", "speed-up", "trials", "rel. error", "convert s", "pays off", "note"),)
+HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "trials", "rel. error", "convert s", "pays off", "note")
 WORDS = frozenset({"conversion", "status", "note"})
 """The headings of columns that hold words, and no figures."""
 

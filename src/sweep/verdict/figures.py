@@ -10,6 +10,7 @@ from scipy import special
 
 from sweep import stats
 from sweep.evidence import MachineLoad, Memory, Trial
+from sweep.moderation import ROUNDING, Prior
 from sweep.result import Latency, Quotient
 from sweep.verdict.quotient import quotient as of_blocks
 
@@ -33,8 +34,9 @@ def latency(*trials: Sequence[float], drift: float = 0.0) -> Latency:
     p50 = median_of(statistics.median)
     logs = [math.log(statistics.median(samples)) for samples in ms]
     squares = math.fsum((value - statistics.fmean(logs)) ** 2 for value in logs)
-    degrees = DRIFT_DEGREES + len(logs) - 1
-    variance = (DRIFT_DEGREES * (drift / 2) ** 2 + squares) / degrees
+    own = len(logs) - 1
+    known = Prior(size=max((drift / 2) ** 2, ROUNDING), degrees=DRIFT_DEGREES)
+    variance, degrees = known.better(squares / own if own else 0.0, own)
     half = float(special.stdtrit(degrees, 0.975)) * math.sqrt(variance / len(logs))
     return Latency(
         p50=p50,
@@ -62,7 +64,8 @@ def quotient(trial: Trial) -> Quotient | None:
         spread=spread,
         round=trial.round,
         confirms=trial.confirms,
-        disturbed=any(disturbances(worst_load([eager.load, converted.load]))),
+        control=trial.control,
+        disturbed=any(disturbances(load(trial))),
     )
 
 
@@ -100,6 +103,12 @@ def peak(memories: Sequence[Memory]) -> Memory | None:
         return None
     on_cuda = [memory.cuda_peak for memory in memories if memory.cuda_peak is not None]
     return Memory(rss_peak=max(memory.rss_peak for memory in memories), cuda_peak=max(on_cuda, default=None))
+
+
+def load(trial: Trial) -> MachineLoad:
+    """The worst machine load of a trial that was measured, while either of the two was."""
+    subjects = (trial.evidence.eager, trial.evidence.converted)
+    return worst_load(subject.load for subject in subjects if subject)
 
 
 def worst_load(loads: Iterable[MachineLoad]) -> MachineLoad:

@@ -45,7 +45,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         fidelity=output.fidelity(cell, cell.mode, evidence.output, evidence.engine),
         engine=evidence.engine,
         crash=crash.describe(trials[number]) if reason and reason.status is Status.CRASHED else None,
-        load=figures.worst_load(map(remarks.load, counted)) if counted else None,
+        load=figures.worst_load(map(figures.load, counted)) if counted else None,
         memory_mb=figures.peak([t.evidence.memory for t in trials if t.evidence.memory]),
         node=evidence.node,
         hardware=evidence.hardware,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sweep.cell import Cell, Mode
-from sweep.evidence import Evidence, MachineLoad, Trial
+from sweep.evidence import Evidence, Trial
 from sweep.verdict import figures, output
 from sweep.verdict.engine import FREE_TO_CHOOSE
 
@@ -38,7 +38,7 @@ def from_measurements(measured: Sequence[Trial], counted: Sequence[Trial]) -> It
     """
     disturbed = [trial for trial in measured if any(_disturbances(trial))]
     if disturbed:
-        worst = " and ".join(figures.disturbances(figures.worst_load(map(load, disturbed))))
+        worst = " and ".join(figures.disturbances(figures.worst_load(map(figures.load, disturbed))))
         left_out = "" if any(trial in counted for trial in disturbed) else ", left out"
         yield f"disturbed: {worst}{_share(len(disturbed), measured)}{left_out}"
     unsettled = [trial for trial in counted if not (trial.evidence.converted and trial.evidence.converted.settled)]
@@ -48,14 +48,8 @@ def from_measurements(measured: Sequence[Trial], counted: Sequence[Trial]) -> It
         yield "eager was measured before it, not by turns: there is no memory for both"
 
 
-def load(trial: Trial) -> MachineLoad:
-    """The worst machine load of a trial, while either of the two was measured."""
-    subjects = (trial.evidence.eager, trial.evidence.converted)
-    return figures.worst_load(subject.load for subject in subjects if subject)
-
-
 def _disturbances(trial: Trial) -> Iterator[str]:
-    return figures.disturbances(load(trial))
+    return figures.disturbances(figures.load(trial))
 
 
 def _share(count: int, trials: Sequence[object]) -> str:
