@@ -86,7 +86,8 @@ def _segfault_in_a_thread(model: Misbehaving) -> None:
 
 
 def _descriptors() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc/self/fd").iterdir() if int(entry.name) > 2]
+    listed = [int(entry.name) for entry in Path("/proc/self/fd").iterdir() if int(entry.name) > 2]
+    return [n for n in listed if Path(f"/proc/self/fd/{n}").is_symlink()]  # not that which the list was read from
 
 
 def _pipes() -> list[int]:
