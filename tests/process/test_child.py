@@ -164,17 +164,19 @@ def test_work_that_is_done_when_the_output_is_read_is_seen_by_doing_it(inputs: l
     def subject_of(forward: Callable[[torch.Tensor], Any]) -> measure.Subject:
         subject = measure.Subject(forward, inputs[0], measure.Timer(CPU), Measure())
         subject.blocks, subject.new_input_delay = [[1e-3]], 0.0
-        subject.read_whole(attest.tensors, enough=0.0)
         return subject
 
+    def problem_of(converted: measure.Subject) -> str | None:
+        attest.time_beyond_the_call(converted, eager, [])
+        return attest.timing_problem(converted, eager)
+
     eager = subject_of(model)
-    assert "before its work is done" in str(
-        attest.timing_problem(subject_of(lambda x: model(x).as_subclass(Late)), eager)
-    )
+    eager.read_whole(attest.tensors, enough=0.0)
+    assert "before its work is done" in str(problem_of(subject_of(lambda x: model(x).as_subclass(Late))))
     honest = subject_of(model)
-    assert attest.timing_problem(honest, eager) is None
+    assert problem_of(honest) is None
     honest.new_input_delay = 1.0
-    assert "remembers its answers" in str(attest.timing_problem(honest, eager))
+    assert "remembers its answers" in str(problem_of(honest))
 
 
 def test_a_noisy_reference_knows_its_noise(inputs: list[torch.Tensor]) -> None:

@@ -149,8 +149,9 @@ def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "Memory
             channel.stand_aside()
         channel.tell(converted=converted.evidence(), memory=asdict(memory.peak()))
     with channel.during(Phase.VERIFY):
-        channel.tell(output=asdict(conversion.verify()))
+        conversion.time_beyond_the_call()
         channel.end_turn()
+        channel.tell(output=asdict(conversion.verify()))
         channel.tell(engine=asdict(conversion.attest()))
 
 

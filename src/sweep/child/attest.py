@@ -1,6 +1,7 @@
 """Does the output agree with the eager model's, on inputs new to the conversion, and is it complete after the call?"""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -114,16 +115,25 @@ class Reference:
         )
 
 
+def time_beyond_the_call(converted: Subject, eager: Subject, inputs: Iterable[torch.Tensor]) -> None:
+    """Time what may have been left out of the timed call: work for inputs not seen before, and for reading the output.
+
+    The inputs are in the conversion's dtype. An output that cannot be read is left to the comparison of outputs.
+    """
+    converted.time_new_inputs(x.clone() for x in inputs)
+    with suppress(TypeError):
+        converted.read_whole(tensors, converted.excusable + max(eager.reading_delay, 0.0))
+
+
 def verified(reference: Reference, converted: Subject, eager: Subject, dtype: str) -> OutputCheck:
-    """Compare outputs of the callable that was timed, after many calls, and see that the call does all the work."""
+    """Compare outputs of the callable that was timed, after many calls; what was timed beyond them counts, too."""
     converted.call_many_times()
-    check = reference.check(converted.call_with_new_input, lambda x: convert.cast(x, dtype))
+    check = reference.check(converted.forward, lambda x: convert.cast(x, dtype))
     return check if check.problem else replace(check, problem=timing_problem(converted, eager))
 
 
 def timing_problem(converted: Subject, eager: Subject) -> str | None:
     """What is wrong if work was put off until the output is read, or saved up from earlier calls."""
-    converted.read_whole(tensors, converted.excusable + max(eager.reading_delay, 0.0))
     return deferred_work_problem(converted, eager) or cached_answers_problem(converted)
 
 

@@ -2,7 +2,7 @@
 
     Baseline(…)     builds; then take_reference → warm_up → time_reading → keep, in a control;
                     recall, in the process of a conversion; take_reference → measure → time_reading, where one does both
-    Conversion(…)   casts; then convert → first_call → warm_up → sample → verify → attest
+    Conversion(…)   casts; then convert → first_call → warm_up → sample → time_beyond_the_call → verify → attest
 
 The steps are taken in this order. Each raises what the model or its conversion raises. Two things come before them:
 `threads.pin`, before torch is imported, and so before this module is; and `convert.prepare`.
@@ -123,6 +123,13 @@ class Conversion:
         """Take one block of a trial."""
         with torch.no_grad():
             self.converted.take_block()
+
+    def time_beyond_the_call(self) -> None:
+        """Time what may have been left out of the timed call."""
+        with torch.no_grad():
+            baseline, dtype = self.baseline, self._mode.dtype
+            inputs = (convert.cast(x, dtype) for x in baseline.others)
+            attest.time_beyond_the_call(self.converted, baseline.eager, inputs)
 
     def verify(self) -> OutputCheck:
         """Compare outputs with the reference, and see that nothing was left out of the timed call."""

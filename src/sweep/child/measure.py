@@ -4,7 +4,7 @@ import ctypes
 import gc
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -78,7 +78,7 @@ class Subject:
     """
 
     def __init__(self, forward: Callable[[Any], Any], data: Any, timer: Timer, measure: Measure) -> None:
-        self._forward, self._data, self._timer, self._measure = forward, data, timer, measure
+        self.forward, self._data, self._timer, self._measure = forward, data, timer, measure
         self.calls = 0
         self.settled = False
         self.blocks: list[list[float]] = []
@@ -97,7 +97,7 @@ class Subject:
 
     def call(self) -> Any:
         self.calls += 1
-        return self._forward(self._data)
+        return self.forward(self._data)
 
     def measure(self) -> None:
         """Warm up, and take the blocks of a trial one after the other."""
@@ -151,7 +151,7 @@ class Subject:
         block: list[float] = []
         seconds_of, call, length = (
             self._timer.seconds_of,
-            partial(self._forward, self._data),
+            partial(self.forward, self._data),
             self._measure.block_seconds,
         )
         gc.collect(0)
@@ -177,19 +177,15 @@ class Subject:
         """Seconds beyond the timed call that prove nothing: a share of its latency, or what a busy machine adds."""
         return max(EXCUSABLE_SHARE * statistics.median(self.samples), EXCUSABLE_SECONDS)
 
-    def call_with_new_input(self, data: Any) -> Any:
-        """Call with another input and return the output; `new_input_delay` is what that took beyond a call just before.
-
-        It only ever falls, so once it can be excused it need not be found again.
-        """
-        outputs: list[Any] = []
-        if self.new_input_delay <= self.excusable:
-            return self._forward(data)
-        known_input = self._timer.seconds_of(self.call)
-        self.new_input_delay = min(
-            self.new_input_delay, self._timer.seconds_of(lambda: outputs.append(self._forward(data))) - known_input
-        )
-        return outputs[0]
+    def time_new_inputs(self, inputs: Iterable[Any]) -> None:
+        """Find `new_input_delay`, with one input after the other until it can be excused: it only ever falls."""
+        seconds_of = self._timer.seconds_of
+        for data in inputs:
+            known_input = seconds_of(self.call)
+            new_input = seconds_of(partial(self.forward, data))
+            self.new_input_delay = min(self.new_input_delay, new_input - known_input)
+            if self.new_input_delay <= self.excusable:
+                return
 
     def call_many_times(self) -> None:
         """Call on until there were `verify_after_calls` in all, or for `seconds`: some go wrong only with use."""
