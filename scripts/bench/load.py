@@ -27,7 +27,9 @@ CELLS = ("+model=resnet,mlp", "conversion=EAGER,ONNX_CPU", "measure.budget=1")
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)
 
 NEIGHBOUR = """
-import sys, time
+import signal, sys, time
+from sweep import reaper
+reaper.end_with_parent(signal.SIGKILL)
 share = float(sys.argv[1])
 while True:
     ends = time.perf_counter() + 0.02 * share

@@ -18,9 +18,17 @@ from typing import Any
 
 MODELS = ("mlp", "mobilenet", "resnet")
 
+NEIGHBOUR = """
+import signal
+from sweep import reaper
+reaper.end_with_parent(signal.SIGKILL)
+while True:
+    pass
+"""
+
 
 def main(seeds: int, *, busy: bool, overrides: list[str]) -> None:
-    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
+    neighbour = subprocess.Popen([sys.executable, "-c", NEIGHBOUR]) if busy else None
     try:
         rows = swept(seeds, overrides)
     finally:

@@ -67,7 +67,7 @@ def test_the_quotient_of_blocks_by_turns_is_that_of_neighbours() -> None:
 
     The means of all pairs are 0, 0, 0, half of log 2 twice, and log 2; their median is a quarter of log 2.
     """
-    eager = [[8.0, 8.0, 8.0], [2.0], [8.0, 1.0, 9.0], [2.0]]
+    eager = [[8.0, 8.0, 8.0], [2.0], [8.0, 9.0, 8.0], [2.0]]
     value, spread = quotient(eager, [[2.0], [4.0], [4.0]])
     assert value == pytest.approx(2**0.25)
     assert spread > 0
@@ -87,7 +87,26 @@ def test_a_block_that_others_disturbed_does_not_carry_a_quotient_away() -> None:
     assert quotient(eager, converted)[0] == pytest.approx(2)
 
 
-def test_other_numbers_of_blocks_are_compared_by_their_medians() -> None:
+def test_blocks_of_few_calls_are_compared_in_windows_of_ten() -> None:
+    """A third of the calls of either, or two, find the machine busy; a window of four blocks has enough that do not."""
+    eager = [[4.0, 4.0, 9.0], [4.0, 9.0, 4.0], [9.0, 4.0, 4.0], [4.0, 9.0, 9.0]] * 4 + [[9.0, 9.0, 9.0]]
+    converted = [[2.0, 7.0, 2.0], [7.0, 2.0, 2.0], [2.0, 2.0, 7.0], [7.0, 7.0, 2.0]] * 4
+    assert quotient(eager, converted)[0] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 5, 12])
+def test_a_model_is_as_fast_as_itself_however_many_calls_a_block_has(calls: int) -> None:
+    """Both sides of a window have as many calls: a quartile of few is lower than one of many."""
+    chance = random.Random(calls)
+
+    def noisy(n: int) -> list[list[float]]:
+        return [[math.exp(chance.expovariate(5)) for _ in range(calls)] for _ in range(n)]
+
+    found = [math.log(quotient(noisy(13), noisy(12))[0]) for _ in range(1500)]
+    assert abs(statistics.fmean(found)) < 4 * statistics.stdev(found) / math.sqrt(len(found))
+
+
+def test_other_numbers_of_blocks_are_compared_by_their_quartiles() -> None:
     value, spread = quotient([[2.0], [4.0], [8.0]], [[4.0], [1.0], [2.0]])
     assert value == pytest.approx(2)
     assert spread > 0

@@ -110,7 +110,8 @@ COLUMNS = (
             "speedup.value",
             "double",
             "ratio",
-            "eager over conversion: geometric mean of the trials' quotients, of confirming ones once there are any",
+            "eager over conversion: geometric mean of the trials' quotients, of confirming ones once there are any; a "
+            "trial's is of lower quartiles of calls, by turns",
         ),
         ("speedup.low", "double", "ratio", "lower end of its 95 % interval"),
         ("speedup.high", "double", "ratio", "upper end of its 95 % interval"),
