@@ -1,6 +1,7 @@
 """What runs in a cell's process, called here directly: building, comparing, mending."""
 
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from torch.utils.file_baton import FileBaton
 
 from sweep.cell import Measure, Mode
 from sweep.child import attest, compat, convert, engines, measure, survey
@@ -338,6 +340,28 @@ def test_answers_that_were_saved_up_are_seen(timed: float, fresh: float, saved: 
     subject = measure.Subject(model, None, measure.Timer(CPU), Measure())
     subject.blocks, subject.new_input_delay = [[timed]], fresh
     assert (attest.cached_answers_problem(subject) is not None) is saved
+
+
+def test_the_lock_of_a_build_that_was_killed_holds_nobody_up(tmp_path: Path) -> None:
+    """As a build of quanto's kernels leaves it, in the package itself, when its cell is killed."""
+    compat._locks_of_killed_builds()
+    lock = tmp_path / "lock"
+    lock.touch()
+    first, second = FileBaton(str(lock)), FileBaton(str(lock))
+    assert first.try_acquire()
+    assert "lock-of-a-killed-build-taken" in compat.used()
+    assert not second.try_acquire()
+    waiting = threading.Thread(target=second.wait)
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    first.release()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    second.wait()  # there is nothing to wait for
+    assert second.try_acquire()
+    second.release()
+    assert not lock.exists()
 
 
 def test_every_engine_that_a_label_names_has_an_attestor(modes: dict[str, Mode]) -> None:

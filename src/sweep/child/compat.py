@@ -4,12 +4,15 @@ A fix looks for the fault first and does nothing without it, so an older torch o
 alone. `used` names the fixes that this process needed.
 """
 
+import fcntl
 import importlib
 import importlib.util
 import inspect
+import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,6 +58,7 @@ def before_conversion() -> None:
     _native_convert_device()
     _int4_weight_only()
     _library_paths()
+    _locks_of_killed_builds()
 
 
 def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
@@ -208,3 +212,48 @@ def _library_paths() -> None:
     switches = len(inspect.signature(prepare).parameters) - 1  # it gained one with almost every release
     if f"-L{folder}" in prepare([], *[False] * switches):
         cpp_extension._prepare_ldflags = _recording_use("extension-library-paths-quoted", quoted(prepare))
+
+
+def _locks_of_killed_builds() -> None:
+    """torch takes a lock for the build of an extension by making a file, which stays if the process is killed.
+
+    optimum-quanto builds within its own package, so whoever needs that extension afterwards would wait for ever. A lock
+    of the kernel's on that file ends with the process that has it.
+    """
+    from torch.utils.file_baton import FileBaton
+
+    def try_acquire(baton: Any) -> bool:
+        file = Path(baton.lock_file_path)
+        was_there = file.exists()
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(descriptor, file):
+                raise BlockingIOError  # whoever had it has just removed it
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        if was_there:
+            _called.add("lock-of-a-killed-build-taken")
+        baton.fd = descriptor
+        return True
+
+    def wait(baton: Any) -> None:
+        with suppress(FileNotFoundError):  # it was just released
+            descriptor = os.open(baton.lock_file_path, os.O_RDWR)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.close(descriptor)
+
+    def release(baton: Any) -> None:
+        Path(baton.lock_file_path).unlink(missing_ok=True)
+        os.close(baton.fd)
+
+    baton: Any = FileBaton
+    baton.try_acquire, baton.wait, baton.release = try_acquire, wait, release
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    """Whether an open file is still that at its path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    return False

@@ -117,11 +117,11 @@ class Subject:
         """
         deadline = perf_counter() + self._measure.max_warmup_seconds
         before = self._window(deadline)
-        while True:
+        while perf_counter() < deadline:
             window = self._window(deadline)
             enough = min(len(before), len(window)) >= MIN_CALLS_IN_WINDOW
             self.settled = enough and stats.settled(before, window)
-            if self.settled or perf_counter() >= deadline:
+            if self.settled:
                 return
             before = window
 
@@ -188,8 +188,8 @@ class Subject:
                 return
 
     def call_many_times(self) -> None:
-        """Call on until there were `verify_after_calls` in all, or for `seconds`: some go wrong only with use."""
-        ends = perf_counter() + self._measure.seconds
+        """Call on until there were `verify_after_calls` in all, or for a third of `seconds`: some go wrong only with use."""
+        ends = perf_counter() + self._measure.seconds / 3
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
 
