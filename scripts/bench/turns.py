@@ -12,6 +12,7 @@ import math
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -70,7 +71,7 @@ def main(trials: int, asked: Sequence[str]) -> None:
 
 
 def cells(arguments: Sequence[str]) -> list[Cell]:
-    composed = compose([*arguments, "hydra.sweep.dir=unused"])
+    composed = compose([*arguments, f"hydra.sweep.dir={tempfile.gettempdir()}/unused"])
     assert composed is not None
     here = survey.local()
     return validate.split_by_eligibility(expand(composed[0], here.modes), [here])[0]
