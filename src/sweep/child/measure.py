@@ -188,7 +188,7 @@ class Subject:
                 return
 
     def call_many_times(self) -> None:
-        """Call until there were `verify_after_calls` in all, or for a third of `seconds`: some go wrong only with use."""
+        """Call until there were `verify_after_calls`, or for a third of `seconds`: some go wrong only with use."""
         ends = perf_counter() + self._measure.seconds / 3
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
