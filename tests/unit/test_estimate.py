@@ -94,6 +94,13 @@ def test_blocks_of_few_calls_are_compared_in_windows_of_ten() -> None:
     assert quotient(eager, converted)[0] == pytest.approx(2)
 
 
+def test_many_calls_of_one_side_in_a_block_do_not_make_windows_of_few_of_the_other() -> None:
+    """Two of three calls of a slow conversion find the machine busy in each second block, and none of eager does."""
+    eager = [[0.02] * 200] * 17
+    converted = [[4.0, 4.0, 4.0], [9.0, 9.0, 4.0]] * 8
+    assert quotient(eager, converted)[0] == pytest.approx(0.005)
+
+
 @pytest.mark.parametrize("calls", [1, 2, 3, 5, 12])
 def test_a_model_is_as_fast_as_itself_however_many_calls_a_block_has(calls: int) -> None:
     """Both sides of a window have as many calls: a quartile of few is lower than one of many."""

@@ -25,7 +25,7 @@ def quotient(eager: Blocks, converted: Blocks) -> tuple[float, float]:
     """The speed-up that a trial found, and its standard error as a share; the blocks are those of eager and conversion.
 
     With one block of eager (A) more than of the conversion (B) they were measured by turns, A B A B … A. So many blocks
-    in a row make a window, m, that it has CALLS calls of either:
+    in a row make a window, m, that it has CALLS calls of each:
 
         d_i = (log q(A_i … A_i+m-1) + log q(A_i+1 … A_i+m)) / 2 - log q(B_i … B_i+m-1)
 
@@ -45,7 +45,7 @@ def quotient(eager: Blocks, converted: Blocks) -> tuple[float, float]:
         before, after = ([_log_quartile([block]) for block in blocks] for blocks in (eager, converted))
         error = math.hypot(_error(before), _error(after))
         return math.exp(_middle(before) - _middle(after)), error
-    calls = statistics.median(map(len, (*eager, *converted)))
+    calls = min(statistics.median(map(len, blocks)) for blocks in (eager, converted))
     size = max(1, min(math.ceil(CALLS / calls), len(converted) // FEWEST_WINDOWS))
     differences = [
         (_log_quartile(eager[at : at + size]) + _log_quartile(eager[at + 1 : at + size + 1])) / 2
