@@ -200,6 +200,11 @@ def test_a_plain_option_that_a_model_takes_its_value_from_reaches_it() -> None:
     assert [(r.batch_size, r.model.config["width"]) for r in requests] == [(1, 1), (8, 8)]
 
 
+def test_options_are_known_by_their_earlier_names_too() -> None:
+    (request,), _ = composed("+model=mlp", "measure=quick", "measure.max_seconds=1", "measure.processes=3")
+    assert (request.measure.seconds, request.measure.trials) == (1, 3)
+
+
 def test_a_bad_value_among_many_is_said() -> None:
     assert any("batch_size" in problem for problem in refused("+model=mlp", "batch_size=1,0,many"))
 

@@ -29,6 +29,9 @@ from sweep.request.misleading import refuse_misleading
 from sweep.request.resume import resumed_arguments
 from sweep.request.settings import Settings
 
+RENAMED = {"measure.max_seconds": "measure.seconds", "measure.processes": "measure.trials"}
+"""Options that had another name in an earlier version, which command lines may still use."""
+
 
 def conf_dir() -> Path:
     """The folder of the shipped configuration: inside an installed package, beside `src/` in a checkout."""
@@ -41,7 +44,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
     Raises BadRequest with every problem that was found.
     """
-    arguments = [argument.encode(errors="replace").decode() for argument in arguments]
+    arguments = [_by_its_name_now(argument.encode(errors="replace").decode()) for argument in arguments]
     arguments = resumed_arguments(arguments, lambda earlier: _parse(_parse_flags(earlier).overrides))
     with _placeholders_for_unknown_names() as add_placeholder:
         argv, swept_values = _hydra_arguments(arguments)
@@ -59,6 +62,11 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
         for folder in jobs.folders:
             RunFolder(folder).discard_unused()
         raise
+
+
+def _by_its_name_now(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    return f"{RENAMED.get(name, name)}{equals}{value}"
 
 
 class _Jobs:
