@@ -35,7 +35,7 @@ def test_one_model_is_one_request_with_the_defaults_of_the_design() -> None:
     assert (settings.dispatch, settings.on_invalid) == (Dispatch(name="ray", address=None, retries=2), "record")
     assert not settings.dry_run
     assert settings.run_dir.parts[-3] == "multirun"
-    assert request.tolerance["fp32"].rel_l2 == 1e-4
+    assert request.tolerance["fp32"].rel_l2 == 2e-5
 
 
 @pytest.mark.parametrize("multirun", [[], ["-m"], ["--multirun"]])
@@ -95,6 +95,38 @@ def test_a_users_own_model_comes_from_a_config_dir(weird_path: Path) -> None:
     assert request.python_path == (str(weird_path),)
 
 
+@pytest.mark.parametrize("spelling", ["${batch_size}", "${ batch_size }", "${..batch_size}", "${oc.select:batch_size}"])
+def test_a_value_by_whatever_interpolation_is_each_cells_own(tmp_path: Path, spelling: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tied.yaml").write_text(
+        f"_target_: my.Net\nrows: {spelling}\nsame: 3\ninput: {{shape: [7]}}\n"
+    )
+    requests, _ = composed("--config-dir", str(tmp_path), "+model=tied", "batch_size=1,4", "threads=1,2")
+    assert [(r.batch_size, r.threads, r.model.config["rows"], r.model.config["same"]) for r in requests] == [
+        *((1, 1, 1, 3), (1, 2, 1, 3), (4, 1, 4, 3), (4, 2, 4, 3)),
+    ]
+    assert [dict(r.overrides) for r in requests] == [{"model.rows": str(r.batch_size)} for r in requests]
+
+
+def test_an_override_by_interpolation_says_the_value_that_it_took() -> None:
+    (request,), _ = composed("+model=mlp", "+model.width=${batch_size}", "batch_size=8")
+    assert dict(request.overrides) == {"model.width": "8"}
+
+
+def test_variables_that_ray_sets_are_text_and_cells_see_them() -> None:
+    (request,), settings = composed(
+        "+model=mlp", "+dispatch.runtime_env.env_vars={A:1,B:true,C:text}", "isolate.env=[OWN]"
+    )
+    assert settings.dispatch.runtime_env["env_vars"] == {"A": "1", "B": "true", "C": "text"}
+    assert request.env == ("OWN", "A", "B", "C")
+
+
+def test_a_request_that_makes_no_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.request.compose._run_hydra", lambda collect, argv: None)
+    assert "Hydra ran no job" in refused("+model=mlp")[0]
+    assert compose(["+model=mlp", "--cfg", "job"]) is None
+
+
 def test_overrides_may_stand_on_both_sides_of_a_flag() -> None:
     requests, _ = composed("+model=mlp,resnet", "-m", "seed=3", "--config-dir", ".", "batch_size=2")
     assert [(r.model.name, r.seed, r.batch_size) for r in requests] == [("mlp", 3, 2), ("resnet", 3, 2)]
@@ -133,7 +165,20 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["+model=mlp", "~seed"], ["seed is missing"]),
         (["+model=mlp", "measure=null"], ["must be a string or a list"]),
         (["+model=mlp", "isolate=null"], ["isolate must hold options"]),
-        (["+model=mlp", "hydra.run.dir=/proc/x"], ["cannot make the run folder"]),
+        (["+model=mlp", "hydra.sweep.dir=/proc/x"], ["cannot make the run folder"]),
+        (["+model=mlp", "hydra.run.dir=x", "hydra.sweep.subdir=y"], ["name it with hydra.sweep.dir=FOLDER"] * 2),
+        (
+            ["+model=[mlp,resnet]"],
+            ["+model=[mlp,resnet] would merge these into one: give +model=mlp,resnet to run each"],
+        ),
+        (["+model=mlp", "device=[cpu,cuda]"], ["give device=cpu,cuda to run each"]),
+        (["+model=mlp", "hydra/launcher=joblib"], ["hydra/launcher=joblib: sweep carries cells itself: use dispatch="]),
+        (["+model=mlp", "hydra.launcher.n_jobs=2"], ["sweep carries cells itself"]),
+        (["+model=mlp", "hydra/sweeper=optuna"], ["give lists of values"]),
+        (["+model=mlp", "hydra.job.chdir=true"], ["in a folder of its own anyway"]),
+        (["+model=mlp", "+hydra.job.env_set.OMP_NUM_THREADS=1"], ["in front of the command"]),
+        (["+model=mlp", "batch_size=interval(1,4)"], ["is no list of values: use range(1,5) or 1,2,3,4"]),
+        (["+model=mlp", "seed=interval(1,4)", "batch_size=glob(*)"], ["is no list of values", "glob() chooses among"]),
         (["+model=resnt,mlpp"], ["unknown model 'resnt'", "unknown model 'mlpp'"]),
         (["+model=mlp", "device=tpu"], ["unknown device 'tpu'"]),
         (["model=mlp"], ["Could not override 'model'"]),

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import product
@@ -26,6 +26,7 @@ from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
 from sweep.request import read
 from sweep.request.misleading import refuse_misleading
+from sweep.request.nested import at, unlike
 from sweep.request.resume import resumed_arguments
 from sweep.request.settings import Settings
 
@@ -57,7 +58,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
             add_placeholder(missing)
             jobs.start_over()
     try:
-        return jobs.checked()
+        return jobs.checked(needed=not _asks_for_no_job(arguments))
     except BadRequest:
         for folder in jobs.folders:
             RunFolder(folder).discard_unused()
@@ -95,8 +96,13 @@ class _Jobs:
         self._requests.clear()
         self._settings.clear()
 
-    def checked(self) -> tuple[list[Request], Settings] | None:
-        """All requests, and the settings that their jobs share; None where there was no job. Raises BadRequest."""
+    def checked(self, *, needed: bool) -> tuple[list[Request], Settings] | None:
+        """All requests, and the settings that their jobs share; None where there was no job, and none is `needed`.
+
+        Raises BadRequest.
+        """
+        if not self._requests and needed and not self.problems:
+            self.problems.append("Hydra ran no job in this process: is its launcher or sweeper another than its own?")
         if self.problems:
             raise BadRequest(*self.problems)
         if not self._requests:
@@ -112,6 +118,13 @@ def _parse_flags(arguments: Sequence[str]) -> Any:
     parser = get_args_parser()
     parser.prog = "python -m sweep"
     return parser.parse_intermixed_args(list(arguments))
+
+
+def _asks_for_no_job(arguments: Sequence[str]) -> bool:
+    """Whether Hydra was asked to show something, and to run nothing."""
+    flags = _parse_flags(arguments)
+    showing = ("help", "hydra_help", "version", "cfg", "info", "show_defaults_tree", "shell_completion")
+    return any(getattr(flags, name, None) for name in showing)
 
 
 def _hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -228,14 +241,25 @@ def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequen
     raise BadRequest(f"unknown {group} {name!r}{hint}{names}", *problems)
 
 
+def _refers_to(values: Mapping[str, Sequence[Any]], resolved: Callable[..., Any]) -> bool:
+    """Whether anything else is another with another value of a swept option; it is left at its first."""
+    found = False
+    for key, (first, *others) in values.items():
+        before = resolved(**{key: first})
+        found = found or any(set(unlike(before, resolved(**{key: other}))) - {key} for other in others)
+        resolved(**{key: first})
+    return found
+
+
 def _read(
     config: DictConfig, arguments: Sequence[str], swept_values: Mapping[str, Sequence[str]]
 ) -> tuple[list[Request], Settings]:
     """The requests of one Hydra job, one for each combination of the swept values."""
     job = HydraConfig.get()
 
-    def read_plain(plain: Any, **chosen: Any) -> tuple[Request, Settings]:
-        task = [*job.overrides.task, *(f"{key}={value}" for key, value in chosen.items())]
+    def read_plain(plain: Any, taken: Collection[str] = (), /, **chosen: Any) -> tuple[Request, Settings]:
+        both = {**chosen, **{path: at(plain, path) for path in sorted(taken)}}
+        task = [*job.overrides.task, *(f"{key}={value}" for key, value in both.items())]
         return read.read({**plain, **chosen}, job.runtime.choices, task, job.runtime.output_dir, arguments)
 
     def resolved(**chosen: Any) -> Any:
@@ -245,10 +269,11 @@ def _read(
 
     try:
         values = {key: [_parse([f"{key}={text}"])[0].value() for text in texts] for key, texts in swept_values.items()}
-        unresolved = str(OmegaConf.to_container(config)) if values else ""
-        if any(f"${{{key}" in unresolved for key in values):  # a model's config, say, refers to a swept option
+        if _refers_to(values, resolved):  # a model's config, say, takes a swept option, by whatever interpolation
             grid = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
-            combinations = [read_plain(resolved(**chosen), **chosen) for chosen in grid]
+            plains = [resolved(**chosen) for chosen in grid]
+            taken = {path for plain in plains for path in unlike(plains[0], plain)} - set(values)
+            combinations = [read_plain(plain, taken, **chosen) for plain, chosen in zip(plains, grid, strict=True)]
             return [request for request, _ in combinations], combinations[0][1]
         plain = resolved()
         request, settings = read_plain(plain)

@@ -1,5 +1,6 @@
 """From a composed configuration, as plain data, to a request and the settings of its sweep; all problems at once."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import product
@@ -15,6 +16,7 @@ from sweep.plan.names import did_you_mean, near
 from sweep.plan.registry import Registered
 from sweep.plan.rules import Grid, Override
 from sweep.request import settings
+from sweep.request.nested import at
 from sweep.request.settings import Settings
 
 _OF_CELLS = {name for name, option in cell.OPTIONS.items() if option.group is None}
@@ -53,8 +55,10 @@ def read(
         "device": _device(plain["device"], choices["device"]),
         "conversions": _conversions(plain),
         "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
-        "overrides": _overrides_without_a_column(task),
+        "overrides": _overrides_without_a_column(task, plain),
     }
+    if variables := _variables_of_ray(plain):
+        request["env"] = [*(request.get("env") or ()), *variables]
     sweep_settings = {
         **{name: plain[name] for name in settings.OPTIONS if name not in _OF_GRID},
         "grid": {name: _as_list(plain[name]) for name in _OF_GRID},
@@ -215,8 +219,25 @@ def _conversions(plain: dict[str, Any]) -> Any:
     return preset["names"] if "names" in preset else preset["rule"]
 
 
-def _overrides_without_a_column(task: Sequence[str]) -> dict[str, str]:
-    """The overrides that change a cell and have no column in a row, by the names of their options."""
+def _variables_of_ray(plain: dict[str, Any]) -> list[str]:
+    """The variables that Ray is asked to set for cells, which are to see them; as text, for Ray takes nothing else."""
+    environment = plain["dispatch"].get("runtime_env")
+    variables = environment.get("env_vars") if isinstance(environment, dict) else None
+    if not isinstance(variables, dict):
+        return []
+    variables |= {name: json.dumps(value) for name, value in variables.items() if isinstance(value, int | float)}
+    return list(variables)
+
+
+def _overrides_without_a_column(task: Sequence[str], plain: dict[str, Any]) -> dict[str, str]:
+    """The overrides that change a cell and have no column in a row, by the names of their options.
+
+    Of one that takes its value from another option it is the value that it took.
+    """
     pairs = (override.lstrip("+~").partition("=") for override in task)
     named = _COLUMNS | _NOT_RECORDED
-    return {key: value for key, _, value in pairs if key not in named and key.partition(".")[0] not in _NOT_RECORDED}
+    return {
+        key: str(at(plain, key)) if "${" in value else value
+        for key, _, value in pairs
+        if key not in named and key.partition(".")[0] not in _NOT_RECORDED
+    }

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sweep.plan.registry import Registered
 from sweep.plan.rules import EVERY_CELL, Grid
-from sweep.result import Reason, Status
+from sweep.status import Reason, Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
