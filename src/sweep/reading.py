@@ -1,10 +1,14 @@
 """Plain data, read as objects of a checked type, as one line of text, or as a flat mapping."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
+
+_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+"""Sequences by which a terminal is told colours and titles (ECMA-48)."""
 
 
 @cache
@@ -15,7 +19,7 @@ def of(noun: Any) -> TypeAdapter[Any]:
 
 def one_line(text: str, most: int = 300) -> str:
     """The first line of `text` that is not empty, without control and direction codes; at most `most` characters."""
-    lines = ("".join(filter(str.isprintable, line)).strip() for line in text.splitlines())
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in _CODES.sub("", text).splitlines())
     return next(filter(None, lines), "")[:most]
 
 

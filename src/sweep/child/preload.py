@@ -19,7 +19,7 @@ MADV_COLLAPSE = 25
 SHARED_MODULES = (
     *("torch._dynamo", "torch._inductor.compile_fx", "torch.profiler", "optimum.quanto", "onnx"),
     *("onnxruntime", "alma.conversions.select"),
-    *(f"sweep.child.{name}" for name in ("__main__", "attest", "benchmark", "convert", "engines", "threads")),
+    *(f"sweep.child.{name}" for name in ("__main__", "benchmark", "convert", "engines", "failure", "threads")),
 )
 """Imported beforehand: nearly all that a cell needs.
 
@@ -30,12 +30,13 @@ is imported, for telemetry, unless the environment forbids it; the supervisor se
 
 def import_for_all_cells() -> None:
     """Import SHARED_MODULES, and get this process ready to be forked from."""
-    from sweep.child import compat, survey
+    from sweep.child import compat, installed, survey
 
-    compat.before_import()
-    for name in SHARED_MODULES:
-        with suppress(ImportError):  # then a cell that needs it says so
-            importlib.import_module(name)
+    with installed.first():
+        compat.before_import()
+        for name in SHARED_MODULES:
+            with suppress(ImportError):  # then a cell that needs it says so
+                importlib.import_module(name)
     survey.versions(), survey.cpu_model(), reading.of(Cell)  # each caches its answer
     atexit._clear()  # what libraries registered is for this process; a cell's own comes later, as in multiprocessing
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]

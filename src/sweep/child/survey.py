@@ -32,12 +32,14 @@ def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
     """Report what was found; `probes` maps a name to what `probe` understands."""
     import torch
 
-    from sweep.child import compat
+    from sweep.child import compat, installed
 
-    compat.before_import()
-    from alma.conversions import select
-    from alma.conversions.conversion_options import MODEL_CONVERSION_OPTIONS
+    with installed.first():
+        compat.before_import()
+        from alma.conversions import select
+        from alma.conversions.conversion_options import MODEL_CONVERSION_OPTIONS
 
+        found = {name: probe(expression) for name, expression in probes.items()}
     implemented = implemented_modes(inspect.getsource(select.select_forward_call_function))
     modes = [
         {
@@ -50,7 +52,7 @@ def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
     ]
     Channel(descriptor, go).tell(
         modes=modes,
-        found={name: probe(expression) for name, expression in probes.items()},
+        found=found,
         gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
         hardware=hardware(len(os.sched_getaffinity(0))),
         facts=facts(),
