@@ -10,7 +10,8 @@ from tests import rows as examples
 
 from sweep.cell import BASELINE, Cell, Device, Measure, Model
 from sweep.dispatch.rounds import Next, Rounds
-from sweep.result import Decision, Quality, Quotient, Reason, Result, Speedup, Status
+from sweep.result import Decision, Quality, Quotient, Result, Speedup
+from sweep.status import Reason, Status
 from sweep.verdict import estimate
 
 MINUTE = 60.0
@@ -81,7 +82,7 @@ def test_without_a_budget_nothing_is_measured_again() -> None:
 
 def test_the_better_half_of_what_may_be_fastest_goes_first_and_the_baseline_with_it() -> None:
     asked = Asked(row(BASELINE, *trials(1.0)), *NEAR, *SLOW).next()
-    assert Next(id=BASELINE, round=2, count=2) in asked
+    assert Next(id=BASELINE, round=2, count=1) in asked
     assert ids(asked) == {BASELINE, *(f"near{number}" for number in range(8))}  # of 17 rows
     asked = Asked(row(BASELINE, *trials(1.0)), *NEAR).next()
     assert ids(asked) == {BASELINE, "near7", "near6", "near5", "near4"}  # of 9 rows

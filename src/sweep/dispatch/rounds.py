@@ -6,7 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweep.cell import BASELINE, MOST_TRIALS, Cell
-from sweep.result import Decision, Quality, Result, Speedup, Status
+from sweep.result import Decision, Quality, Result, Speedup
+from sweep.status import Status
 from sweep.verdict.decision import group_key
 from sweep.verdict.estimate import counting
 
@@ -131,7 +132,9 @@ class Rounds:
             if row.quality is Quality.DISTURBED and rounds <= MOST_AGAIN:
                 wishes.append(_Wish(row=row, rank=-1))
             elif row.conversion == BASELINE and len(trials) < BASELINE_TRIALS and rounds <= MOST_AGAIN:
-                wishes.append(_Wish(row=row, rank=-1, count=BASELINE_TRIALS - len(trials)))
+                wishes.append(
+                    _Wish(row=row, rank=-1)
+                )  # one at a time, so that every group has its second before any a third
         return wishes + self._contenders(group)
 
     def _contenders(self, group: Sequence[Result]) -> list[_Wish]:
