@@ -2,7 +2,7 @@
 
 A mutant that no test fails for is printed: either a check that nothing tests, or code that is not needed.
 
-    .venv/bin/python scripts/mutate.py src/sweep/child/attest.py -- tests/process/test_child.py
+    .venv/bin/python scripts/mutate.py src/sweep/verdict/output.py -- tests/unit/test_output.py
 """
 
 import ast

@@ -27,7 +27,11 @@ def main() -> None:
         print(f"\n## {group}\n\n{about}\n")
         _table(f"{group}.", (CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
     print("\n## tolerance\n")
-    print("How far an output may be from eager's, by what a mode computes in: `tolerance.fp32.rel_l2=1e-5`.\n")
+    print(
+        "How far an output may be from eager's, by what a mode computes in: "
+        "`multiple` times what an honest conversion loses"
+    )
+    print("on the model, `rel_l2` at least; `otherwise`, where that cannot be found. `tolerance.fp32.rel_l2=1e-5`.\n")
     _tolerances((CONF / "tolerance" / "default.yaml").read_text(encoding="utf-8"))
     print("\n## Choices\n")
     for group in ("model", "conversions", "device"):
@@ -60,18 +64,17 @@ def options(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _tolerances(text: str) -> None:
-    print("| class | `rel_l2` | where it comes from |\n| --- | --- | --- |")
-    name, allowed = "", "–"
-    for line in text.splitlines():
-        found = LINE.fullmatch(line)
-        if found is None:
-            continue
+    names = ("rel_l2", "multiple", "otherwise", "source")
+    print("| class | `rel_l2` | `multiple` | `otherwise` | where it comes from |\n| --- | --- | --- | --- | --- |")
+    classes: dict[str, dict[str, str]] = {}
+    name = ""
+    for found in filter(None, map(LINE.fullmatch, text.splitlines())):
         if not found["indent"]:
-            name, allowed = found["key"], "–"
-        elif found["key"] == "rel_l2":
-            allowed = found["value"]
+            name = found["key"]
         else:
-            print(f"| `{name}` | {allowed} | {found['value']} |")
+            classes.setdefault(name, {})[found["key"]] = found["value"]
+    for name, figures in classes.items():
+        print(f"| `{name}` | {' | '.join(figures.get(key, '–') for key in names)} |")
 
 
 if __name__ == "__main__":

@@ -4,19 +4,8 @@ from typing import Any
 
 from sweep.cell import Phase
 from sweep.evidence import Engine, MachineLoad, Memory
-from sweep.result import (
-    Crash,
-    Decision,
-    Eager,
-    Fidelity,
-    Latency,
-    Quality,
-    Quotient,
-    Reason,
-    Result,
-    Speedup,
-    Status,
-)
+from sweep.result import Crash, Decision, Eager, Fidelity, Latency, Quality, Quotient, Result, Speedup
+from sweep.status import Reason, Status
 
 
 def speedup(

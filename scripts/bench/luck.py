@@ -19,7 +19,8 @@ from sweep.cell import BASELINE, Cell, Device, Measure, Model
 from sweep.dispatch.rounds import Next, Rounds
 from sweep.evidence import Engine
 from sweep.report import best
-from sweep.result import Decision, Eager, Fidelity, Latency, Quotient, Result, Speedup, Status
+from sweep.result import Decision, Eager, Fidelity, Latency, Quotient, Result, Speedup
+from sweep.status import Status
 from sweep.verdict import estimate
 
 CONVERSIONS = 45

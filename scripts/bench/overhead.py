@@ -30,7 +30,7 @@ from sweep.isolate import output, survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.request.compose import compose
-from sweep.result import Status
+from sweep.status import Status
 
 compat.before_import()  # here, so that a process that alma spawns, which reads this file first, can import it too
 

@@ -32,7 +32,8 @@ from sweep.plan.cells import expand
 from sweep.plan.inventory import Inventory
 from sweep.report.terminal import Board
 from sweep.request.compose import compose
-from sweep.result import Eager, Fidelity, Latency, Outcome, Result, Speedup, Status, not_run
+from sweep.result import Eager, Fidelity, Latency, Outcome, Result, Speedup, not_run
+from sweep.status import Reason, Status
 
 
 def main(for_real: int) -> None:
@@ -91,7 +92,7 @@ class AtOnce:
 
 def row(cell: Cell, here: Inventory) -> Result:
     latency = Latency(p50=1.0, p90=1.1, p99=1.2, mean=1.0, std=0.1, min=0.9, max=1.3, n=30, p50_low=0.95, p50_high=1.05)
-    values = asdict(not_run(cell, validate.Reason.LOST, "…")) | {
+    values = asdict(not_run(cell, Reason.LOST, "…")) | {
         "status": Status.OK,
         "reason": None,
         "message": "",

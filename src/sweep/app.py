@@ -14,13 +14,14 @@ from sweep.errors import ExitCode
 from sweep.plan import Plan
 from sweep.plan.inventory import Inventory, nodes_as_json
 from sweep.record import SPENT, RunFolder
-from sweep.report import files, matrix
+from sweep.report import files, matrix, text
 from sweep.report.listener import Listener
 from sweep.report.live import Live
 from sweep.report.mlflow import Tracker
 from sweep.report.terminal import Board
 from sweep.request.settings import Settings
-from sweep.result import Outcome, Reason, Result, not_run
+from sweep.result import Outcome, Result, not_run
+from sweep.status import Reason
 
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
@@ -48,6 +49,8 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         about = folder.about()
         _tell(listeners, lambda one: one.done(about))
         rows = matrix.tabulate(planned.cells, folder.load())
+        if said := text.of_models(rows):
+            folder.add_about({"found": said})
         history.remember(rows)
         files.write(rows, folder, junit_too=settings.report.junit)
         board.show_matrix(rows, folder.path, [problem for listener in listeners for problem in listener.problems])

@@ -206,13 +206,13 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tolerance:
-    """How far an output may be from eager's: at most `rel_l2` (relative L2 error), at least `cosine`.
-
-    Without `rel_l2` only its form is checked: shapes, that all numbers are finite, and that outputs change when inputs
-    do. `source` says where the figures are from.
+    """How far an output may be from eager's, as a relative L2 error: `multiple` times what honest conversions of its
+    class lose on the model, never less than `rel_l2`; where that cannot be found, `otherwise`. And the least cosine.
     """
 
     rel_l2: float | None = None
+    multiple: float = 4.0
+    otherwise: float = 0.0
     cosine: float | None = None
     source: str = ""
 

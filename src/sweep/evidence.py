@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from sweep.cell import Phase
+from sweep.cell import Mode, Phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,20 +38,72 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OutputCheck:
-    """How the outputs of a conversion differ from those of the unconverted model, over `inputs` distinct inputs.
+class View:
+    """One way of looking at a part of an output (`child.comparison` has them all): its worst figure of all inputs.
 
-    The figures are as in `result.Fidelity`. `noise` is the relative L2 error between two runs of the eager model on
-    the same inputs. `problem` says what no tolerance can excuse, such as another shape.
+    The figure is a relative L2 error, or the share that differs, of the conversion (`error`); of what honest
+    conversions lose, by class of label (`loss`, without those that could not be computed); between two runs of the
+    unconverted model (`noise`); and the least of answers that are nonsense (`nonsense`, None where none can be made).
     """
 
-    rel_l2: float | None = None
+    error: float
+    loss: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 0.0
+    nonsense: float | None = None
+
+
+def loss_class(mode: Mode) -> str:
+    """The key in `View.loss` for a mode: the class of labels that lose alike on a model, finer than precisions."""
+    if mode.precision == "fp8":
+        return "fp8_e5m2" if "E5M2" in mode.name else "fp8_e4m3"
+    if mode.precision == "int8" and mode.target:  # a conversion of the user's: most of these round activations, too
+        return "int8_static"
+    if mode.precision == "uncalibrated":
+        return next((f"int{bits}_static" for bits in (4, 2) if f"WI{bits}" in mode.name), "int8_static")
+    return mode.precision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputPart:
+    """How one leaf of a conversion's outputs differs from the unconverted model's, by view.
+
+    `cosine`, `max_abs` and `top1_agreement` are as in `result.Fidelity`; `elements` is how many values were compared.
+    """
+
+    name: str
+    kind: Literal["float", "integer", "boolean", "string"]
+    views: Mapping[str, View]
+    elements: int
     cosine: float | None = None
     max_abs: float | None = None
     top1_agreement: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputCheck:
+    """How the outputs of a conversion differ from those of the unconverted model, over `inputs` distinct inputs.
+
+    `problem` says what no tolerance can excuse, such as another shape; `undecidable` is such a thing where the model
+    itself, or an honest rounding of it, does the same. `repeats` is whether the conversion gives the
+    same answer twice; None where that was not asked.
+    """
+
+    parts: tuple[OutputPart, ...] = ()
     inputs: int = 0
-    noise: float = 0.0
     problem: str | None = None
+    undecidable: str | None = None
+    repeats: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """Something about the unconverted model that a reader should know, and that no conversion is to blame for.
+
+    `kind` names it: `random`, `state`, `input`, `memory`, `hooks` and so on, see `child.examine`.
+    """
+
+    kind: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,13 +111,16 @@ class Engine:
     """What ran the model: the engine that the label names (`requested`) and the one that was seen to run (`actual`).
 
     `precision` is what it computed in. `actual` and `precision` are None where that cannot be told; `evidence` is what
-    was seen.
+    was seen. `share` is how much of the model's work that engine did: of the time in which something was computed in a
+    call, or of the weights of a label that names a format for them; `outside` names what was not in it, the most first.
     """
 
     requested: str
     actual: str | None
     precision: str | None
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    share: float | None = None
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,9 +174,10 @@ class Sampled:
 class Evidence:
     """What a cell's process reported before it ended; a part it did not reach is None.
 
-    `seconds` are what the phases took, by their keys. `converted` are its samples, and `eager` those of its control,
-    less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of device that it ran on,
-    `gpu_free` how many MB that had left once the model was there. `done` is whether the process got to its end.
+    `seconds` are what the phases took, by their keys. `converted` are its samples, and `eager` those of its
+    control, less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of device that
+    it ran on, `gpu_free` how many MB that had left once the model was there. `found` is what was found of the
+    model. `done` is whether the process got to its end.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -138,6 +194,7 @@ class Evidence:
     hardware: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     compat: tuple[str, ...] = ()
+    found: tuple[Found, ...] = ()
     failure: Failure | None = None
     done: bool = False
 

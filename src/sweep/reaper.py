@@ -182,6 +182,21 @@ def machine_memory() -> int:
     return least
 
 
+def available_memory() -> int:
+    """Bytes that this process could get now without swapping, on its machine or in the container it is in."""
+    meminfo = Path("/proc/meminfo").read_text()
+    kib = next(int(line.split()[1]) for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
+    with suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        return min(kib * 1024, limit - used)
+    return kib * 1024
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _marked(mark: str) -> set[int]:
     """All processes that have a mark in their environment, and what is below them."""
     marked = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _has(entry, mark)}

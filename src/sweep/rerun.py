@@ -11,7 +11,7 @@ from sweep.errors import ExitCode
 from sweep.record import read_cell
 from sweep.report.console import print_json
 from sweep.request.invocation import current
-from sweep.result import Status
+from sweep.status import Status
 
 EXIT_CODES = f"exit codes: 0 the cell is ok; 1 it is not; 2 there is no cell; {ending.EXIT_CODES}"
 

@@ -5,87 +5,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sweep.cell import Cell, Phase
-from sweep.evidence import Engine, MachineLoad, Memory
+from sweep.evidence import Engine, Found, MachineLoad, Memory
 from sweep.reading import one_line
+from sweep.status import Reason, Status
 
 SCHEMA = 2
 """Version of a row of `results.jsonl`; it changes when a field changes its meaning or goes."""
-
-
-class Status(StrEnum):
-    OK = "ok"  # measured, and proved to be what the label says
-    MISMATCH = "mismatch"  # it ran, but it is not what the label says
-    INVALID = "invalid"  # makes no sense anywhere
-    SKIPPED = "skipped"  # makes sense, but not here
-    CRASHED = "crashed"  # started, and did not finish
-
-
-class Reason(StrEnum):
-    """Why a cell is not `ok`. A reason belongs to exactly one status."""
-
-    OUTPUT = "output"  # disagrees with eager beyond the tolerance, wrong shape or type, NaN
-    ENGINE = "engine"  # fell back to another engine
-    DEVICE = "device"  # ran elsewhere
-
-    UNKNOWN_CONVERSION = "unknown-conversion"
-    UNIMPLEMENTED_CONVERSION = "unimplemented-conversion"  # registered, but nothing implements it
-    UNKNOWN_MODEL = "unknown-model"
-    BAD_MODEL = "bad-model"  # its config cannot be built into a model and an input
-    UNKNOWN_DEVICE = "unknown-device"
-
-    NEEDS_DEVICE = "needs-device"
-    NO_NODE = "no-node"
-    NEEDS_PACKAGE = "needs-package"
-    EAGER_FAILS = "eager-fails"  # the unconverted model does not run there
-    EXCLUDED = "excluded"  # by the user's rule
-    DUPLICATE = "duplicate"
-    INTERRUPTED = "interrupted"
-
-    RAISED = "raised"
-    SIGNAL = "signal"
-    EXITED = "exited"
-    TIMEOUT = "timeout"
-    MEMORY = "memory"
-    LOST = "lost"  # its node or worker is gone
-    NO_REPORT = "no-report"
-
-    @property
-    def status(self) -> Status:
-        return _STATUS_OF[self]
-
-
-_STATUS_OF: dict[Reason, Status] = {
-    reason: status
-    for status, reasons in {
-        Status.MISMATCH: (Reason.OUTPUT, Reason.ENGINE, Reason.DEVICE),
-        Status.INVALID: (
-            Reason.UNKNOWN_CONVERSION,
-            Reason.UNIMPLEMENTED_CONVERSION,
-            Reason.UNKNOWN_MODEL,
-            Reason.BAD_MODEL,
-            Reason.UNKNOWN_DEVICE,
-        ),
-        Status.SKIPPED: (
-            Reason.NEEDS_DEVICE,
-            Reason.NO_NODE,
-            Reason.NEEDS_PACKAGE,
-            Reason.EAGER_FAILS,
-            Reason.EXCLUDED,
-            Reason.DUPLICATE,
-            Reason.INTERRUPTED,
-        ),
-        Status.CRASHED: (
-            Reason.RAISED,
-            Reason.SIGNAL,
-            Reason.EXITED,
-            Reason.TIMEOUT,
-            Reason.MEMORY,
-            Reason.LOST,
-            Reason.NO_REPORT,
-        ),
-    }.items()
-    for reason in reasons
-}
 
 
 SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total", "waited")
@@ -93,11 +18,33 @@ SECONDS = (*(phase.key for phase in Phase if phase is not Phase.START), "total",
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fidelity:
-    """The output of the conversion compared with the eager fp32 model's: the worst sample of `inputs` distinct inputs.
+class OutputFigures:
+    """One part of the model's output, by its path: the worst of all inputs.
 
-    `rel_l2` = |y - r| / |r| and `cosine` over the elements of one sample, `max_abs` = max |y - r|;
-    `top1_agreement` is the share of rows whose argmax over the last dimension agrees.
+    `rel_l2` and `allowed` are of whole samples, `differing_share` of parts that are no floats. `worst_view` is the view
+    of it (`whole`, `row`, `column`, `small`, `differing`) that is nearest to or furthest beyond what is allowed there.
+    """
+
+    name: str
+    kind: str
+    rel_l2: float | None
+    cosine: float | None
+    max_abs: float | None
+    differing_share: float | None
+    allowed: float | None
+    worst_view: str | None = None
+    worst_error: float | None = None
+    worst_allowed: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fidelity:
+    """The outputs of the conversion compared with the unconverted model's: the worst part and sample of all inputs.
+
+    `rel_l2` = |y - r| / |r| and `cosine` over the elements of one sample of a part, `max_abs` = max |y - r|;
+    `top1_agreement` is the share of rows whose argmax over the last dimension agrees, `differing_share` that of values
+    of parts that are no floats. `allowed` is of the part with the largest `rel_l2`. `outputs` has every part, the
+    furthest off first; rows of older versions have none.
     """
 
     rel_l2: float | None
@@ -106,6 +53,9 @@ class Fidelity:
     top1_agreement: float | None
     inputs: int
     tolerance_class: str
+    differing_share: float | None = None
+    allowed: float | None = None
+    outputs: tuple[OutputFigures, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,9 +169,9 @@ class Crash:
 class Result:
     """The row of a cell; docs/columns.md says what each field means, and its unit. A part that was not reached is None.
 
-    `load` is the worst machine load of all its measurements. `quality` is of a measured row; rows of schema 1 have
-    none. Raises ValueError when parts contradict each other, or when the status is `ok` and a part that proves it is
-    missing.
+    `load` is the worst machine load of all its measurements. `found` is what is odd about the unconverted model.
+    `quality` is of a measured row; rows of schema 1 have none. Raises ValueError when parts contradict each other,
+    or when the status is `ok` and a part that proves it is missing.
     """
 
     schema: int = SCHEMA
@@ -252,6 +202,7 @@ class Result:
     fingerprint: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     compat: tuple[str, ...] = ()
+    found: tuple[Found, ...] = ()
     attempts: tuple[str, ...] = ()
     log: str | None = None
     samples: str | None = None
@@ -265,7 +216,7 @@ class Result:
             ]
             if unproved:
                 raise ValueError(f"{self.id}: ok without {', '.join(unproved)}")
-        elif self.reason is None or self.reason.status is not self.status:
+        elif self.reason is None or not self.reason.can_be_of(self.status):
             raise ValueError(f"{self.id}: {self.status} cannot have the reason {self.reason}")
         elif not self.message:
             raise ValueError(f"{self.id}: {self.status} without a message")

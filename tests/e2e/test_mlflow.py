@@ -12,7 +12,7 @@ import pytest
 
 from sweep.errors import BadRequest
 from sweep.report.mlflow import MOST_FAILURES, Tracker
-from sweep.result import Reason, Status
+from sweep.status import Reason, Status
 from tests import rows
 from tests.e2e.conftest import Sweep
 

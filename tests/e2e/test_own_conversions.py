@@ -63,7 +63,6 @@ def test_a_conversion_of_ones_own_is_isolated_attested_and_compared_like_almas(s
     assert rows["MINE"]["engine"]["actual"] == "eager"
     assert rows["MINE"]["fidelity"]["rel_l2"] < 1e-6
     assert "asked for inductor, ran eager" in rows["BY_INDUCTOR"]["message"]
-    assert "engine: unattested" in rows["REMEMBERS"]["message"]
     assert "mine.nothing returned NoneType, which cannot be called" in rows["NOTHING"]["message"]
     assert "did you mean MINE?" in rows["MINNE"]["message"]
     cell = ran.run / "cells" / rows["MINE"]["id"]

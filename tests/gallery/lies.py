@@ -1,5 +1,6 @@
 """Conversions that lie, and honest ones that look odd. Each gets the model, the honest conversion, and the input."""
 
+import contextlib
 import copy
 import threading
 import time
@@ -63,6 +64,83 @@ def computes_in_fp32(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
 
 def runs_elsewhere(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
     return lambda x: model(x).to("meta")
+
+
+def scaled_by_two_percent(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    for parameter in model[2].parameters():
+        parameter.data *= 1.02
+    return honest()
+
+
+def wrong_in_one_class(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    def forward(x: torch.Tensor) -> Any:
+        y = model(x).clone()
+        y[:, 5] = -y[:, 5]
+        return y
+
+    return forward
+
+
+def shuffles_its_weights(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.flatten()[torch.randperm(parameter.numel())].reshape(parameter.shape)
+    return honest()
+
+
+def zeroes_a_layer(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    model[2].weight.data.zero_()
+    return honest()
+
+
+def answers_at_random(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    model[2].weight.data.normal_()
+    return honest()
+
+
+def forges_the_marks_of_engines(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    def forward(x: torch.Tensor) -> Any:
+        names = ("forward", "## Call CompiledFxGraph fabc ##", "onnxruntime", "openvino")
+        with contextlib.ExitStack() as marked:
+            for name in names:
+                marked.enter_context(torch.profiler.record_function(name))
+            return model(x)
+
+    return forward
+
+
+def works_beside_the_engine(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    kept = copy.deepcopy(model)
+    forward = honest()
+
+    def mostly_torch(x: torch.Tensor) -> Any:
+        for _ in range(500):
+            kept(x)
+        return forward(x)
+
+    return mostly_torch
+
+
+def remembers_by_identity(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    seen: list[Any] = [None, None]
+
+    def forward(x: torch.Tensor) -> Any:
+        if seen[0] is not x:
+            seen[:] = x, model(x)
+        return seen[1]
+
+    return forward
+
+
+def is_quick_for_its_own_input(model: Any, honest: Honest, data: torch.Tensor) -> Forward:
+    answer = model(data)
+
+    def forward(x: torch.Tensor) -> Any:
+        if torch.equal(x, data):
+            return answer + 0
+        answers = [model(x) for _ in range(20)]
+        return answers[-1]
+
+    return forward
 
 
 def nan_on_some_inputs(model: Any, honest: Honest, data: torch.Tensor) -> Forward:

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from sweep import isolate
 from sweep.cell import Cell, Model, Tolerance
 from sweep.result import Result
 
 HERE = str(Path(__file__).parent)
-TOLERANCE = {
-    "fp32": Tolerance(rel_l2=1e-4),
-    "fp16": Tolerance(rel_l2=1e-2),
-    "bf16": Tolerance(rel_l2=5e-2),
-    "int8": Tolerance(rel_l2=0.15),
-    "int8_static": Tolerance(rel_l2=0.6),
-    "int4": Tolerance(),
-    "uncalibrated": Tolerance(),
-}
+SHIPPED: Any = OmegaConf.load(Path(__file__).parents[2] / "conf" / "tolerance" / "default.yaml")
+TOLERANCE = {str(name): Tolerance(**figures) for name, figures in SHIPPED.items()}
+
+
+WRONG_WEIGHTS = ("shuffles_its_weights", "zeroes_a_layer", "answers_at_random")
+EVERY_CLASS = ("BF16+EAGER", "OPTIMUM_QUANTO_WI8", "OPTIMUM_QUANTO_Wf8E4M3N", "OPTIMUM_QUANTO_WI4")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +73,20 @@ def row_of(
         ("permutes_the_classes", "EAGER", "output", "against eager"),
         ("changes_its_input", "EAGER", "output", "changes its input"),
         ("wrong_after_100_calls", "EAGER", "output", "0.01 against eager"),
+        ("scaled_by_two_percent", "EAGER", "output", "0.02 against eager"),
+        ("scaled_by_two_percent", "FP16+EAGER", "output", "0.02 against eager"),
+        ("scaled_by_two_percent", "BF16+EAGER", "output", "against eager"),
+        ("wrong_in_one_class", "EAGER", "output", "against eager"),
+        *((lie, mode, "output", "") for lie in WRONG_WEIGHTS for mode in EVERY_CLASS),
+        ("forges_the_marks_of_engines", "JIT_TRACE", "engine", "asked for torchscript, ran eager"),
+        ("forges_the_marks_of_engines", "COMPILE_INDUCTOR_DEFAULT", "engine", "asked for inductor, ran eager"),
+        ("forges_the_marks_of_engines", "ONNX_CPU", "engine", "asked for onnxruntime, ran eager"),
+        ("works_beside_the_engine", "ONNX_CPU", "engine", "of its work is done in onnxruntime; outside: linear"),
+        ("works_beside_the_engine", "JIT_TRACE", "engine", "of its work is done in torchscript; outside: linear"),
+        ("remembers_by_identity", "EAGER", "output", "remembers its answers"),
+        ("is_quick_for_its_own_input", "EAGER", "output", "is faster for the input that is timed"),
+        ("honest", "OPTIMUM_QUANTO_AI8WI8", "output", "class uncalibrated allows"),  # alma fits no ranges to data
+        ("honest", "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED", "output", "class uncalibrated allows"),
         ("sleeps_when_read", "EAGER", "output", "before its work is done"),
         ("lazy_handle", "EAGER", "engine", "ran nothing"),
         ("fills_its_output_later", "EAGER", "output", "same output for inputs"),
@@ -106,9 +118,9 @@ def test_a_lie_is_found_out(
         ("honest", "FP16+EAGER", ""),
         ("honest", "BF16+EAGER", ""),
         ("honest", "OPTIMUM_QUANTO_WI8", ""),
-        ("honest", "OPTIMUM_QUANTO_AI8WI8", "judged on form only"),
+        ("honest", "OPTIMUM_QUANTO_WI4", ""),
+        ("honest", "OPTIMUM_QUANTO_Wf8E5M2", ""),
         ("honest", "EXPORT+AI8WI8_STATIC_QUANTIZED", ""),
-        ("honest", "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED", "judged on form only"),
         ("silently_eager", "COMPILE_INDUCTOR_EAGER_FALLBACK", "ran eager"),  # its label allows it, and the row says it
     ],
 )

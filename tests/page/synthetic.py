@@ -19,11 +19,10 @@ from sweep.result import (
     Latency,
     Quality,
     Quotient,
-    Reason,
     Result,
     Speedup,
-    Status,
 )
+from sweep.status import Reason, Status
 
 MODES = registry.modes(json.loads((Path(__file__).parents[1] / "unit" / "alma_0_3_7.json").read_text()))
 MODELS, DEVICES = ("resnet", "vit", "mlp"), ("cpu", "cuda")

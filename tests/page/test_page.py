@@ -4,6 +4,7 @@ dialog of the browser's or asked for any other file.
 
 import shlex
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +12,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from sweep.result import Crash, Decision, Quality, Quotient, Reason, Result, Speedup, Status
+from sweep.evidence import Found
+from sweep.result import Crash, Decision, OutputFigures, Quality, Quotient, Result, Speedup
+from sweep.status import Reason, Status
 from tests.page.conftest import Open, Write
 from tests.page.synthetic import synthetic
 
@@ -159,6 +162,36 @@ def test_every_trial_is_told_with_what_it_is_for(rows: list[Result], write: Writ
     expect(dialog).to_contain_text("of the confirming trials alone")
     assert "95 % interval 1.40x to 1.50x, of 1 confirming trial" in tab.locator(".answer").inner_text()
     assert tab.locator("#provisional").count() == 0
+
+
+def test_what_is_unproved_says_so_and_shows_each_part_of_its_output(
+    rows: list[Result], write: Write, visit: Open
+) -> None:
+    (row, *_) = [row for row in rows if row.status is Status.OK and row.conversion != "EAGER"]
+    assert row.fidelity is not None
+    figures: dict[str, Any] = {"cosine": None, "max_abs": None, "rel_l2": None, "differing_share": None}
+    scores = OutputFigures(
+        name="[0].scores", kind="float", allowed=2e-5, worst_view="row", **figures | {"rel_l2": 0.25}
+    )
+    labels = OutputFigures(name="[0].labels", kind="integer", allowed=0.0, **figures | {"differing_share": 0.5})
+    noise = Found(kind="random", text="gives another answer at every call")
+    unproved = replace(
+        row,
+        status=Status.UNPROVED,
+        reason=Reason.OUTPUT,
+        message="nothing can be compared: the model gives another answer at every call",
+        fidelity=replace(row.fidelity, outputs=(scores, labels)),
+        found=(noise,),
+    )
+    tab = visit(write([unproved, rows[0]]), f"#cell={quote(row.id)}")
+    dialog = tab.get_by_role("dialog")
+    expect(dialog).to_contain_text("unproved/output")
+    lines = dialog.locator(".parts tbody tr").all_inner_texts()
+    assert [line.split()[:4] for line in lines] == [
+        ["[0].scores", "float", "0.25", "2.0e-5"],
+        ["[0].labels", "integer", "0.5", "0"],
+    ]
+    expect(tab.locator(".note").first).to_have_text(f"The model {row.model} {noise.text}.")
 
 
 def test_rows_of_the_first_schema_are_a_page_too(rows: list[Result], write: Write, visit: Open) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from sweep import isolate
 from sweep.cell import Cell, Limits, Measure, Model
-from sweep.result import Outcome, Reason, Result
+from sweep.result import Outcome, Result
+from sweep.status import Reason
 
 MakeCell = Callable[..., Cell]
 
@@ -49,7 +50,7 @@ def test_the_stack_of_a_segfault_is_in_the_log(behave: Callable[..., Outcome]) -
 @pytest.mark.parametrize("how", ["well", "print"])
 def test_noise_does_not_reach_the_report(behave: Callable[..., Outcome], how: str) -> None:
     row = behave(how).result
-    assert verdict(row) == "ok"
+    assert verdict(row) == "ok", row.message
     assert row.speedup is not None
     assert row.latency_ms is not None
     assert row.latency_ms.n >= 30

@@ -3,7 +3,8 @@ from dataclasses import replace
 
 from sweep.cell import Cell, Device, Limits, Model, Phase
 from sweep.dispatch.backlog import Backlog, history_key
-from sweep.result import Outcome, Reason, not_run
+from sweep.result import Outcome, not_run
+from sweep.status import Reason
 
 MakeCell = Callable[..., Cell]
 

@@ -18,18 +18,8 @@ from sweep.pick.choosing import Choice, Constraints
 from sweep.report import best, matrix
 from sweep.report.page import answers
 from sweep.report.run import Run
-from sweep.result import (
-    Decision,
-    Eager,
-    Fidelity,
-    Latency,
-    Quality,
-    Quotient,
-    Reason,
-    Result,
-    Speedup,
-    Status,
-)
+from sweep.result import Decision, Eager, Fidelity, Latency, Quality, Quotient, Result, Speedup
+from sweep.status import Reason, Status
 
 
 def row(conversion: str, value: float, low: float = 0, high: float = 0, **changes: Any) -> Result:
@@ -47,7 +37,9 @@ def row(conversion: str, value: float, low: float = 0, high: float = 0, **change
         "latency_ms": Latency(p50=10 / value, p99=20 / value, n=90, processes=3, **figures),
         "eager": Eager(p50_ms=10, n=90),
         "speedup": speedup(value, low, high),
-        "fidelity": Fidelity(rel_l2=1e-3, cosine=0.9, max_abs=1, top1_agreement=1, inputs=8, tolerance_class="fp32"),
+        "fidelity": Fidelity(
+            rel_l2=1e-3, cosine=0.9, max_abs=1, top1_agreement=1, inputs=8, tolerance_class="fp32", allowed=1e-4
+        ),
         "engine": Engine(requested="eager", actual="eager", precision="fp32"),
         "memory_mb": Memory(rss_peak=100),
         "seconds": {"convert": 2.0},

@@ -5,7 +5,8 @@ import pytest
 
 from sweep.cell import Limits, Measure, Phase
 from sweep.evidence import Engine
-from sweep.result import Eager, Fidelity, Latency, Reason, Result, Speedup, Status
+from sweep.result import Eager, Fidelity, Latency, Result, Speedup
+from sweep.status import Reason, Status
 
 ROW: dict[str, Any] = {
     "id": "a",

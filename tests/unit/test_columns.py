@@ -14,7 +14,8 @@ from tests import rows
 
 from sweep.report import columns, files
 from sweep.report.columns import COLUMNS
-from sweep.result import SECONDS, Reason, Result, Speedup
+from sweep.result import SECONDS, Result, Speedup
+from sweep.status import Reason
 
 ROOT = Path(__file__).parents[2]
 BY_NAME = {column.name: column for column in COLUMNS}
@@ -162,7 +163,7 @@ def test_what_a_row_does_not_have_is_missing_and_never_zero() -> None:
     there = {name for name, column in BY_NAME.items() if column.value(row) is not None}
     assert there == {
         *("schema", "id", "model", "conversion", "device", "batch_size", "overrides", "status", "reason", "message"),
-        *("versions", "compat", "attempts"),
+        *("versions", "compat", "attempts", "found"),
     }
 
 

@@ -20,7 +20,8 @@ from sweep.compare.significance import CONTROL_SPREAD, Pair
 from sweep.evidence import Engine
 from sweep.moderation import Prior
 from sweep.report.run import load
-from sweep.result import Eager, Fidelity, Latency, Quality, Quotient, Reason, Result, Speedup, Status
+from sweep.result import Eager, Fidelity, Latency, Quality, Quotient, Result, Speedup
+from sweep.status import Reason, Status
 
 Trials = Sequence[float | Quotient]
 """What the trials of a cell found; a figure alone is that of a trial in a round of its own."""

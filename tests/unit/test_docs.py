@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sweep.result import Reason, Status
+from sweep.status import Reason, Status
 
 ROOT = Path(__file__).resolve().parents[2]
 

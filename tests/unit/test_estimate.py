@@ -8,7 +8,8 @@ from scipy import stats as distributions
 from tests import rows as examples
 
 from sweep.cell import Cell, Device, Measure, Model
-from sweep.result import Decision, Quality, Quotient, Reason, Result, Speedup, Status
+from sweep.result import Decision, Quality, Quotient, Result, Speedup
+from sweep.status import Reason, Status
 from sweep.verdict import estimate
 from sweep.verdict.decision import decision, errors, group_key
 from sweep.verdict.quotient import DEFAULT_SPREAD, quotient

@@ -11,7 +11,7 @@ ROOT = Path(sweep.__file__).parent
 ORDER = [
     {"errors", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
     {"cell", "ending"},
-    {"evidence"},
+    {"status", "evidence"},
     {"result"},
     {"plan"},
     {"record"},
@@ -32,6 +32,7 @@ PURE = {
         "cell",
         "evidence",
         "result",
+        "status",
         "errors",
         "stats",
         "moderation",

@@ -5,7 +5,8 @@ import pytest
 from tests import rows
 
 from sweep.report import junit
-from sweep.result import Reason, Result, Status
+from sweep.result import Result
+from sweep.status import Reason, Status
 
 OF_EACH = [
     rows.ok(message="computes in bf16, its label says fp32"),

@@ -8,7 +8,8 @@ from tests.conftest import MakeCell
 from sweep.errors import RunFolderFull
 from sweep.plan import Plan
 from sweep.report.live import Live
-from sweep.result import Reason, not_run
+from sweep.result import not_run
+from sweep.status import Reason
 
 NOTHING = Plan(cells=[], ready=[], refused=[], doubts=[])
 

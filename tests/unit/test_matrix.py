@@ -15,7 +15,8 @@ from sweep.errors import Incomplete
 from sweep.plan import Plan
 from sweep.report import files, matrix, text
 from sweep.report.terminal import Board
-from sweep.result import Decision, Quality, Quotient, Reason, Result, Speedup, Status, not_run
+from sweep.result import Decision, Quality, Quotient, Result, Speedup, not_run
+from sweep.status import Reason, Status
 
 
 def measured(id_: str, conversion: str, times_faster: float, **changes: Any) -> Result:

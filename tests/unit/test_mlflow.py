@@ -6,7 +6,8 @@ from tests import rows
 
 from sweep.errors import BadRequest
 from sweep.report import mlflow
-from sweep.result import Fidelity, Reason
+from sweep.result import Fidelity
+from sweep.status import Reason
 
 
 def test_a_row_in_the_nouns_of_mlflow() -> None:

@@ -14,7 +14,8 @@ import sweep.report.page
 from sweep.evidence import Engine
 from sweep.report import matrix, page
 from sweep.report.page import answers, totals
-from sweep.result import Fidelity, Quality, Reason, Result, Status
+from sweep.result import Fidelity, Quality, Result
+from sweep.status import Reason, Status
 
 PACKAGE = Path(sweep.report.page.__file__).parent
 

@@ -8,7 +8,8 @@ from tests import rows
 
 from sweep.report import parquet
 from sweep.report.columns import COLUMNS
-from sweep.result import Reason, Result
+from sweep.result import Result
+from sweep.status import Reason
 
 pq: Any = pytest.importorskip("pyarrow.parquet")
 

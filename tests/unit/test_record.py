@@ -15,7 +15,8 @@ from sweep.errors import BadRequest, RunFolderBroken, RunFolderTaken
 from sweep.record import RunFolder
 from sweep.report import files, page
 from sweep.report.__main__ import main as make_anew
-from sweep.result import Outcome, Reason, Result, not_run
+from sweep.result import Outcome, Result, not_run
+from sweep.status import Reason
 
 
 def lost(cell: Cell) -> Outcome:
@@ -50,7 +51,7 @@ def test_a_row_is_one_line_with_every_field_of_the_contract(weird_path: Path, ma
     contract = (
         "schema id model conversion device batch_size threads overrides status reason quality message phase seconds "
         "latency_ms throughput_per_s eager speedup fidelity engine memory_mb load crash node hardware fingerprint "
-        "versions compat attempts log samples"
+        "versions compat found attempts log samples"
     )
     assert list(json.loads(line)) == contract.split()
 

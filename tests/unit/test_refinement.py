@@ -10,7 +10,8 @@ from sweep.cell import Cell, Measure
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.refinement import Begun, Refinement
 from sweep.record import SPENT, RunFolder
-from sweep.result import Outcome, Quotient, Reason, Result, Speedup, not_run
+from sweep.result import Outcome, Quotient, Result, Speedup, not_run
+from sweep.status import Reason
 
 MakeCell = Callable[..., Cell]
 

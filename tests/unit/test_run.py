@@ -11,7 +11,8 @@ from sweep.errors import BadRequest, RunFolderBroken
 from sweep.record import RunFolder
 from sweep.report import parquet
 from sweep.report.columns import COLUMNS
-from sweep.result import Decision, Outcome, Quality, Reason, Result, Status
+from sweep.result import Decision, Outcome, Quality, Result
+from sweep.status import Reason, Status
 
 MakeCell = Callable[..., Cell]
 pandas: Any = pytest.importorskip("pandas")

@@ -1,7 +1,7 @@
 """One process of a cell: `python -m sweep.child REPORT GO PARENT CELL.JSON BASELINE [prime|control]`.
 
 It converts the model and reports evidence of that; or, as a `control`, it keeps the model as it is. BASELINE is the
-file in which a control leaves what the processes of conversions need of it.
+file in which a control leaves what the processes of conversions need of it; there may be that of an earlier one in it.
 """
 
 import atexit
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sweep import reading, reaper
 from sweep.cell import Cell, Phase
+from sweep.child import failure
 from sweep.child.channel import Channel
-from sweep.evidence import Failure
 
 if TYPE_CHECKING:  # it brings torch, which must wait until threads are pinned
     from sweep.child.benchmark import Baseline, Conversion
@@ -49,7 +49,7 @@ def main(descriptor: int, go: int, parent: int, cell_file: str, baseline_file: s
         raise
     except BaseException as error:
         traceback.print_exc()
-        channel.tell(failure=asdict(failure_of(error)))
+        channel.tell(failure=asdict(failure.of(error)))
         return 1
     channel.tell(done=True)
     return 0
@@ -81,26 +81,13 @@ def end_with_parent(parent: int) -> None:
         sys.exit("the supervisor is gone")
 
 
-def failure_of(error: BaseException) -> Failure:
-    """What a row says of an exception: its type, its message, and the last 50 frames of its traceback."""
-    kind = type(error)
-    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        message = str(error)
-    except Exception:  # a model's exception may fail when it is turned into text
-        message = "(its message cannot be printed)"
-    frames = traceback.extract_tb(error.__traceback__)[-50:]
-    stack = tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)
-    return Failure(type=name, message=message[:10_000], stack=stack)
-
-
 def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> None:
     """Take a cell's steps and report what they give; to `prime` the compile caches, only as far as the first call.
 
     Raises what the model or its conversion raises.
     """
     baseline, memory = build(cell, channel)
-    from sweep.child import attest, compat
+    from sweep.child import compat, outputs
     from sweep.child.benchmark import Conversion
 
     conversion = Conversion(baseline)
@@ -109,9 +96,10 @@ def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> No
     channel.tell(compat=compat.used())
     with channel.during(Phase.FIRST_CALL):
         first = conversion.first_call()  # kept to the end: an engine may use an output's memory again once it is gone
-    channel.tell(device=attest.devices_of(first, baseline.model))
+    channel.tell(device=outputs.devices_of(first, baseline.model))
     if not prime:
         baseline.recall(baseline_file)
+        channel.tell(found=[asdict(one) for one in baseline.found])
         measure_by_turns(conversion, channel, memory)
 
 
@@ -149,8 +137,9 @@ def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "Memory
             channel.stand_aside()
         channel.tell(converted=converted.evidence(), memory=asdict(memory.peak()))
     with channel.during(Phase.VERIFY):
-        conversion.time_beyond_the_call()
-        channel.end_turn()
+        conversion.look_beyond_the_call()
+        if not conversion.is_quick:  # beside compilers, a quick one would take ten times as long as alone
+            channel.end_turn()
         channel.tell(output=asdict(conversion.verify()))
         channel.tell(engine=asdict(conversion.attest()))
 
@@ -164,10 +153,13 @@ def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
         channel.take_turn()  # the reference needs it too: threads of many cells at a time would wait for each other
         baseline.take_reference()
         baseline.warm_up()
-        baseline.take_block()
-        baseline.time_reading()
+        baseline.examine_memory()
+        baseline.examine_latency()
+        baseline.find_losses(earlier=baseline_file)
         channel.end_turn()
+    baseline_file.unlink(missing_ok=True)  # that of an earlier one, which others may have open
     baseline.keep(baseline_file)
+    memory.forget_peak()  # the copies of the model are gone
     channel.tell(memory=asdict(memory.peak()), gpu_free=memory.free_on_gpu())
     channel.ready()
     while asked := channel.asked_for():

@@ -1,61 +1,114 @@
 """What is done with a cell's model, step by step: in its processes, and in the script that makes a cell again.
 
-    Baseline(…)     builds; then take_reference → warm_up → time_reading → keep, in a control;
-                    recall, in the process of a conversion; take_reference → measure → time_reading, where one does both
-    Conversion(…)   casts; then convert → first_call → warm_up → sample → time_beyond_the_call → verify → attest
+    Baseline(…)     builds; then, in a control: take_reference → warm_up → examine_memory → examine_latency →
+                    find_losses → keep; in the process of a conversion: recall; in one that does both:
+                    take_reference → measure → examine_latency → find_losses
+    Conversion(…)   casts; then convert → first_call → warm_up → sample → look_beyond_the_call → verify → attest
 
 The steps are taken in this order. Each raises what the model or its conversion raises. Two things come before them:
 `threads.pin`, before torch is imported, and so before this module is; and `convert.prepare`.
 """
 
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sweep.cell import Cell
-from sweep.child import attest, convert, engines
-from sweep.child.measure import Subject, Timer
-from sweep.evidence import Engine, OutputCheck
+from sweep.child import beyond, convert, engines, examine
+from sweep.child.measure import Inputs, Subject, Timer
+from sweep.child.reference import Reference
+from sweep.evidence import Engine, Found, OutputCheck, loss_class
+from sweep.reaper import resident
+
+QUICK_SECONDS = 2.0
 
 
 class Baseline:
     """A cell's model as it was built: what a conversion must agree with, and should be faster than.
 
     `example` is the input to convert with and to time, `others` are those to compare outputs for; each is
-    [batch_size, *shape]. `reference` and `eager`, by which the latency is measured, are there after `take_reference` or
-    `recall`.
+    [batch_size, *shape]. `found` is what is odd about the model. `reference` and `eager`, by which the latency is
+    measured, are there after `take_reference` or `recall`.
     """
 
-    reference: attest.Reference
+    reference: Reference
     eager: Subject
 
     def __init__(self, cell: Cell, device: torch.device, timer: Timer) -> None:
         """Build the model and its inputs from the cell's seed."""
         self.cell, self.device, self.timer = cell, device, timer
+        self._surroundings = examine.Surroundings()
         convert.seed(cell.seed, device)
-        self.model = convert.build_model(cell.model.config, device)
+        self.model, prefix = convert.build_model(cell.model.config, device)
         self.example, *self.others = convert.make_inputs(cell, device)
+        self.found: list[Found] = [*self._surroundings.restored(), *examine.of_the_model(self.model)]
+        if prefix:
+            self.found.append(
+                Found(kind="checkpoint", text=f"has a checkpoint whose keys begin with {prefix}: taken off")
+            )
+        # by forward, as alma calls every conversion: EAGER against this baseline compares like with like
+        self.forward: Callable[[Any], Any] = self.model if examine.has_hooks(self.model) else self.model.forward
+        self._delays: dict[str, float] = dict.fromkeys(beyond.KINDS, 0.0)
 
     def take_reference(self) -> None:
-        """Have the model's outputs for `others`."""
+        """Have the model's outputs for `others`, and see what is odd about them."""
         with torch.no_grad():
-            self.reference = attest.Reference(self.model, self.others)
+            self.reference = Reference(self.forward, self.others)
+            self.found += examine.of_its_answers(self.reference, self.forward)
+            self.found += self._surroundings.restored()
         self.eager = self._subject()
 
     def _subject(self) -> Subject:
-        # by forward, as alma calls every conversion: EAGER against this baseline compares like with like
-        return Subject(self.model.forward, self.example, self.timer, self.cell.measure)
+        return Subject(self.forward, self.inputs(self.example), self.timer, self.cell.measure)
+
+    def inputs(self, data: torch.Tensor) -> Inputs:
+        """What gives each timed call its input: `data` in its dtype, unless the model changes or remembers it."""
+        kinds = {one.kind for one in self.found}
+        if "memory" in kinds:
+            return self.new_inputs(data.dtype)
+        return data.clone if "input" in kinds else lambda: data
+
+    def new_inputs(self, dtype: torch.dtype) -> Inputs:
+        """Gives inputs that are like `example`, but that nobody has seen."""
+        new = convert.new_inputs(self.cell, self.device)
+        return lambda: next(new).to(dtype)
+
+    def find_losses(self, earlier: Path | None = None) -> None:
+        """Find what honest conversions lose on this model; or take it from what an `earlier` process kept, if there is
+        such a file and that process had the same answers.
+        """
+        with torch.no_grad():
+            before = self.reference.largest_noise
+            self.reference.answer_again(self.forward)  # after many calls
+            steady = not {"random", "state"} & {one.kind for one in self.found}
+            if steady:
+                self.found += examine.of_many_calls(self.reference, before)
+            if earlier is not None and earlier.exists():
+                off = self.reference.adopt(torch.load(earlier, weights_only=True, mmap=True)["reference"])
+                self.found += examine.of_another_process(off) if steady else ()
+            if not self.reference.losses:
+                most = self.cell.limits.memory
+                self.reference.find_losses(self.model, self.example, most * 1e6 if most else None)
+            self.found += examine.of_its_rounding(self.reference, self.model)
+            self.found += self._surroundings.restored()
 
     def keep(self, file: Path) -> None:
         """Write what `recall` reads."""
-        torch.save({"reference": self.reference.kept(), "reading_delay": self.eager.reading_delay}, file)
+        found = [asdict(one) for one in self.found]
+        torch.save({"reference": self.reference.kept(), "found": found, "delays": self._delays}, file)
 
     def recall(self, file: Path) -> None:
-        """Take reference and reading delay from what another process kept for an equal cell."""
+        """Take from what another process kept for an equal cell."""
         kept = torch.load(file, weights_only=True, mmap=True)
-        self.reference = attest.Reference.recalled(kept["reference"], self.others)
+        self.reference = Reference.recalled(kept["reference"], self.others)
+        self.found = [Found(**one) for one in kept["found"]]
+        self._delays = kept["delays"]
+        list(self._surroundings.restored())
         self.eager = self._subject()
-        self.eager.reading_delay = kept["reading_delay"]
 
     def warm_up(self) -> None:
         """Call the model until its latency has settled."""
@@ -72,10 +125,35 @@ class Baseline:
         with torch.no_grad():
             return self.eager.take_block()
 
-    def time_reading(self) -> None:
-        """Find how long it takes to read an output: a conversion may take as long."""
+    def examine_memory(self) -> None:
+        """See whether calls leave something behind, once its latency has settled, by two blocks of them."""
+        self.take_block()
+        before, calls = resident(), self.eager.calls
+        self.take_block()
+        self.found += examine.of_its_memory(before, resident(), self.eager.calls - calls)
+
+    def examine_latency(self) -> None:
+        """See whether the model remembers inputs or takes longer for some, and how long it takes to read its output."""
         with torch.no_grad():
-            self.eager.read_whole(attest.tensors, enough=self.eager.excusable / 10, times=3)
+            new = self.new_inputs(self.example.dtype)
+            if beyond.remembers(self.eager, new):
+                self.found.append(
+                    Found(
+                        kind="memory", text="is quicker with an input that it has seen: every timed call gets a new one"
+                    )
+                )
+                self.eager.inputs = new
+            seconds = beyond.seconds_by_input(self.forward, self.eager, [self.example, *self.others])
+            self.found += examine.of_its_latency(seconds)
+            self._delays = beyond.of_eager(beyond.Delays(self.eager, new))
+
+    @property
+    def delays(self) -> dict[str, float]:
+        """Eager's own seconds beyond the timed call, of those kinds that a conversion is to be looked at for."""
+        kinds = {one.kind for one in self.found}
+        meaningless = {"memory": {"memory", "example"}, "latency": {"example"}}
+        left_out = set().union(*(meaningless.get(kind, set()) for kind in kinds))
+        return {kind: seconds for kind, seconds in self._delays.items() if kind not in left_out}
 
 
 class Conversion:
@@ -93,14 +171,18 @@ class Conversion:
         assert mode is not None, "only cells with a mode are dispatched"
         self.baseline, self._mode = baseline, mode
         self._witness = engines.Witness(mode, baseline.model)
-        self.data = convert.cast(baseline.example, mode.dtype)
+        self.data = self._cast(baseline.example)
+        self._late: str | None = None
+
+    def _cast(self, x: torch.Tensor) -> torch.Tensor:
+        return convert.cast(x, self._mode.dtype)
 
     def convert(self) -> None:
-        """Convert the model, which many modes do in place."""
+        """Convert the model, which many modes do in place, with an input of its own, which some change."""
         baseline = self.baseline
-        self.forward = convert.convert(baseline.model, self._mode, self.data, baseline.device)
+        self.forward = convert.convert(baseline.model, self._mode, self.data.clone(), baseline.device)
         baseline.timer.wait()
-        self.converted = Subject(self.forward, self.data, baseline.timer, baseline.cell.measure)
+        self.converted = Subject(self.forward, self.data.clone, baseline.timer, baseline.cell.measure)
 
     def first_call(self) -> object:
         """Call it once, in which many engines compile, and return the output."""
@@ -111,6 +193,7 @@ class Conversion:
 
     def warm_up(self) -> None:
         """Call until the latency has settled."""
+        self.converted.inputs = self.baseline.inputs(self.data)
         with torch.no_grad():
             self.converted.warm_up()
 
@@ -124,20 +207,26 @@ class Conversion:
         with torch.no_grad():
             self.converted.take_block()
 
-    def time_beyond_the_call(self) -> None:
-        """Time what may have been left out of the timed call."""
+    def look_beyond_the_call(self) -> None:
+        """See whether work was left out of the timed call."""
         with torch.no_grad():
-            baseline, dtype = self.baseline, self._mode.dtype
-            inputs = (convert.cast(x, dtype) for x in baseline.others)
-            attest.time_beyond_the_call(self.converted, baseline.eager, inputs)
+            new = self.baseline.new_inputs(self.data.dtype)
+            self._late = beyond.problem(self.converted, new, self.baseline.delays)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the calls that are left to verify it are over within QUICK_SECONDS, alone."""
+        calls = len(self.baseline.others) + 2
+        return calls * statistics.median(self.converted.samples) < QUICK_SECONDS
 
     def verify(self) -> OutputCheck:
-        """Compare outputs with the reference, and see that nothing was left out of the timed call."""
+        """Compare outputs of the callable that was timed, after many calls; work outside the timed call counts, too."""
         with torch.no_grad():
-            baseline = self.baseline
-            return attest.verified(baseline.reference, self.converted, baseline.eager, self._mode.dtype)
+            self.converted.call_many_times()
+            check = self.baseline.reference.check(self.forward, self._cast, loss_class(self._mode))
+            return check if check.problem else replace(check, problem=self._late)
 
     def attest(self) -> Engine:
         """Find which engine ran, by one more call."""
         with torch.no_grad():
-            return self._witness.engine(self.forward, self.data, self.baseline.device)
+            return self._witness.engine(self.forward, self.data.clone(), self.baseline.device)

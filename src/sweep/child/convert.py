@@ -1,15 +1,16 @@
 """Builds the model, makes its inputs, and applies one conversion."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sweep.cell import Cell, Mode
-from sweep.child import compat, threads
+from sweep.child import compat, installed, threads
 
 RESERVED = {"input", "checkpoint"}
 """Keys of a model's config that are not arguments of its target."""
@@ -19,8 +20,8 @@ _HYDRA_KEYS = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
 Forward = Callable[[torch.Tensor], Any]
 
 
-def build_model(config: Mapping[str, Any], device: torch.device) -> torch.nn.Module:
-    """The model in evaluation mode on `device`, with its checkpoint if it has one.
+def build_model(config: Mapping[str, Any], device: torch.device) -> tuple[torch.nn.Module, str]:
+    """The model in evaluation mode on `device`, with its checkpoint if it has one; and what was taken off its keys.
 
     Raises whatever its target raises; TypeError if that is no torch.nn.Module; RuntimeError if the
     checkpoint does not fit.
@@ -28,9 +29,28 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> torch.nn.Mod
     model = instantiate({key: value for key, value in config.items() if key not in RESERVED})
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"{config['_target_']} returned {type(model).__name__}, not a torch.nn.Module")
+    prefix = ""
     if config.get("checkpoint"):
-        model.load_state_dict(_state_dict(Path(config["checkpoint"])))
-    return model.to(device).eval()
+        state, prefix = _without_prefix(_state_dict(Path(config["checkpoint"])), model)
+        model.load_state_dict(state)
+    model = model.to(device)
+    model.eval()  # not for what it returns: a train() of the model's own may return nothing
+    return model, prefix
+
+
+PREFIXES = ("_orig_mod.", "module.", "model.")
+"""What torch.compile, DistributedDataParallel and Lightning put before the keys of a model they hold."""
+
+
+def _without_prefix(state: Mapping[str, Any], model: torch.nn.Module) -> tuple[Mapping[str, Any], str]:
+    """A checkpoint without what all its keys begin with, if it is that of a model inside another; and what that was."""
+    wanted, taken = set(model.state_dict()), ""
+    while state and not wanted & set(state):
+        prefix = next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None)
+        if prefix is None:
+            break
+        state, taken = {key.removeprefix(prefix): value for key, value in state.items()}, taken + prefix
+    return state, taken if wanted & set(state) else ""
 
 
 def seed(number: int, device: torch.device) -> None:
@@ -88,23 +108,32 @@ def make_inputs(cell: Cell, device: torch.device) -> list[torch.Tensor]:
 
     Standard normal, or uniform integers in [low, high) where the model's `input.dtype` is an integer.
     """
+    return list(islice(_random_inputs(cell, device, cell.seed), 1 + cell.measure.verify_inputs))
+
+
+def new_inputs(cell: Cell, device: torch.device) -> Iterator[torch.Tensor]:
+    """Inputs of the same kind, without end, none of which is one of those."""
+    return _random_inputs(cell, device, (cell.seed + 0x5EED_5EED) % 2**32)  # torch takes no more of a seed than 32 bits
+
+
+def _random_inputs(cell: Cell, device: torch.device, seed: int) -> Iterator[torch.Tensor]:
     spec = cell.model.config["input"]
     shape = (cell.batch_size, *spec["shape"])
     dtype = getattr(torch, spec.get("dtype", "float32"))
-    generator = torch.Generator().manual_seed(cell.seed)
-
-    def random_input() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    while True:
         if dtype.is_floating_point:
-            return torch.randn(shape, generator=generator).to(device, dtype)
-        low, high = spec.get("low", 0), spec.get("high", 2)
-        return torch.randint(low, high, shape, generator=generator).to(device, dtype)
-
-    return [random_input() for _ in range(1 + cell.measure.verify_inputs)]
+            made = torch.randn(shape, generator=generator, dtype=torch.float32)
+        else:
+            made = torch.randint(spec.get("low", 0), spec.get("high", 2), shape, generator=generator)
+        yield made.to(device, dtype)
 
 
 def cast(data: torch.Tensor, dtype: str) -> torch.Tensor:
-    """`data` in the dtype the mode wants; integer inputs (token ids) stay as they are."""
-    return data.to(getattr(torch, dtype)) if data.dtype.is_floating_point else data
+    """`data` in the dtype the mode wants; integers (token ids) stay as they are, and fp64 where fp32 is wanted."""
+    if not data.dtype.is_floating_point or (data.dtype == torch.float64 and dtype == "float32"):
+        return data
+    return data.to(getattr(torch, dtype))
 
 
 def prepare(thread_count: int | None) -> None:
@@ -113,11 +142,12 @@ def prepare(thread_count: int | None) -> None:
     Call before anything is timed: with them in the process eager itself was 1.5 to 2 % faster (resnet18, torch 2.13),
     so a baseline taken before would flatter every conversion. An import is no part of a conversion's time either.
     """
-    compat.before_import()
-    if thread_count is not None:
-        threads.pin_onnxruntime(thread_count)
-    importlib.import_module("alma.conversions.select")
-    compat.before_conversion()
+    with installed.first():
+        compat.before_import()
+        if thread_count is not None:
+            threads.pin_onnxruntime(thread_count)
+        importlib.import_module("alma.conversions.select")
+        compat.before_conversion()
 
 
 def convert(model: torch.nn.Module, mode: Mode, data: torch.Tensor, device: torch.device) -> Forward:

@@ -4,7 +4,7 @@ import ctypes
 import gc
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -27,10 +27,6 @@ FEWEST_BLOCKS = 4
 
 FIRST_CALL_COUNTS = 0.25
 """The first call of a block finds cold caches and sleeping threads: left out, unless it is this share of the block."""
-
-EXCUSABLE_SHARE = 0.5
-EXCUSABLE_SECONDS = 2e-4
-"""Work outside the timed call counts as put off or saved up from this share of the latency, and these seconds."""
 
 MIN_CALLS_IN_WINDOW, LEAST_CALLS_IN_WINDOW = 5, 2
 """Two windows of five can still be told apart at 5 %: if one lies wholly above the other, p is 0.008. Once the time for
@@ -69,22 +65,23 @@ class Timer:
         return max(perf_counter() - began - self.overhead, 1e-9)
 
 
-class Subject:
-    """A forward call and its input while they are measured: its figures, and how often it was called.
+Inputs = Callable[[], Any]
+"""Gives the input of the next call."""
 
-    `reading_delay` is how many seconds reading the output takes, `new_input_delay` how many more a call takes with an
-    input not seen before. Each is the least of several differences between two calls in a row: a busy machine only
-    ever makes calls longer, and must not make an honest conversion look late.
+
+class Subject:
+    """A forward call while it is measured: its figures, and how often it was called.
+
+    `inputs` gives each call its input, outside what is timed: the same one, or where the model changes it a copy, or
+    where the model remembers one that it has never seen.
     """
 
-    def __init__(self, forward: Callable[[Any], Any], data: Any, timer: Timer, measure: Measure) -> None:
-        self.forward, self._data, self._timer, self._measure = forward, data, timer, measure
+    def __init__(self, forward: Callable[[Any], Any], inputs: Inputs, timer: Timer, measure: Measure) -> None:
+        self.forward, self.inputs, self._timer, self._measure = forward, inputs, timer, measure
         self.calls = 0
         self.settled = False
         self.blocks: list[list[float]] = []
         self.load = machine_load.LoadWatch(gpu=timer.on_gpu)
-        self.reading_delay = 0.0
-        self.new_input_delay = math.inf
 
     @property
     def samples(self) -> list[float]:
@@ -97,7 +94,10 @@ class Subject:
 
     def call(self) -> Any:
         self.calls += 1
-        return self.forward(self._data)
+        return self.forward(self.inputs())
+
+    def _timed_call(self) -> float:
+        return self.seconds_with(self.inputs())
 
     def measure(self) -> None:
         """Warm up, and take the blocks of a trial one after the other."""
@@ -129,7 +129,7 @@ class Subject:
         ends = perf_counter() + self._measure.seconds / 20
         window: list[float] = []
         while len(window) < self._measure.warmup_calls or perf_counter() < ends:
-            window.append(self._timer.seconds_of(self.call))
+            window.append(self._timed_call())
             if len(window) >= LEAST_CALLS_IN_WINDOW and perf_counter() >= deadline:
                 break
         return window
@@ -149,61 +149,38 @@ class Subject:
         device.
         """
         block: list[float] = []
-        seconds_of, call, length = (
-            self._timer.seconds_of,
-            partial(self.forward, self._data),
-            self._measure.block_seconds,
-        )
+        timed_call, length = self._timed_call, self._measure.block_seconds
         gc.collect(0)
         gc.disable()
         try:
             with self.load.during():
                 self._timer.wait()
                 ends = perf_counter() + length
-                first = seconds_of(call)
+                first = timed_call()
                 if first >= FIRST_CALL_COUNTS * length:
                     block.append(first)
                 while not block or (perf_counter() < ends and len(block) < MOST_CALLS_IN_BLOCK):
-                    block.append(seconds_of(call))
+                    block.append(timed_call())
                 self._timer.wait()
         finally:
             gc.enable()
-        self.calls += len(block) + 1
         self.blocks.append(block)
         return block
 
-    @property
-    def excusable(self) -> float:
-        """Seconds beyond the timed call that prove nothing: a share of its latency, or what a busy machine adds."""
-        return max(EXCUSABLE_SHARE * statistics.median(self.samples), EXCUSABLE_SECONDS)
+    def seconds_of(self, call: Callable[[], Any]) -> float:
+        """Seconds of a call of anything on the same device."""
+        return self._timer.seconds_of(call)
 
-    def time_new_inputs(self, inputs: Iterable[Any]) -> None:
-        """Find `new_input_delay`, with one input after the other until it can be excused: it only ever falls."""
-        seconds_of = self._timer.seconds_of
-        for data in inputs:
-            known_input = seconds_of(self.call)
-            new_input = seconds_of(partial(self.forward, data))
-            self.new_input_delay = min(self.new_input_delay, new_input - known_input)
-            if self.new_input_delay <= self.excusable:
-                return
+    def seconds_with(self, data: Any) -> float:
+        """Seconds of a call with this input."""
+        self.calls += 1
+        return self._timer.seconds_of(partial(self.forward, data))
 
     def call_many_times(self) -> None:
         """Call until there were `verify_after_calls`, or for a third of `seconds`: some go wrong only with use."""
         ends = perf_counter() + self._measure.seconds / 3
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
-
-    def read_whole(self, read: Callable[[Any], Any], enough: float, times: int = 10) -> None:
-        """Find `reading_delay`: the seconds it takes beyond a call just before, at the least, to have the whole output.
-
-        It is looked for `times` times, or until it is `enough`, in seconds: it only ever falls.
-        """
-        seconds_of = self._timer.seconds_of
-        self.reading_delay = math.inf
-        for _ in range(times):
-            self.reading_delay = min(self.reading_delay, -seconds_of(self.call) + seconds_of(lambda: read(self.call())))
-            if self.reading_delay <= enough:
-                return
 
 
 class MemoryWatch:
@@ -220,6 +197,8 @@ class MemoryWatch:
         """Start anew: what was needed until now, such as to convert, does not count."""
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the kernel
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
         with suppress(OSError):  # then the peak is that of the process from its start
             Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
 

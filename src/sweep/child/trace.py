@@ -1,13 +1,15 @@
 """One call of a conversion under torch's profiler: which operators ran, how, and in what precision."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+import math
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 
 _COMPUTE = ("conv", "linear", "addmm", "aten::mm", "bmm", "matmul", "attention", "rnn", "lstm", "gru", "einsum")
 """Parts of the names of the operators that do a network's work; the rest moves, reshapes or adjusts."""
@@ -15,25 +17,38 @@ _COMPUTE = ("conv", "linear", "addmm", "aten::mm", "bmm", "matmul", "attention",
 _PASSIVE = {
     *("aten::alias", "aten::clone", "aten::contiguous", "aten::copy_", "aten::detach", "aten::empty", "aten::equal"),
     *("aten::empty_like", "aten::empty_strided", "aten::item", "aten::lift_fresh", "aten::resolve_conj"),
-    *("aten::resolve_neg", "aten::select", "aten::to", "aten::_to_copy", "aten::view"),
+    *("aten::resolve_neg", "aten::select", "aten::to", "aten::_to_copy", "aten::view", "aten::t", "aten::numpy_T"),
 }
 """Operators that only pass a tensor on, look at it or copy it: a call that runs no others has not run the model."""
 
 _PRECISIONS = {"float": "fp32", "c10::Half": "fp16", "c10::BFloat16": "bf16", "double": "fp64"}
 
 
+_TORCHSCRIPT_FUNCTION, _USER_SCOPE = 2, 7
+"""The scopes that the profiler gives what TorchScript's interpreter runs, and a user's `record_function`."""
+
+MOST_OUTSIDE = 3
+"""Operators that are named of those that ran outside an engine."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
     """What one call did. `names` counts every event, `outside` the operators that no other event contains.
 
-    `precisions` are those of the tensors that computing operators were given, `calls` how often each
-    function in `counted` was called and came back without an exception.
+    `precisions` are those of the tensors that computing operators were given, `calls` how often each function in
+    `counted` was called and came back without an exception, `called` the objects whose methods they are. `inside` are
+    the seconds within these and within what TorchScript and Inductor ran, by engine; `by_torch` those of torch's
+    operators outside of all of them, by name.
     """
 
     names: Counter[str]
     outside: Counter[str]
     precisions: frozenset[str]
     calls: Counter[str] = field(default_factory=Counter)
+    called: tuple[Any, ...] = ()
+    inside: Mapping[str, float] = field(default_factory=dict)
+    by_torch: Mapping[str, float] = field(default_factory=dict)
+    scripted: int = 0
 
     def count(self, *parts: str) -> int:
         """How many events have one of these in their name."""
@@ -46,12 +61,7 @@ class Trace:
 
     @property
     def inductor_graphs(self) -> int:
-        return self.count("CompiledFxGraph")
-
-    @property
-    def scripted(self) -> int:
-        """Calls of TorchScript's interpreter, which records each under the name of the method that it runs."""
-        return self.names["forward"]
+        return self.calls[INDUCTOR]
 
     @property
     def operators(self) -> int:
@@ -66,29 +76,56 @@ class Trace:
     def what_ran(self) -> str:
         """The engine that these events are the mark of; `nothing` where torch did no more than pass tensors on."""
         if self.inductor_graphs:
-            return "inductor"
+            return INDUCTOR
         if self.compiled_regions:
             return "dynamo"
         if self.scripted:
-            return "torchscript"
+            return TORCHSCRIPT
+        return self.what_torch_ran
+
+    @property
+    def what_torch_ran(self) -> str:
+        """`eager` where torch's own operators ran, whoever called them; else `nothing`."""
         working = any(name.startswith(("aten::", "quantized::")) and name not in _PASSIVE for name in self.names)
         return "eager" if working else "nothing"
+
+    def share(self, *engines: str) -> float | None:
+        """The share of the time in which something was computed that was spent inside these; None of no time."""
+        inside = math.fsum(self.inside.get(engine, 0.0) for engine in engines)
+        total = inside + math.fsum(self.by_torch.values())
+        return inside / total if total else None
+
+    @property
+    def most_outside(self) -> tuple[str, ...]:
+        """The operators of torch that took the most time outside of all engines."""
+        ordered = sorted(self.by_torch, key=lambda name: -self.by_torch[name])
+        return tuple(name.removeprefix("aten::") for name in ordered[:MOST_OUTSIDE])
+
+
+INDUCTOR, TORCHSCRIPT = "inductor", "torchscript"
 
 
 def _computes(name: str) -> bool:
     return any(part in name for part in _COMPUTE)
 
 
-def trace(
-    call: Callable[[], Any], device: torch.device, counted: dict[str, tuple[Any, str]] | None = None
-) -> tuple[Trace, Any]:
+Counted = Mapping[str, Sequence[tuple[Any, str]]]
+"""By a name of their own, functions as (owner, attribute): whoever calls them, their calls are counted and timed."""
+
+
+def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None = None) -> tuple[Trace, Any]:
     """Call once under the profiler; returns what ran and what the call returned.
 
-    `counted` names functions, as (owner, attribute), whose calls are counted; they are put back afterwards.
+    Functions in `counted` are put back afterwards. Their marks cannot be forged: no code knows their names beforehand.
     """
+    from torch._inductor.output_code import CompiledFxGraph
+
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
     calls: Counter[str] = Counter()
-    with _counting(counted or {}, calls), profile(activities=activities, record_shapes=True) as profiled:
+    called: dict[int, Any] = {}
+    every = {**(counted or {}), INDUCTOR: [(CompiledFxGraph, "__call__")]}
+    marks = {f"{name} {secrets.token_hex(8)}": name for name in every}
+    with _counting(every, marks, calls, called), profile(activities=activities, record_shapes=True) as profiled:
         output = call()
     events = list(profiled.events() or [])
     kineto: Any = profiled.profiler
@@ -99,31 +136,88 @@ def trace(
         for dtype in event.dtypes()
         if dtype in _PRECISIONS
     }
+    real = [event for event in events if not _is_forged(event)]
+    inside, by_torch = _times(events, marks, on_gpu=device.type == "cuda")
     traced = Trace(
-        names=Counter(event.name for event in events),
-        outside=Counter(event.name for event in events if event.cpu_parent is None),
+        names=Counter(event.name for event in real),
+        outside=Counter(event.name for event in real if event.cpu_parent is None),
         precisions=frozenset(precisions),
         calls=calls,
+        called=tuple(called.values()),
+        inside=inside,
+        by_torch=by_torch,
+        scripted=sum(event.scope == _TORCHSCRIPT_FUNCTION for event in events),
     )
     return traced, output
 
 
-@contextmanager
-def _counting(counted: dict[str, tuple[Any, str]], calls: Counter[str]) -> Iterator[None]:
-    originals = {name: getattr(owner, attribute) for name, (owner, attribute) in counted.items()}
+def _is_forged(event: Any) -> bool:
+    """Whether a user's `record_function` has a name that torch and CUDA give what they run themselves."""
+    by_user: bool = event.scope == _USER_SCOPE
+    return by_user and event.name.startswith(("aten::", "quantized::", "cuda"))
 
-    def counting(name: str) -> Callable[..., Any]:
+
+def _times(
+    events: Sequence[Any], marks: Mapping[str, str], *, on_gpu: bool
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds inside each engine, and of torch's computing operators outside of all, each with all it calls."""
+    inside: dict[str, float] = defaultdict(float)
+    by_torch: dict[str, float] = defaultdict(float)
+
+    def kind(event: Any) -> str | None:
+        return marks.get(event.name) or (TORCHSCRIPT if event.scope == _TORCHSCRIPT_FUNCTION else None)
+
+    def computes(event: Any) -> bool:
+        return event.name.startswith(("aten::", "quantized::")) and event.name not in _PASSIVE
+
+    for event in events:
+        if _is_forged(event) or event.device_type.name != "CPU" or not (kind(event) or computes(event)):
+            continue
+        above, parent = False, event.cpu_parent
+        while parent is not None and not above:
+            above, parent = bool(kind(parent)) or computes(parent), parent.cpu_parent
+        if above:
+            continue
+        seconds = (event.device_time_total if on_gpu else 0.0) or event.cpu_time_total
+        (inside if kind(event) else by_torch)[kind(event) or event.name] += seconds / 1e6
+    return dict(inside), dict(by_torch)
+
+
+@contextmanager
+def _counting(
+    counted: Counted, marks: Mapping[str, str], calls: Counter[str], called: dict[int, Any]
+) -> Iterator[None]:
+    running: list[str] = []
+    mark_of = {name: mark for mark, name in marks.items()}
+    originals = [
+        (owner, attribute, vars(owner).get(attribute), getattr(owner, attribute), name)
+        for name, places in counted.items()
+        for owner, attribute in places
+    ]
+
+    def counting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def call_and_count(*args: Any, **kwargs: Any) -> Any:
-            output = originals[name](*args, **kwargs)
+            if name in running:  # one of its functions calls another
+                return original(*args, **kwargs)
+            running.append(name)
+            try:
+                with record_function(mark_of[name]):
+                    output = original(*args, **kwargs)
+            finally:
+                running.remove(name)
             calls[name] += 1
+            called.update({id(one): one for one in args[:1]})
             return output
 
         return call_and_count
 
-    for name, (owner, attribute) in counted.items():
-        setattr(owner, attribute, counting(name))
+    for owner, attribute, _, original, name in originals:
+        setattr(owner, attribute, counting(name, original))
     try:
         yield
     finally:
-        for name, (owner, attribute) in counted.items():
-            setattr(owner, attribute, originals[name])
+        for owner, attribute, own, _, _ in originals:
+            if own is None:
+                delattr(owner, attribute)
+            else:
+                setattr(owner, attribute, own)

@@ -10,7 +10,8 @@ from sweep.compare import eager, matching, significance
 from sweep.compare.eager import Moved
 from sweep.compare.matching import ComparedRun, Renamed
 from sweep.compare.significance import Pair, Tested
-from sweep.result import Quality, Result, Status
+from sweep.result import Quality, Result
+from sweep.status import Status
 
 BY_EAGER = 0.25
 """A speed-up changed by eager alone if the conversion's latency moved by less than this share of it (of logarithms)."""

@@ -9,7 +9,8 @@ from typing import Any
 from sweep.cell import OPTIONS, asked
 from sweep.plan.inventory import version_changes
 from sweep.reading import flat, one_line
-from sweep.result import Quotient, Result, Status
+from sweep.result import Quotient, Result
+from sweep.status import Status
 
 HOW = tuple(name for name, option in OPTIONS.items() if option.meaning == "never" and option.recorded)
 """Options that say how a cell is measured and judged: where they differ, the question is still the same."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from sweep.cell import BASELINE, Cell, Phase
 from sweep.evidence import Further
 from sweep.plan import registry
-from sweep.result import Outcome, Reason, Status, not_run
+from sweep.result import Outcome, not_run
+from sweep.status import Reason, Status
 
 Fits = Callable[[Cell], bool]
 

@@ -8,7 +8,7 @@ from typing import Any
 from sweep.cell import Cell
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
-from sweep.result import Reason
+from sweep.status import Reason
 
 CELL_MB = 2000
 """Memory to reckon with for a cell that converts; resnet18's take up to 1.5 GB with a compiler's processes."""

@@ -25,7 +25,8 @@ from sweep.plan import validate
 from sweep.plan.inventory import Inventory
 from sweep.reading import one_line
 from sweep.request.settings import Dispatch
-from sweep.result import Outcome, Reason, not_run
+from sweep.result import Outcome, not_run
+from sweep.status import Reason
 
 LOOK_SECONDS = 2
 """How often Ray is asked which nodes there are."""

@@ -18,7 +18,8 @@ from sweep.isolate.process import Slot, Watch
 from sweep.isolate.supervisor import Supervisor
 from sweep.isolate.zygote import NotBegun, ZygoteLost
 from sweep.reading import one_line
-from sweep.result import Outcome, Reason, not_run
+from sweep.result import Outcome, not_run
+from sweep.status import Reason
 from sweep.verdict import judge
 
 FIRST = Further()

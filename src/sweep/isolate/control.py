@@ -19,6 +19,7 @@ from sweep.cell import Cell, Limits, Phase
 from sweep.evidence import Sampled, Trial
 from sweep.isolate.exclusive import POLL_SECONDS
 from sweep.isolate.process import Slot, Watch
+from sweep.isolate.scratch import link_or_copy
 from sweep.isolate.zygote import Zygote, ZygoteLost
 
 WITH_ANOTHER = 2.2
@@ -59,8 +60,11 @@ class Control:
         slot: Slot,
         environment: Mapping[str, str],
         zygote: Callable[[], AbstractContextManager[Zygote]],
+        earlier: Path | None = None,
     ) -> None:
-        """`cell` is the first that needs it; `zygote` gives what it is forked from."""
+        """`cell` is the first that needs it; `zygote` gives what it is forked from. `earlier` is a file that an earlier
+        one of the same kind left, so that this one need not find out everything anew.
+        """
         self._folder = tempfile.TemporaryDirectory(prefix="sweep-control-", ignore_cleanup_errors=True)
         # apart, for a model may remove the folder that it runs in
         self._left = tempfile.TemporaryDirectory(prefix="sweep-baseline-", ignore_cleanup_errors=True)
@@ -68,6 +72,9 @@ class Control:
         self._slot, self._check_outside = replace(slot, check=self._check), slot.check
         self.baseline = Path(self._left.name) / "baseline.pt"
         """The file in which it leaves what the processes of conversions need of it."""
+        with suppress(OSError):  # then it finds out everything anew
+            if earlier is not None:
+                link_or_copy(earlier, self.baseline)
         self._cell_file = Path(self._folder.name) / "cell.json"
         self._cell_file.write_text(json.dumps(asdict(cell)), encoding="utf-8")
         self._watch: _ControlWatch | None = None

@@ -1,22 +1,32 @@
 """Folders of cells that may come again on a node: their compile caches are kept for as long as the disk allows."""
 
+import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FREE_SHARE = 0.15
 """The share of the disk that stays free; folders that were used longest ago go."""
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Have a file at `target` too. Raises OSError where there is none, or no room."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 class Scratch:
-    """A folder for each cell, by its id, made when it is first asked for."""
+    """A folder for each cell, by its id, made when it is first asked for; and files of the node's supervisor."""
 
     def __init__(self) -> None:
         self._root: tempfile.TemporaryDirectory[str] | None = None
         self._kept: dict[str, Path] = {}
+        self._files: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -42,6 +52,21 @@ class Scratch:
                 else:
                     shutil.rmtree(folder, ignore_errors=True)
 
+    def keep_file(self, name: str, file: Path) -> None:
+        """Keep a file under a name, or what is in it now instead of an earlier one. Without room for it, nothing."""
+        with self._lock, suppress(OSError):
+            if self._root is None:
+                self._root = tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True)
+            number = len(self._files)
+            kept = self._files.setdefault(name, Path(self._root.name) / f"file-{number}")
+            kept.unlink(missing_ok=True)
+            link_or_copy(file, kept)
+
+    def kept_file(self, name: str) -> Path | None:
+        """The file that is kept under a name."""
+        with self._lock:
+            return self._files.get(name)
+
     def _make_room(self, where: Path) -> None:
         usage = shutil.disk_usage(where)
         while self._kept and usage.free < FREE_SHARE * usage.total:
@@ -53,4 +78,4 @@ class Scratch:
         with self._lock:
             if self._root is not None:
                 self._root.cleanup()
-            self._root, self._kept = None, {}
+            self._root, self._kept, self._files = None, {}, {}

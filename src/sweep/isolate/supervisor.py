@@ -121,8 +121,10 @@ class Supervisor:
                     started = True
                     kept.close()
                     zygote = partial(self.zygote, cell.start, of_zygote)
-                    kept.control = Control(cell, self._slot(cell, gpu, echo), of_process, zygote)
+                    earlier = self.scratch.kept_file(str(key))
+                    kept.control = Control(cell, self._slot(cell, gpu, echo), of_process, zygote, earlier)
                     kept.wait_until_ready(self._check)
+                    self.scratch.keep_file(str(key), kept.control.baseline)
             finally:
                 kept.starting.release()
             yield kept.control, started

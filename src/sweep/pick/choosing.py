@@ -7,7 +7,8 @@ from operator import ge, le, lt
 from sweep.cell import BASELINE
 from sweep.report import matrix, text
 from sweep.report.best import beats_baseline, fastest, rank, speedup_of, why_not
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 Bound = tuple[Callable[[float, float], bool], str]
 """The comparison that a figure must meet, and its name."""

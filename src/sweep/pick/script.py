@@ -6,7 +6,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from sweep.cell import Cell, Limits, Tolerance
+from sweep.cell import Cell, Limits
 from sweep.reading import one_line
 from sweep.result import Result
 
@@ -21,12 +21,12 @@ def program(cell: Cell, row: Result, run: str) -> str:
     """
     assert row.speedup and row.fidelity and row.engine, "an ok row has them"
     name = row.fidelity.tolerance_class
-    tolerance = {name: Tolerance(rel_l2=cell.tolerance[name].rel_l2)} if name in cell.tolerance else {}
+    tolerance = {name: replace(cell.tolerance[name], source="")} if name in cell.tolerance else {}
     cell = replace(cell, limits=Limits(), env=(), overrides={}, tolerance=tolerance)
     reported = {
         "speedup": (row.speedup.low, row.speedup.value, row.speedup.high),
         "rel_l2": row.fidelity.rel_l2,
-        "allowed": tolerance[name].rel_l2 if tolerance else None,
+        "allowed": row.fidelity.allowed,
         "engine": row.engine.actual,
         "threads": row.threads,
     }

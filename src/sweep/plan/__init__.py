@@ -10,7 +10,8 @@ from sweep.plan.cells import conversions, expand
 from sweep.plan.inventory import Inventory, all_modes
 from sweep.plan.registry import Registered
 from sweep.plan.rules import EVERY_CELL, Grid
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

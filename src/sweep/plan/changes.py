@@ -5,7 +5,8 @@ from typing import Any
 
 from sweep.cell import Cell
 from sweep.plan.inventory import version_changes
-from sweep.result import Reason, Result, Status
+from sweep.result import Result
+from sweep.status import Reason, Status
 
 
 def refusals(before: Mapping[str, Any], cells: Sequence[Cell], versions: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,8 @@ from sweep.cell import Cell, Device, Mode
 from sweep.plan import registry
 from sweep.plan.inventory import Inventory, all_modes
 from sweep.plan.names import did_you_mean, near
-from sweep.result import Outcome, Reason, Result, Status, not_run
+from sweep.result import Outcome, Result, not_run
+from sweep.status import Reason, Status
 
 
 class Eligibility:

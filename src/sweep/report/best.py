@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix, text
-from sweep.result import Decision, Quality, Result, Status
+from sweep.result import Decision, Quality, Result
+from sweep.status import Status
 
 
 def fastest(rows: Iterable[Result]) -> Result | None:

@@ -65,7 +65,7 @@ COLUMNS = (
             "CPU threads of the engine; empty where it never ran and none were set",
         ),
         ("overrides", "string", "JSON", "options that were set and have no column, by name"),
-        ("status", "string", "", "ok, mismatch, invalid, skipped or crashed"),
+        ("status", "string", "", "ok, mismatch, unproved, invalid, skipped or crashed"),
         ("reason", "string", "", "why it is not ok"),
         ("message", "string", "", "what to do about it; of an ok row, what to know besides"),
         ("phase", "string", "", "the phase it ended in"),
@@ -118,8 +118,13 @@ COLUMNS = (
         ("speedup.break_even_calls", "int64", "calls", "calls after which converting pays off; empty where never"),
     ),
     *_table(
-        ("fidelity.rel_l2", "double", "ratio", "relative L2 error against eager's output, the worst input"),
-        ("fidelity.cosine", "double", "ratio", "cosine with eager's output, the worst input"),
+        (
+            "fidelity.rel_l2",
+            "double",
+            "ratio",
+            "relative L2 error against eager's output: the worst part and input",
+        ),
+        ("fidelity.cosine", "double", "ratio", "cosine with eager's output: the worst part and input"),
         ("fidelity.max_abs", "double", "output", "largest absolute error, in what the model's output is in"),
         ("fidelity.top1_agreement", "double", "share", "rows whose largest element is where eager's is"),
         ("fidelity.inputs", "int64", "inputs", "distinct inputs that were compared"),
@@ -159,6 +164,25 @@ COLUMNS = (
             "of every trial: value (eager over conversion), spread (its standard error as a share), round, confirms, "
             "disturbed",
         ),
+        since=2,
+    ),
+    *_table(
+        ("fidelity.allowed", "double", "ratio", "relative L2 error that was allowed of the part with the largest"),
+        ("fidelity.differing_share", "double", "share", "of integers, booleans and texts that are not eager's"),
+        (
+            "fidelity.outputs",
+            "string",
+            "JSON",
+            "each part of the output by its path: figures, allowed, worst view",
+        ),
+        (
+            "engine.share",
+            "double",
+            "share",
+            "of the model's work, or weights, that the engine did, where known",
+        ),
+        ("engine.outside", "string", "JSON", "operators that ran outside the engine, those that took most time first"),
+        ("found", "string", "JSON", "what is odd about the unconverted model"),
         since=2,
     ),
 )

@@ -62,7 +62,7 @@ def as_markdown(rows: Sequence[Result]) -> Iterator[str]:
         for row in group:
             yield f"| {' | '.join(escape_markdown(cell) for cell in text.columns(row))} |\n"
         yield "\n"
-    for line in (*text.unlike_hardware(rows), text.noise_floor(rows)):
+    for line in text.remarks(rows):
         yield f"{escape_markdown(line)}\n"
 
 

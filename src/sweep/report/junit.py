@@ -6,11 +6,13 @@ from xml.sax.saxutils import escape, quoteattr
 
 from sweep.report import matrix
 from sweep.report.columns import COLUMNS
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 _OUTCOMES: Mapping[Status, str | None] = {
     Status.OK: None,
     Status.MISMATCH: "failure",
+    Status.UNPROVED: "failure",
     Status.INVALID: "error",
     Status.CRASHED: "error",
     Status.SKIPPED: "skipped",

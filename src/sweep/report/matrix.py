@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sweep.cell import BASELINE, Cell, asked
 from sweep.errors import Incomplete
-from sweep.result import Quality, Result, Status
+from sweep.result import Quality, Result
+from sweep.status import Status
 
 _ORDER = list(Status)
 

@@ -12,7 +12,8 @@ from typing import Any
 from sweep.errors import BadRequest
 from sweep.report.columns import COLUMNS
 from sweep.report.listener import Listener
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 EXPERIMENT = "sweep"
 MOST_FAILURES = 3

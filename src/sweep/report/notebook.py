@@ -6,11 +6,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sweep.report import best, matrix, text
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 _COLOURS = {
     Status.OK: "#2e7d32",
     Status.MISMATCH: "#ad1fad",
+    Status.UNPROVED: "#b45309",
     Status.INVALID: "#996000",
     Status.SKIPPED: "#757575",
     Status.CRASHED: "#d32f2f",
@@ -42,5 +44,5 @@ def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
             for title, group in matrix.groups(rows)
         ],
         provisional=text.provisional(rows),
-        remarks=(*text.unlike_hardware(rows), text.noise_floor(rows)),
+        remarks=text.remarks(rows),
     )

@@ -11,7 +11,8 @@ from sweep.record import RunFolder
 from sweep.report import matrix, text
 from sweep.report.best import fastest
 from sweep.report.columns import COLUMNS, Column
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 if TYPE_CHECKING:
     from pandas import DataFrame

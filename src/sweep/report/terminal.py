@@ -19,11 +19,13 @@ from sweep.report import best, matrix, text
 from sweep.report.console import plain_unless_terminal, table
 from sweep.report.listener import Listener
 from sweep.request.invocation import Invocation
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 _STYLES = {
     Status.OK: "green",
     Status.MISMATCH: "magenta",
+    Status.UNPROVED: "yellow",
     Status.INVALID: "yellow",
     Status.SKIPPED: "dim",
     Status.CRASHED: "bold red",
@@ -100,8 +102,8 @@ class Board(Listener):
         line.append(one_line(f"{row.model} {row.conversion} {row.device}"))
         if row.speedup:
             line.append(f"  {text.speedup(row)}", "bold" if row.status is Status.OK else "dim")
-        if row.message:
-            line.append(f"  {row.message}", "dim")
+        if note := text.note(row):
+            line.append(f"  {note}", "dim")
         self._say(line)
 
     def round(self, number: int, cells: int, confirms: bool) -> None:
@@ -178,9 +180,8 @@ class Board(Listener):
             names = ", ".join(name for name in text.HEADINGS if name in left_out)
             self._console.print(Text(f"For want of room without: {names}; matrix.md has all columns.", "dim"))
         self._console.print(Text(text.summary(rows), "bold"))
-        for line in (text.provisional(rows), *text.unlike_hardware(rows), text.noise_floor(rows)):
-            if line:
-                self._console.print(Text(line))
+        for line in filter(None, (text.provisional(rows), *text.remarks(rows))):
+            self._console.print(Text(line))
         for problem in problems:
             self._console.print(Text(problem, "yellow"))
         self._console.print(Text(f"Page: {folder}/report.html"))
@@ -199,8 +200,8 @@ class Board(Listener):
         """Show each message once, with the conversions that have it."""
         by_message: dict[str, list[Result]] = {}
         for row in group:
-            if row.message:
-                by_message.setdefault(row.message, []).append(row)
+            if note := text.note(row):
+                by_message.setdefault(note, []).append(row)
         for message, rows in by_message.items():
             line = Text(" ")
             line.append(", ".join(one_line(row.conversion) for row in rows), _STYLES[rows[0].status])

@@ -1,11 +1,13 @@
 """A row and a matrix in words, the same for the terminal and for Markdown."""
 
+import re
 from collections.abc import Sequence
 
 from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix
-from sweep.result import Decision, Quality, Result, Status
+from sweep.result import Decision, Quality, Result
+from sweep.status import Status
 
 HEADINGS = ("conversion", "status", "p50 ms", "speed-up", "trials", "rel. error", "convert s", "pays off", "note")
 WORDS = frozenset({"conversion", "status", "note"})
@@ -25,8 +27,29 @@ def columns(row: Result) -> tuple[str, ...]:
         f"{error:.1e}" if error is not None else "–",
         f"{convert:.1f}" if convert is not None else "–",
         pays_off(row),
-        row.message,
+        note(row),
     )
+
+
+def note(row: Result) -> str:
+    """A row's message without what is said of its model, which `of_models` says once."""
+    of_model = {f"the model {one.text}" for one in row.found}
+    return "; ".join(said for said in row.message.split("; ") if said not in of_model)
+
+
+def remarks(rows: Sequence[Result]) -> list[str]:
+    """What is said below a matrix, a sentence each: of models, of hardware, of noise."""
+    return [*of_models(rows), *unlike_hardware(rows), noise_floor(rows)]
+
+
+def of_models(rows: Sequence[Result]) -> list[str]:
+    """A sentence for each thing that is odd about an unconverted model, whichever of its rows say it."""
+    said: dict[tuple[str, str], str] = {}
+    for row in rows:
+        for one in row.found:  # figures in it may differ between nodes and batch sizes: one will do
+            key = (row.model, re.sub(r"\d[\d.e+-]*", "", one.text))
+            said.setdefault(key, f"The model {one_line(row.model)} {one.text}.")
+    return list(said.values())
 
 
 def verdict(row: Result) -> str:

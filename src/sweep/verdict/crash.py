@@ -6,7 +6,8 @@ import signal
 from sweep.cell import Phase
 from sweep.evidence import Exit, Trial
 from sweep.reading import one_line
-from sweep.result import Crash, Reason
+from sweep.result import Crash
+from sweep.status import Reason
 
 _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
 _OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from sweep.cell import Cell, Mode
 from sweep.evidence import Evidence, Trial
-from sweep.result import SECONDS, Eager, Latency, Quotient, Reason, Result, Speedup, Status
+from sweep.result import SECONDS, Eager, Latency, Quotient, Result, Speedup
+from sweep.status import Problem, Reason, Status
 from sweep.verdict import crash, engine, estimate, figures, output, remarks
 
 
@@ -18,13 +19,12 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     assert cell.mode is not None, "only cells with a mode are run"
     problems = [problem(cell, trial) for trial in trials]
     number = next((number for number, failure in enumerate(problems) if failure), 0)
-    reason, message = problems[number] or (None, "")
-    if number:
-        message = f"trial {number + 1}: {message}"
+    found = problems[number]
+    reason = found.reason if found else None
     ending, evidence = trials[number].ending, trials[number].evidence
     measured, counted, quotients = _measured(trials)
     latency, eager = _latencies(cell, counted) if counted else (None, None)
-    all_remarks = (*remarks.from_evidence(cell, cell.mode, evidence), *remarks.from_measurements(measured, counted))
+    all_remarks = (*remarks.from_evidence(cell.mode, evidence), *remarks.from_measurements(measured, counted))
     row = Result(
         id=cell.id,
         model=cell.model.name,
@@ -33,9 +33,9 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         batch_size=cell.batch_size,
         threads=evidence.threads or cell.threads,
         overrides=cell.overrides,
-        status=reason.status if reason else Status.OK,
+        status=found.status if found else Status.OK,
         reason=reason,
-        message="; ".join(filter(None, (message, *all_remarks))),
+        message="; ".join(_said_of(found, number, all_remarks)),
         phase=ending.phase,
         seconds=_seconds(trials),
         latency_ms=latency,
@@ -44,16 +44,25 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         speedup=_speedup(latency, eager, quotients, trials[0].evidence.seconds) if latency and eager else None,
         fidelity=output.fidelity(cell, cell.mode, evidence.output, evidence.engine),
         engine=evidence.engine,
-        crash=crash.describe(trials[number]) if reason and reason.status is Status.CRASHED else None,
+        crash=crash.describe(trials[number]) if found and found.status is Status.CRASHED else None,
         load=figures.worst_load(map(figures.load, counted)) if counted else None,
         memory_mb=figures.peak([t.evidence.memory for t in trials if t.evidence.memory]),
         node=evidence.node,
         hardware=evidence.hardware,
         versions=evidence.versions,
         compat=evidence.compat,
+        found=evidence.found,
         attempts=(f"{reason or Status.OK} on {evidence.node or 'an unknown node'}",),
     )
     return estimate.estimated([row], [cell])[0]
+
+
+def _said_of(found: Problem | None, number: int, all_remarks: Sequence[str]) -> list[str]:
+    """A problem in words, and of a later trial which one it was; then those remarks that it does not make already."""
+    if not found:
+        return [*all_remarks]
+    said = f"trial {number + 1}: {found.message}" if number else found.message
+    return [said, *(remark for remark in all_remarks if remark not in said)]
 
 
 def _measured(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial], tuple[Quotient, ...]]:
@@ -80,24 +89,34 @@ def _speedup(
     return Speedup(value=value, low=value, high=value, break_even_calls=calls, quotients=quotients)
 
 
-def problem(cell: Cell, trial: Trial) -> tuple[Reason, str] | None:
+def problem(cell: Cell, trial: Trial) -> Problem | None:
     """Why a process does not prove its cell's label, with a message; None where it proves all of it."""
     assert cell.mode is not None, "only cells with a mode are run"
-    return crash.problem(trial) or _mismatch(cell, cell.mode, trial.evidence)
+    if ended := crash.problem(trial):
+        reason, message = ended
+        return Problem(status=reason.status, reason=reason, message=message)
+    return _not_proved(cell, cell.mode, trial.evidence)
 
 
-def _mismatch(cell: Cell, mode: Mode, evidence: Evidence) -> tuple[Reason, str] | None:
+def _not_proved(cell: Cell, mode: Mode, evidence: Evidence) -> Problem | None:
     """The first part of the label that the evidence does not prove: device, engine, output, precision, tolerance."""
     if evidence.device != cell.device.kind:
-        return Reason.DEVICE, f"ran on {evidence.device}, the cell asked for {cell.device.kind}"
+        message = f"ran on {evidence.device}, the cell asked for {cell.device.kind}"
+        return Problem(reason=Reason.DEVICE, message=message)
     ran, check = evidence.engine, evidence.output
     if ran is None or check is None or evidence.converted is None or evidence.eager is None:
-        return Reason.OUTPUT, "the report lacks its measurement or its comparison, so nothing is proved"
+        message = "the report lacks its measurement or its comparison, so nothing is proved"
+        return Problem(reason=Reason.OUTPUT, message=message)
     if mismatch := engine.wrong_engine(ran):
         return mismatch
     if check.problem:
-        return Reason.OUTPUT, check.problem
-    return engine.wrong_precision(mode, ran) or output.out_of_tolerance(cell, mode, check, ran)
+        return Problem(reason=Reason.OUTPUT, message=check.problem)
+    return (
+        engine.wrong_precision(mode, ran)
+        or engine.small_share(ran)
+        or output.problem(cell, mode, check, ran, evidence.found)
+        or engine.unattested(ran)
+    )
 
 
 def _seconds(trials: Sequence[Trial]) -> dict[str, float | None]:

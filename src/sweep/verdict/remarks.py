@@ -2,34 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 
-from sweep.cell import Cell, Mode
+from sweep.cell import Mode
 from sweep.evidence import Evidence, Trial
-from sweep.verdict import figures, output
-from sweep.verdict.engine import FREE_TO_CHOOSE
+from sweep.verdict import figures
+from sweep.verdict.engine import FREE_TO_CHOOSE, HALF, MOST, share_of
 
 
-def from_evidence(cell: Cell, mode: Mode, evidence: Evidence) -> Iterator[str]:
+def from_evidence(mode: Mode, evidence: Evidence) -> Iterator[str]:
     """Remarks on what ran and on the output check, from what one process reported."""
-    engine, check = evidence.engine, evidence.output
-    if engine is None or evidence.converted is None or evidence.eager is None or check is None:
+    engine = evidence.engine
+    if engine is None or evidence.converted is None or evidence.eager is None or evidence.output is None:
         return
-    if engine.actual is None:
-        yield "engine: unattested"
     if engine.actual in FREE_TO_CHOOSE and engine.precision != mode.precision:
         yield f"computes in {engine.precision}, its label says {mode.precision}"
     if " or " in engine.requested and engine.actual:
         yield f"ran {engine.actual}"
     if breaks := engine.evidence.get("graph_breaks"):
         yield f"{breaks} graph breaks"
-    share = engine.evidence.get("share_of_layers")
-    if isinstance(share, float) and share < 1:
-        yield f"{share:.0%} of its layers converted"
-    name = output.tolerance_class(cell, mode, engine)
-    tolerance = cell.tolerance.get(name)
-    if tolerance is not None and tolerance.rel_l2 is None and not check.problem:
-        yield f"output judged on form only (class {name})"
-    if check.noise > 0:
-        yield f"eager disagrees with itself by {check.noise:.1g}"
+    if engine.share is not None and HALF <= engine.share < MOST:
+        yield share_of(engine)
+    yield from (f"the model {one.text}" for one in evidence.found)
 
 
 def from_measurements(measured: Sequence[Trial], counted: Sequence[Trial]) -> Iterator[str]:

@@ -14,7 +14,8 @@ from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix, text
 from sweep.report.page import answers, compact, totals
-from sweep.result import SECONDS, Result, Status
+from sweep.result import SECONDS, Result
+from sweep.status import Status
 
 MOST_ROWS = 20_000
 """How many rows a page keeps: with more it would be too large to use."""
@@ -32,6 +33,7 @@ LIBRARIES = {
 GLYPHS = {
     Status.OK: "✓",
     Status.MISMATCH: "≠",
+    Status.UNPROVED: "≟",
     Status.INVALID: "⊘",
     Status.SKIPPED: "–",
     Status.CRASHED: "✕",
@@ -108,7 +110,7 @@ class Page:
                 running=running,
                 scripts=_scripts(),
                 stage=self.stage,
-                unlike_hardware=text.unlike_hardware(rows),
+                notes=[*text.of_models(rows), *text.unlike_hardware(rows)],
                 subject=_subject(rows),
                 text=text,
                 total=self._added,
@@ -131,6 +133,7 @@ class Page:
             "shares": sorted(compact.SHARED),
             "parts": compact.PARTS,
             "quotient": compact.QUOTIENT,
+            "output": compact.OUTPUT,
             "floor": asdict(floor) if floor else None,
             "groups": [
                 [one_line(name), _setting(name, rows[0]), [numbers[row.id] for row in rows]] for name, rows in groups

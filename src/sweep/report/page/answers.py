@@ -7,7 +7,8 @@ from sweep.cell import BASELINE
 from sweep.reading import one_line
 from sweep.report import matrix, text
 from sweep.report.best import beats_baseline, fastest, no_winner, rank, speedup_of, why_not
-from sweep.result import Result, Status
+from sweep.result import Result
+from sweep.status import Status
 
 MOST_PASSED_OVER = 3
 """How many rows with a higher figure have their reason in an answer."""

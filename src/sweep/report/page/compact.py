@@ -10,18 +10,18 @@ from sweep.evidence import Memory
 from sweep.plan import registry
 from sweep.reading import one_line
 from sweep.report import text
-from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, Quotient, Result, Speedup
+from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, OutputFigures, Quotient, Result, Speedup
 
 FIELDS = (
     *("id", "model", "conversion", "device", "batch_size", "threads", "overrides", "family", "cause"),
     *("status", "reason", "quality", "message", "phase", "seconds", "latency_ms", "throughput_per_s", "eager"),
     *("speedup", "decision", "quotients", "fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware"),
-    *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures"),
+    *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures", "outputs"),
 )
 """The values of a row's array, in order.
 
-`decision` is `text.decision`, `quotients` are arrays as QUOTIENT says, and `figures` are the texts in the matrix, from
-`p50 ms` to `pays off`.
+`decision` is `text.decision`, `quotients` and `outputs` are arrays as QUOTIENT and OUTPUT say, and `figures` are the
+texts in the matrix, from `p50 ms` to `pays off`.
 """
 
 SHARED = frozenset(
@@ -35,7 +35,7 @@ SHARED = frozenset(
 PARTS: dict[str, tuple[str, ...]] = {
     "seconds": SECONDS,
     **{
-        name: tuple(field.name for field in fields(kind) if field.name not in {"decision", "quotients"})
+        name: tuple(field.name for field in fields(kind) if field.name not in {"decision", "quotients", "outputs"})
         for name, kind in {
             "latency_ms": Latency,
             "eager": Eager,
@@ -50,6 +50,12 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 QUOTIENT = tuple(field.name for field in fields(Quotient))
 """The values in the array of a quotient."""
+
+OUTPUT = tuple(field.name for field in fields(OutputFigures))
+"""The values in the array of a part of the output."""
+
+MOST_OUTPUTS = 8
+"""Parts of the output that a page has of a row, the furthest off first; results.jsonl has more."""
 
 CRASH_ROOM = 8_000_000
 """How many characters of stacks and last lines a page holds; those of later rows are in their cell's log only."""
@@ -89,6 +95,8 @@ class Compact:
             "decision": text.decision(row),
             "quotients": [astuple(quotient) for quotient in row.speedup.quotients] if row.speedup else [],
             "figures": text.columns(row)[2:8],
+            "outputs": [astuple(part) for part in row.fidelity.outputs[:MOST_OUTPUTS]] if row.fidelity else [],
+            "message": text.note(row),
             "crash": self._crash(row.crash),
         }
         computed |= {name: one_line(getattr(row, name)) for name in ("model", "conversion", "device")}

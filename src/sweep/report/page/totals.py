@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.reading import one_line
-from sweep.result import SECONDS, Reason, Result, Status
+from sweep.result import SECONDS, Result
+from sweep.status import Reason, Status
 
 _VARIABLE = re.compile(r"0x[0-9a-fA-F]+|(?<![\w.])/[^\s:'\"]+|(?<![\w.])[-+±]?\d[\d.,]*(?:e[-+]?\d+)?")
 """The parts of a message that differ between cells with the same cause: addresses, paths and figures."""

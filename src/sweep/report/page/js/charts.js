@@ -1,6 +1,6 @@
 // Charts of one group: what speed costs in fidelity, and how latencies are spread.
-const SHAPES = { ok: "circle", mismatch: "times" };
-const colour = (row) => (ranks(row) ? "var(--accent)" : row.status === "ok" ? "var(--skipped)" : "var(--mismatch)");
+const SHAPES = { ok: "circle", mismatch: "times", unproved: "diamond" };
+const colour = (row) => (ranks(row) ? "var(--accent)" : row.status === "ok" ? "var(--skipped)" : `var(--${row.status === "unproved" ? "unproved" : "mismatch"})`);
 const heard = (row) => [row.verdict, row.standing].filter(Boolean).join(" ");
 
 /** Points with an error of 0 stand a decade left of the least other one: a log scale has no place for 0. */

@@ -88,6 +88,17 @@ function Crashed({ row }) {
   </section>`;
 }
 
+/** Each part of the output, the furthest off first. */
+function Outputs({ row }) {
+  const outputs = row.raw[AT.outputs].map((held) => Object.fromEntries(DATA.output.map((key, place) => [key, held[place]])));
+  if (outputs.length < 2 && (!outputs.length || outputs[0].name === "output")) return null;
+  return html`<div class="scroll parts" tabindex="0" role="region" aria-label="Parts of the output"><table>
+    <thead><tr>${["part", "kind", "error", "allowed", "cosine", "worst in"].map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <tbody>${outputs.map((one) => html`<tr><th scope="row">${one.name}</th><td>${one.kind}</td>
+      <td>${said(one.rel_l2 ?? one.differing_share)}</td><td>${said(one.allowed)}</td><td>${said(one.cosine)}</td><td>${said(one.worst_view)}</td></tr>`)}</tbody>
+  </table></div>`;
+}
+
 function Files({ row }) {
   const [log, samples] = [whole(row, "log"), whole(row, "samples")];
   if (!log) return null;
@@ -113,7 +124,8 @@ function Body({ row }) {
       ["memory", memory && `${figure(memory.rss_peak)} MB`], ["CUDA memory", memory?.cuda_peak != null && `${figure(memory.cuda_peak)} MB`],
     ].filter(([, shown]) => shown)} />
     <${Trials} row=${row} /><${Latencies} row=${row} /><${Seconds} row=${row} /><${Crashed} row=${row} />
-    ${part(row, "fidelity") && html`<section><h3>Output against eager</h3><${Pairs} of=${entries(part(row, "fidelity"))} /></section>`}
+    ${part(row, "fidelity") && html`<section><h3>Output against eager</h3><${Pairs} of=${entries(part(row, "fidelity"))} />
+      <${Outputs} row=${row} /></section>`}
     ${engine && html`<section><h3>What ran</h3><${Pairs} of=${[...entries(ran), ...entries(evidence)]} /></section>`}
     ${whole(row, "load") && html`<section><h3>Load by others, the worst</h3><${Pairs} of=${loads(whole(row, "load"))} /></section>`}
     <${Files} row=${row} />

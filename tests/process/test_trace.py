@@ -1,0 +1,230 @@
+"""What one traced call tells of the engine that ran: by marks that nobody can forge, and by share."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from sweep.cell import Mode
+from sweep.child import trace as tracing
+from sweep.child.engines import Witness
+from sweep.evidence import Engine
+
+CPU = torch.device("cpu")
+X = torch.randn(8, 256)
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+
+
+@pytest.fixture(autouse=True)
+def _no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def mode(engine: str, name: str = "MINE", precision: str = "fp32") -> Mode:
+    return Mode(
+        name=name, runs_on=("cpu",), needs=(), dtype="float32", precision=precision, engine=engine, implemented=True
+    )
+
+
+def attested(
+    convert: Callable[[torch.nn.Module], Any], engine: str, model: torch.nn.Module | None = None, **label: str
+) -> Engine:
+    model = model or layers(4)
+    witness = Witness(mode(engine, **label), model)
+    forward = convert(model)
+    forward(X)
+    return witness.engine(forward, X, CPU)
+
+
+def traced(model: torch.nn.Module) -> Any:
+    return torch.jit.trace(model, X)  # type: ignore[no-untyped-call]
+
+
+def layers(count: int) -> torch.nn.Module:
+    return torch.nn.Sequential(*(torch.nn.Linear(256, 256) for _ in range(count))).eval()
+
+
+class Annotated(torch.nn.Module):
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names, self.layer = names, torch.nn.Linear(256, 256)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for name in self.names:
+            with torch.profiler.record_function(name):
+                x = self.layer(x)
+        return x
+
+
+def _marked(x: torch.Tensor) -> torch.Tensor:
+    with torch.profiler.record_function("aten::linear"):
+        return x
+
+
+def test_a_users_annotation_is_no_mark_of_an_engine() -> None:
+    model = Annotated("forward", "## Call CompiledFxGraph abc ##", "onnxruntime", "inductor", "quantized::linear")
+    assert attested(lambda m: m.forward, "fx-quantized", model).actual == "eager"
+    assert attested(lambda m: m.forward, "cudagraphs", Annotated("cudaGraphLaunch")).actual == "eager"
+    nothing = attested(lambda m: _marked, "eager")
+    assert nothing.actual == "nothing"
+    assert attested(lambda m: m.forward, "eager", model).actual == "eager"
+    assert attested(lambda m: m.forward, "torchscript", model).actual == "eager"
+    assert attested(lambda m: m.forward, "inductor", model).actual == "eager"
+
+
+def test_scripted_parts_of_the_model_itself_are_its_own() -> None:
+    scripted = torch.nn.Sequential(traced(torch.nn.Linear(256, 256)), torch.nn.Linear(256, 256))
+    assert attested(lambda m: m.forward, "eager", scripted).actual == "eager"
+    found = attested(traced, "torchscript")
+    assert (found.actual, found.share) == ("torchscript", 1.0)
+
+
+class Partly(torch.nn.Module):
+    """So many layers are kept from the compiler, between two that are not."""
+
+    def __init__(self, outside: int) -> None:
+        super().__init__()
+        self.first, self.kept, self.last = layers(1), layers(outside), layers(1)
+        self.outside = outside
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x).relu()
+        if self.outside:
+            y = self.alone(y)
+        return self.last(y).relu()  # type: ignore[no-any-return]
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        return self.kept(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("outside", "least", "most"), [(0, 0.99, 1.0), (40, 0.0, 0.5)])
+def test_the_share_of_inductor_is_that_of_the_work(outside: int, least: float, most: float) -> None:
+    torch._dynamo.reset()
+    found = attested(torch.compile, "inductor", Partly(outside))
+    assert found.actual == "inductor"
+    assert found.share is not None
+    assert least <= found.share <= most
+    if outside:
+        assert "linear" in found.outside
+
+
+def onnx_session(model: torch.nn.Module, path: Any, **options: Any) -> Any:
+    import onnxruntime
+
+    torch.onnx.export(model, (X,), str(path), dynamo=False, input_names=["x"], output_names=["y"])
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"], **options)
+
+
+def _run(session: Any) -> Any:
+    return lambda x: session.run(None, {"x": x.numpy()})
+
+
+def _bound(session: Any) -> Any:
+    def forward(x: torch.Tensor) -> Any:
+        binding = session.io_binding()
+        binding.bind_cpu_input("x", x.numpy())
+        binding.bind_output("y")
+        session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()
+
+    return forward
+
+
+def _ort_values(session: Any) -> Any:
+    import onnxruntime
+
+    def forward(x: torch.Tensor) -> Any:
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(x.numpy())
+        return session.run_with_ort_values(["y"], {"x": value})[0].numpy()
+
+    return forward
+
+
+@pytest.mark.parametrize("way", [_run, _bound, _ort_values])
+def test_every_public_way_to_call_onnx_runtime_counts(tmp_path: Any, way: Any) -> None:
+    found = attested(lambda m: way(onnx_session(m, tmp_path / "m.onnx")), "onnxruntime")
+    assert (found.actual, found.precision, found.share) == ("onnxruntime", "fp32", 1.0)
+    assert found.evidence["session_runs"] == 1
+
+
+def test_a_session_that_is_not_called_attests_nothing(tmp_path: Any) -> None:
+    def convert(model: torch.nn.Module) -> Any:
+        decoy = onnx_session(model, tmp_path / "decoy.onnx")
+        session = onnx_session(model, tmp_path / "m.onnx")
+        return lambda x, kept=decoy: session.run(None, {"x": x.numpy()})
+
+    assert len(attested(convert, "onnxruntime").evidence["providers"]) == 1
+
+
+def test_int8_in_onnx_runtime_is_seen(tmp_path: Any) -> None:
+    from onnxruntime.quantization import quantize_dynamic
+
+    def convert(model: torch.nn.Module) -> Any:
+        import onnxruntime
+
+        torch.onnx.export(model, (X,), str(tmp_path / "m.onnx"), dynamo=False, input_names=["x"], output_names=["y"])
+        quantize_dynamic(tmp_path / "m.onnx", tmp_path / "q.onnx")
+        return _run(onnxruntime.InferenceSession(str(tmp_path / "q.onnx"), providers=["CPUExecutionProvider"]))
+
+    found = attested(convert, "onnxruntime", precision="int8")
+    assert (found.actual, found.precision) == ("onnxruntime", "int8")
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_int8_in_torch_is_seen() -> None:
+    def convert(model: torch.nn.Module) -> Any:
+        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}).forward  # type: ignore[no-untyped-call]
+
+    found = attested(convert, "eager", precision="int8")
+    assert found.actual == "eager"
+    assert "int8" in str(found.precision)
+
+
+def test_work_that_torch_does_beside_a_session_is_outside(tmp_path: Any) -> None:
+    heavy = layers(64)
+
+    def convert(model: torch.nn.Module) -> Any:
+        run = _run(onnx_session(model, tmp_path / "m.onnx"))
+        return lambda x: run(heavy(x))
+
+    found = attested(convert, "onnxruntime", layers(1))
+    assert found.share is not None
+    assert found.share < 0.5
+    assert "linear" in found.outside
+
+
+def test_the_share_of_narrow_weights_is_of_all_weights() -> None:
+    from optimum import quanto
+
+    model = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.LSTM(256, 256)).eval()
+    model.forward = lambda x: model[1](model[0](x))  # type: ignore[method-assign]
+
+    def convert(made: torch.nn.Module) -> Any:
+        quanto.quantize(made, weights=quanto.qint8)
+        quanto.freeze(made)
+        return torch.nn.Module.__call__.__get__(made)
+
+    found = attested(convert, "quanto", model, name="OPTIMUM_QUANTO_WI8", precision="int8")
+    assert found.evidence["share_of"] == "weights"
+    assert found.share == pytest.approx(1 / 9)
+
+
+def test_what_is_watched_is_put_back() -> None:
+    class Base:
+        def run(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ x.T
+
+    class Child(Base):
+        pass
+
+    before = Base.run
+    found, _ = tracing.trace(lambda: Child().run(X), CPU, {"mine": [(Child, "run")]})
+    assert found.calls["mine"] == 1
+    assert found.share("mine") == 1.0
+    assert Base.run is before
+    assert "run" not in vars(Child)
