@@ -77,11 +77,11 @@ def sequential(*layers: nn.Module) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(*copy.deepcopy(layers))
 
 
-IMAGE, SMALL = (3, 224, 224), (3, 64, 64)
+SMALL = (3, 64, 64)
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "resnet18": (torchvision.models.resnet18, IMAGE),
-    "mobilenet": (torchvision.models.mobilenet_v3_small, IMAGE),
-    "squeezenet": (torchvision.models.squeezenet1_1, IMAGE),
+    "resnet18": (torchvision.models.resnet18, SMALL),
+    "mobilenet": (torchvision.models.mobilenet_v3_small, SMALL),
+    "squeezenet": (torchvision.models.squeezenet1_1, SMALL),
     "vit": (lambda: torchvision.models.VisionTransformer(64, 16, 4, 4, 128, 256), SMALL),
     "mlp": (sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10)), (64,)),
     "tokens": (Tokens, (16,)),

@@ -153,7 +153,10 @@ def _write_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[L
 
 def _record_interrupted(cells: Sequence[Cell], refinement: Refinement, folder: RunFolder) -> list[Result]:
     """Write a row for every cell that has none, with the reason `interrupted`; returns these rows."""
-    written = {row.id for row in folder.load()}
+    there = folder.load()
+    for row in there:  # of the last it may not be known yet: the signal may have come just when it was written
+        refinement.recorded(row)
+    written = {row.id for row in there}
     message = "the sweep was interrupted before it was done; resume it"
     rows = [not_run(cell, Reason.INTERRUPTED, message) for cell in cells if cell.id not in written]
     recorded = [folder.append(Outcome(result=row)) for row in rows]

@@ -49,14 +49,12 @@ def test_the_choice_is_made_again_by_its_script(sweep: Sweep) -> None:
     assert "1, reported 1" in checks["threads"]
 
 
-def test_a_script_of_an_earlier_version_goes_on_working(tmp_path: Path) -> None:
+def test_a_script_of_an_earlier_version_says_that_it_is(tmp_path: Path) -> None:
     script = tmp_path / "earlier.py"
     script.write_text(EARLIER.read_text())
-    code, checks, err = checks_of(script)
-    assert list(checks) == ["threads", "speed-up", "rel. L2 error", "engine"], err
-    for name in ("threads", "rel. L2 error", "engine"):  # its speed-up is that of another machine
-        assert checks[name].endswith(": reproduced"), checks
-    assert code == (0 if checks["speed-up"].endswith(": reproduced") else 1)
+    code, _, err = checks_of(script)
+    assert code == 1
+    assert "this script was written by an earlier version of sweep" in err
 
 
 def test_what_is_not_there_is_told(sweep: Sweep) -> None:
