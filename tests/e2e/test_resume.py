@@ -173,7 +173,7 @@ def test_a_finished_sweep_is_refined_with_more_budget(sweep: Sweep, weird_path: 
     ran = sweep("+model=mlp", "conversion=EAGER,JIT_TRACE", *QUICKLY)
     assert ran.code == 0, ran.err
     before = ran.rows
-    again = sweep("resume=last", "measure.budget=0.3")
+    again = sweep("resume=last", "measure.budget=0.8")
     assert again.code == 0, again.err
     assert "2 done before, 0 to run" in again.out
     assert [row["id"] for row in again.rows.values()] == [row["id"] for row in before.values()]

@@ -191,7 +191,7 @@ def test_what_is_unproved_says_so_and_shows_each_part_of_its_output(
         ["[0].scores", "float", "0.25", "2.0e-5"],
         ["[0].labels", "integer", "0.5", "0"],
     ]
-    expect(tab.locator(".note").first).to_have_text(f"The model {row.model} {noise.text}.")
+    expect(tab.get_by_text(f"The model {row.model} {noise.text}.", exact=True)).to_have_count(1)
 
 
 def test_rows_of_the_first_schema_are_a_page_too(rows: list[Result], write: Write, visit: Open) -> None:
