@@ -25,6 +25,7 @@ from sweep.evidence import Engine, Found, OutputCheck, loss_class
 from sweep.reaper import resident
 
 QUICK_SECONDS = 2.0
+"""What verifying may take for a conversion to be verified in its turn, alone."""
 
 
 class Baseline:

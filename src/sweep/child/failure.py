@@ -68,7 +68,12 @@ def hidden_packages() -> Iterator[str]:
     installed = [path for path in sys.path if path.endswith("-packages")]
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if "." in name or not file or file.startswith(tuple(installed)) or Path(file).is_relative_to(sys.base_prefix):
+        if (
+            "." in name
+            or not isinstance(file, str)
+            or file.startswith(tuple(installed))
+            or Path(file).is_relative_to(sys.base_prefix)
+        ):
             continue
         spec = importlib.machinery.PathFinder.find_spec(name, installed)
         if spec is not None and spec.origin not in {None, file}:

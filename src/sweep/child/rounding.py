@@ -211,9 +211,7 @@ class _Ranges(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._ranges is None:
             return activation
         place = len(self._found) - 1
-        if (
-            place < len(self._ranges) and self._ranges[place][0] == name
-        ):  # otherwise it went another way with this input
+        if place < len(self._ranges) and self._ranges[place][0] == name:  # else it went another way with this input
             _, least, most = self._ranges[place]
         scale = (most - least) / 255
         if not scale > 0:

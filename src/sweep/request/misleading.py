@@ -6,14 +6,16 @@ from typing import Any, Protocol
 
 from sweep.errors import BadRequest
 from sweep.request import read
+from sweep.request.resume import Argument
 
 _FOLDER = "a sweep has one folder: name it with hydra.sweep.dir=FOLDER"
 _CARRIER = "sweep carries cells itself: use dispatch=ray or dispatch=serial"
+_GRID = "sweep needs every cell before the first one runs: give lists of values, a,b,c"
 _OF_HYDRA = {
     "hydra/launcher": _CARRIER,
     "hydra.launcher": _CARRIER,
-    "hydra/sweeper": "sweep needs every cell before the first one runs: give lists of values, a,b,c",
-    "hydra.sweeper": "sweep needs every cell before the first one runs: give lists of values, a,b,c",
+    "hydra/sweeper": _GRID,
+    "hydra.sweeper": _GRID,
     "hydra.sweep.subdir": _FOLDER,
     "hydra.run.dir": _FOLDER,
     "hydra.job.chdir": "a cell runs in a folder of its own anyway",
@@ -22,11 +24,8 @@ _OF_HYDRA = {
 """What of Hydra's own cannot be set, and why; names below one of these as well."""
 
 
-class Override(Protocol):
+class Override(Argument, Protocol):
     """An override, as Hydra parsed it."""
-
-    key_or_group: str
-    input_line: str | None
 
     def value(self) -> Any:
         """What it sets."""
