@@ -13,6 +13,14 @@ from sweep.request.settings import Dispatch
 ANSWER_SECONDS = 20
 """How long a cluster may take to answer at all."""
 
+SERVER_DIED = "Starting Ray client server failed"
+"""How Ray says that the process which it forked for a client (`ray://`) died at once.
+
+It does so about one time in ten, since Ray forks it while threads of gRPC run (ray-project/ray issue 63202).
+"""
+
+TRIES = 4
+
 
 def set_variables(environment: MutableMapping[str, str], address: str | None) -> None:
     """Set what Ray reads from the environment when it starts, for a local one (no address) or a cluster."""

@@ -217,13 +217,26 @@ class _Connection:
         try:
             connect.check_that_somebody_listens(address)
             self._is_open = True  # in part, if it fails
-            ray.init(**connect.init_arguments(self._options))
+            self._begin()
         except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
             self.close()
             where = f"the cluster at {address}" if address else "a local Ray"
             why = one_line(str(error)) or type(error).__name__
+            if why.endswith(":"):  # what a server says, whose first line only introduces it
+                why = f"{why} {_last_line(error)}"
             raise BadEnvironment(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
         signal.signal(signal.SIGTERM, terminated)  # Ray's own would end the process with cells unrecorded
+
+    def _begin(self) -> None:
+        """`ray.init`, again where a cluster's client server died while it was being started."""
+        for tries_left in reversed(range(connect.TRIES)):
+            try:
+                ray.init(**connect.init_arguments(self._options))
+                return
+            except ConnectionAbortedError as error:
+                if not tries_left or connect.SERVER_DIED not in str(error):
+                    raise
+                ray.shutdown()
 
     def close(self) -> None:
         if self._is_open:
