@@ -3,13 +3,14 @@
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
+import ray
 from sweep.cell import Cell, Device, Measure, Model, Request, Tolerance
 from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.backlog import Backlog
@@ -47,10 +48,10 @@ def misbehaving(how: str) -> Model:
 
 def rows(options: Dispatch, requests: list[Request]) -> list[tuple[str, str, str | None]]:
     """Every row of a sweep, refused and run, as id, status and reason."""
-    dispatcher = create(options)
-    nodes = dispatcher.nodes()
-    ready, refused = validate.split_by_eligibility(expand(requests, all_modes(nodes)), nodes)
-    ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
+    with closing(create(options)) as dispatcher:
+        nodes = dispatcher.nodes()
+        ready, refused = validate.split_by_eligibility(expand(requests, all_modes(nodes)), nodes)
+        ended = [outcome.result for outcome in dispatcher.run(Backlog(ready, 0), lambda cell: None)]
     return sorted((row.id, row.status, row.reason) for row in [*refused, *ended])
 
 
@@ -91,13 +92,16 @@ def test_a_supervisor_that_is_killed_costs_no_cell_but_the_one_that_kills_it(mak
 
 
 def recorded(dispatcher: Dispatcher, backlog: Backlog, then: Callable[[], None] = lambda: None) -> dict[str, Result]:
-    """Every row by its cell, each recorded once; `then` is called after each outcome."""
+    """Every row by its cell, each recorded once; `then` is called after each outcome. Closes the dispatcher."""
     row_of: dict[str, Result] = {}
-    for outcome in dispatcher.run(backlog, lambda cell: None):
-        for ended in backlog.ended(outcome):
-            assert ended.result.id not in row_of
-            row_of[ended.result.id] = ended.result
-        then()
+    with closing(dispatcher):
+        for outcome in dispatcher.run(backlog, lambda cell: None):
+            for ended in backlog.ended(outcome):
+                assert ended.result.id not in row_of
+                row_of[ended.result.id] = ended.result
+            then()
+        assert ray.is_initialized(), "leaving it takes seconds, which whoever reads the rows need not wait"
+    assert not ray.is_initialized()
     return row_of
 
 
@@ -115,8 +119,6 @@ def cluster() -> Iterator[Any]:
         nodes.add_node(num_cpus=1, resources={f"node_{number}": 1})
     nodes.client = f"ray://127.0.0.1:{client}"  # type: ignore[attr-defined]
     yield nodes
-    import ray
-
     ray.shutdown()
     nodes.shutdown()  # type: ignore[no-untyped-call]
 

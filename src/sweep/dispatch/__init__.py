@@ -11,7 +11,7 @@ from sweep.result import Outcome
 
 
 class Dispatcher(Protocol):
-    """Who carries cells to where they run; to be closed in the end."""
+    """Who carries cells to where they run; to be closed in the end, which may take seconds: when all is said."""
 
     def nodes(self) -> list[Inventory]:
         """What each node has that cells can be sent to. While cells run, nodes that join are added. Never empty.

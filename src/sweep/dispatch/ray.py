@@ -36,7 +36,7 @@ PROBE_SECONDS = 600
 
 
 class RayDispatcher:
-    """Connects when cells are run, or when a cluster must be asked what it has."""
+    """Connects when cells are run, or when a cluster must be asked what it has, and stays until it is closed."""
 
     def __init__(self, options: Dispatch) -> None:
         self._options = options
@@ -83,7 +83,6 @@ class RayDispatcher:
                 yield from outcomes
         finally:
             self._end()
-            self.close()
 
     def _look_for_nodes(self) -> None:
         """Ask every node that is new what it has, and forget those that are gone."""

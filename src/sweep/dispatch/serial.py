@@ -22,14 +22,11 @@ class SerialDispatcher:
 
     def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
         (here,) = self.nodes()
-        try:
-            while cell := backlog.take() or backlog.take_alone():
-                started(cell)
-                self._supervisor = self._supervisor or isolate.Supervisor()
-                outcome = isolate.run(cell, self._supervisor, further=backlog.further(cell))
-                yield validate.with_fingerprint(outcome, cell, here)
-        finally:
-            self.close()
+        while cell := backlog.take() or backlog.take_alone():
+            started(cell)
+            self._supervisor = self._supervisor or isolate.Supervisor()
+            outcome = isolate.run(cell, self._supervisor, further=backlog.further(cell))
+            yield validate.with_fingerprint(outcome, cell, here)
 
     def close(self) -> None:
         if self._supervisor:
