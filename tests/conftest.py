@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from sweep.cell import Cell, Device, Limits, Measure, Mode, Model, Tolerance
 from sweep.plan import registry
+from sweep.request.unseen import THREADS
 
 HERE = Path(__file__).parent
 
@@ -109,6 +110,8 @@ MARK = "LC_SWEEP_TESTS"  # LC_* reaches a cell, and all that it starts
 @pytest.fixture(scope="session", autouse=True)
 def mark_processes() -> Iterator[None]:
     os.environ[MARK] = str(os.getpid())
+    for name in THREADS:  # a sweep is refused where one is set
+        os.environ.pop(name, None)
     # a shell starts background jobs with SIGINT ignored, and so would be every process that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup does the same with this

@@ -23,7 +23,7 @@ class Reason(StrEnum):
     UNKNOWN_CONVERSION = "unknown-conversion"
     UNIMPLEMENTED_CONVERSION = "unimplemented-conversion"  # registered, but nothing implements it
     UNKNOWN_MODEL = "unknown-model"
-    BAD_MODEL = "bad-model"  # its config cannot be built into a model and an input
+    BAD_MODEL = "bad-model"  # its config cannot be built into a model and an input, or its output not read
     UNKNOWN_DEVICE = "unknown-device"
 
     NEEDS_DEVICE = "needs-device"

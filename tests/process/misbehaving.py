@@ -39,6 +39,8 @@ class Misbehaving(torch.nn.Module):
         if self.how == "tell each call":
             with open(self.marker, "a") as marker:
                 marker.write(f"{os.getpid()} {began} {time.monotonic()}\n")
+        if self.how == "give what cannot be read":
+            return (part for part in [output])  # type: ignore[return-value]
         return output
 
 

@@ -44,6 +44,7 @@ FAULTS = [
     ("fill its quota", "crashed/raised", "OSError in phase eager: [Errno 27] File too large"),
     ("constructor raises", "invalid/bad-model", "ValueError in phase build: cannot be built"),
     ("constructor hangs", "crashed/timeout", "limits.build=4 s in phase build"),
+    ("give what cannot be read", "invalid/bad-model", "holds a generator, of which no tensors can be read"),
     ("segfault", "crashed/signal", "SIGSEGV in phase eager"),
     ("segfault in a thread", "crashed/signal", "SIGSEGV in phase eager"),
     ("segfault after a good report", "crashed/signal", "SIGSEGV in phase verify"),

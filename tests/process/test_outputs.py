@@ -150,8 +150,21 @@ def _loop() -> list[Any]:
     ],
 )
 def test_what_cannot_be_read_is_one_clear_word(unreadable: Any, message: str) -> None:
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises(outputs.UnreadableOutput, match=message):
         outputs.read(unreadable)
+
+
+def test_an_output_is_had_in_places_that_are_there_where_they_fit() -> None:
+    given = {"a": torch.ones(3), "b": numpy.ones(2), "none": None, "c": "text"}
+    places = outputs.places_for(outputs.ready(given))
+    outputs.touch({"a": torch.full((3,), 2.0), "b": numpy.full(2, 3.0), "none": None, "c": "other"}, places)
+    assert places[0].tolist() == [2.0] * 3
+    assert places[1].tolist() == [3.0] * 2
+    for other in ([torch.ones(4), numpy.ones(5)], [torch.ones(3).double()], [numpy.ones(2)], []):
+        outputs.touch(other, places)
+    assert places[0].tolist() == [2.0] * 3
+    with pytest.raises(outputs.UnreadableOutput):
+        outputs.touch([object()], places)
 
 
 def test_devices_are_those_of_outputs_and_parameters() -> None:
@@ -255,6 +268,27 @@ def test_an_error_that_is_small_beside_the_whole_is_large_in_its_view(wrong: Any
     views = part(check).views
     assert views[view].error >= least
     assert views["whole"].error < 0.5 * least
+
+
+def test_one_class_of_a_thousand_shows_at_its_place_over_all_inputs() -> None:
+    torch.manual_seed(0)
+    classes, inputs = torch.randn(1000, 16), [torch.randn(1, 16) for _ in range(3)]
+
+    def of(x: torch.Tensor) -> torch.Tensor:
+        return x @ classes.T
+
+    def wrong(x: torch.Tensor) -> torch.Tensor:
+        y = of(x)
+        y[:, 7] = 0
+        return y
+
+    views = part(checked(inputs, wrong, of)).views
+    assert views["whole"].error < 0.1
+    assert views["place"].error > 0.3
+    assert "column" not in views
+    assert "place" not in part(checked(inputs[:2], of, of)).views, "of two values nothing can be told"
+    few = checked(inputs, lambda x: of(x)[:, :15], lambda x: of(x)[:, :15])
+    assert set(part(few).views) == {"whole", "row"}, "what is wrong at one of few places shows in the whole"
 
 
 def test_leaves_do_not_hide_each_other(inputs: list[torch.Tensor]) -> None:

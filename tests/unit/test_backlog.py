@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from sweep.cell import Cell, Device, Limits, Model, Phase
 from sweep.dispatch.backlog import Backlog, history_key
 from sweep.result import Outcome, not_run
@@ -49,7 +51,8 @@ def test_what_crashes_by_itself_is_not_tried_again(make_cell: MakeCell) -> None:
     assert len(backlog) == 0
 
 
-def test_a_model_that_crashes_unconverted_is_not_tried_in_other_conversions(make_cell: MakeCell) -> None:
+@pytest.mark.parametrize("reason", [Reason.SIGNAL, Reason.BAD_MODEL])
+def test_a_model_that_fails_unconverted_is_not_tried_in_other_conversions(reason: Reason, make_cell: MakeCell) -> None:
     other = Model(name="other", config={"_target_": "torch.nn.ReLU", "input": {"shape": [8]}})
     alike, unlike = make_cell(id="alike", conversion="JIT_TRACE"), make_cell(id="model", model=other)
     cells = [
@@ -63,7 +66,7 @@ def test_a_model_that_crashes_unconverted_is_not_tried_in_other_conversions(make
     backlog = Backlog(cells, 2)
     cell = backlog.take()
     assert cell is not None
-    first, spared = backlog.ended(outcome(cell, Reason.SIGNAL))
+    first, spared = backlog.ended(outcome(cell, reason))
     assert first.result.id == "first"
     assert (spared.result.id, spared.result.status, spared.result.reason) == ("alike", "skipped", "eager-fails")
     assert "see first" in spared.result.message

@@ -138,6 +138,35 @@ def test_help_and_cfg_ask_for_nothing(capsys: pytest.CaptureFixture[str]) -> Non
     assert compose(["+model=mlp", "--cfg", "job"]) is None
 
 
+@pytest.mark.parametrize(
+    ("variable", "arguments", "said"),
+    [
+        ("OMP_NUM_THREADS=1", [], ["is set, which cells do not see: give threads=1, or threads=null for all"]),
+        ("MKL_NUM_THREADS=2", ["measure.seconds=1"], ["give threads=2"]),
+        ("OMP_NUM_THREADS=1", ["threads=1"], []),
+        ("OMP_NUM_THREADS=1", ["threads=null"], []),
+        ("OMP_NUM_THREADS=1", ["threads=1,2"], []),
+        ("OMP_NUM_THREADS=1", ["isolate.env=[OMP_NUM_THREADS]"], []),
+        ("OMP_NUM_THREADS=1", ["+dispatch.runtime_env.env_vars.OMP_NUM_THREADS='1'"], []),
+        ("ATEN_CPU_CAPABILITY=default", [], ["name it in isolate.env=[ATEN_CPU_CAPABILITY], or unset it"]),
+        ("TORCHINDUCTOR_FREEZING=1", ["threads=1"], ["isolate.env=[TORCHINDUCTOR_FREEZING]"]),
+        ("TORCHINDUCTOR_FREEZING=1", ["isolate.env=[TORCHINDUCTOR_FREEZING]"], []),
+        ("TORCHINDUCTOR_CACHE_DIR=/x", [], []),
+        ("PYTORCH_VERSION=2", [], []),
+    ],
+)
+def test_a_variable_that_cells_would_not_see_is_not_dropped_in_silence(
+    variable: str, arguments: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*variable.split("="))
+    if not said:
+        composed("+model=mlp", *arguments)
+        return
+    (problem,) = refused("+model=mlp", *arguments)
+    assert problem.startswith(variable)
+    assert said[0] in problem
+
+
 def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
     requests, _ = composed("+model=resnet,resnt,mlp", "device=cpu,tpu")
     assert [(r.model.name, r.model.known, r.device.name, r.device.known) for r in requests][2:4] == [

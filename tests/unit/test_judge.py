@@ -109,6 +109,12 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
         ),
         (
             {"code": 1, "phase": Phase.EAGER},
+            {"done": False, "failure": Failure(type="sweep.child.outputs.UnreadableOutput", message="it holds a Box")},
+            "invalid/bad-model",
+            "it holds a Box",
+        ),
+        (
+            {"code": 1, "phase": Phase.EAGER},
             {"done": False, "failure": Failure(type="MemoryError", message="")},
             "crashed/memory",
             "MemoryError",

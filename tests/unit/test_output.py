@@ -66,6 +66,17 @@ def test_allowed_is_a_multiple_of_what_is_lost_honestly(problem: Judge, name: st
     assert says(problem(check(part(error)), name)) == verdict
 
 
+def test_single_places_are_judged_only_where_their_own_loss_leaves_room(problem: Judge) -> None:
+    def with_place(error: float, loss: float) -> OutputCheck:
+        whole = part(1e-3)
+        place = View(error=error, nonsense=1.0, loss={"int8": loss})
+        return check(replace(whole, views={**whole.views, "place": place}))
+
+    assert says(problem(with_place(0.5, loss=0.1), "int8")) == "mismatch"
+    assert says(problem(with_place(0.3, loss=0.1), "int8")) == "ok"
+    assert says(problem(with_place(0.9, loss=0.7), "int8")) == "ok"
+
+
 def test_the_worst_view_of_the_worst_part_is_named(problem: Judge) -> None:
     found = problem(check(part(1e-6, "boxes"), part(0.3, "scores", "row"), part(0.2, "logits", "column")))
     assert found is not None

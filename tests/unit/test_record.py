@@ -113,16 +113,21 @@ def test_a_row_that_comes_again_tells_of_its_earlier_attempts(half_done: Path, m
     assert folder.append(Outcome(result=row)).attempts == ("b before", "b now")
 
 
-def test_what_was_not_tried_for_a_crash_is_tried_with_it(weird_path: Path, make_cell: MakeCell) -> None:
+@pytest.mark.parametrize(
+    ("failed", "retry"), [(Reason.SIGNAL, "crashed"), (Reason.BAD_MODEL, "invalid"), (Reason.BAD_MODEL, "bad-model")]
+)
+def test_what_was_not_tried_for_another_cell_is_tried_with_it(
+    failed: Reason, retry: str, weird_path: Path, make_cell: MakeCell
+) -> None:
     folder = RunFolder(weird_path / "run")
     folder.start([make_cell(id=name) for name in "ab"], {})
-    for name, reason in (("a", Reason.SIGNAL), ("b", Reason.EAGER_FAILS)):
+    for name, reason in (("a", failed), ("b", Reason.EAGER_FAILS)):
         folder.append(Outcome(result=not_run(make_cell(id=name), reason, "so it was")))
     folder.release()
     cells = [make_cell(id=name) for name in "ab"]
     assert len(folder.resume(cells, {}, [], anyway=False)) == 2
     folder.release()
-    assert folder.resume(cells, {}, ["crashed"], anyway=False) == []
+    assert folder.resume(cells, {}, [retry], anyway=False) == []
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class Delays:
         """`new` gives inputs that nobody has seen."""
         self._subject, self._new = subject, new
         self._ready: list[Any] | None = None
+        self._places: list[Any] = []
 
     def take(self, kinds: Mapping[str, Any]) -> dict[str, float]:
         """One difference of each of these kinds, in seconds; none of `reading` where the output cannot be read."""
@@ -55,7 +56,7 @@ class Delays:
         if "example" in kinds:
             found["example"] = second - alone
         if "reading" in kinds:
-            with suppress(TypeError):
+            with suppress(outputs.UnreadableOutput):
                 found["reading"] = self._seconds_to_read() - alone
         return {kind: found[kind] for kind in kinds if kind in found}
 
@@ -64,9 +65,10 @@ class Delays:
         subject, data = self._subject, self._subject.inputs()
         if self._ready is None:
             self._ready = outputs.ready(subject.call())
-        ready = self._ready
-        having = subject.seconds_of(lambda: outputs.touch(ready))
-        return subject.seconds_of(lambda: outputs.touch(subject.forward(data))) - having
+            self._places = outputs.places_for(self._ready)
+        ready, places = self._ready, self._places
+        having = subject.seconds_of(lambda: outputs.touch(ready, places))
+        return subject.seconds_of(lambda: outputs.touch(subject.forward(data), places)) - having
 
     def _wake(self, data: Any) -> None:
         """Have the next call find caches, clocks and threads as the one after it: its input read, a call before it."""

@@ -5,6 +5,7 @@ A part of floats is compared in views, for an error that is small beside the who
     whole    all values of a sample
     row      the values along the last dimension: a token, a box, a pixel
     column   the values at one place of the last dimension, or one channel, over everything else: a class, a coordinate
+    place    the values at one place of a sample, over all inputs, where one output has too few for columns
     small    those that are a thousand times smaller than the rest, such as logits beside a mask of -1e9
 """
 
@@ -17,18 +18,22 @@ import torch
 
 from sweep.child.outputs import Part, Parts, kind_of
 
-VIEWS = ("whole", "row", "column", "small")
+VIEWS = ("whole", "row", "column", "place", "small")
 
 GAP = 1e3
 """Values are told apart as of two scales where between the next in size of them there is that factor."""
 
-COUNTS_AS = {"whole": 0.1, "row": 0.03, "column": 0.03, "small": 0.0}
-"""The share of a typical one as which a sample, row or column counts at least: nothing is near what is all but zero."""
+COUNTS_AS = {"whole": 0.1, "row": 0.03, "column": 0.03, "place": 0.3, "small": 0.0}
+"""The share of a typical one as which a sample, row, column or place counts at least: nothing is near what is all but
+zero, and of a place there are few values."""
 
 FEWEST_SMALL, LEAST_SMALL = 4, 0.05
 """How many values, and which share of them, are smaller than the others at least: single ones are so by chance."""
 
 MOST_COLUMNS = 4096
+
+FEWEST_SAMPLES, FEWEST_PLACES = 3, 16
+"""How many values of a place, and how many places, there must be: what is wrong at one of fewer shows in the whole."""
 
 Figures = dict[str, dict[str, float]]
 """By part and view; the share that differs, by the view `differing`, of parts that are no floats."""
@@ -89,22 +94,26 @@ def _misplaced(r: torch.Tensor, y: torch.Tensor) -> int:
 def figures(expected: Sequence[Parts], actual: Sequence[Parts], batch: int) -> Figures:
     """The worst of each view and part over all inputs, of outputs of one form. Names are those of `expected`."""
     pooled: dict[str, dict[str, list[_Cut]]] = {}
+    floats: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
     found: Figures = {}
     for r_parts, y_parts in zip(expected, actual, strict=True):
         for (name, r), y in zip(r_parts.items(), y_parts.values(), strict=True):
             worst, cuts = found.setdefault(name, {}), pooled.setdefault(name, {})
             if isinstance(r, torch.Tensor) and isinstance(y, torch.Tensor) and r.dtype.is_floating_point:
+                floats.setdefault(name, []).append((r, y))
                 for view, cut in _cuts(r, y, batch):
                     cuts.setdefault(view, []).append(cut)
             elif (share := _differing(r, y)) is not None:
                 worst["differing"] = max(worst.get("differing", 0.0), share)
     for name, by_view in pooled.items():
+        if "column" not in by_view and (at_places := _at_places(floats.get(name, []), batch)):
+            by_view["place"] = [at_places]
         found[name] |= {view: _worst(cuts, COUNTS_AS[view]) for view, cuts in by_view.items()}
     return found
 
 
 _Cut = tuple[torch.Tensor, torch.Tensor]
-"""Of each sample, row or column of one input: the norm of what is expected, and of how far it is off."""
+"""Of each sample, row or column of one input, or each place of all: the norm of what is expected, and of its error."""
 
 
 def _differing(r: Part, y: Part) -> float | None:
@@ -125,6 +134,17 @@ def _cuts(r: torch.Tensor, y: torch.Tensor, batch: int) -> Iterator[tuple[str, _
         yield "column", _cut(_at_each(r, dim), _at_each(y, dim))
     if (small := _small(r)) is not None:
         yield "small", _cut(r[small][None], y[small][None])
+
+
+def _at_places(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]], batch: int) -> _Cut | None:
+    """The values at each place of a sample; None where there are too few, or the inputs give different shapes."""
+    if len({r.shape for r, _ in pairs}) != 1:
+        return None
+    samples, places = _samples(pairs[0][0], batch).shape
+    if samples * len(pairs) < FEWEST_SAMPLES or not FEWEST_PLACES <= places <= MOST_COLUMNS:
+        return None
+    r, y = (torch.cat([_samples(_finite(t.double()), batch) for t in side]) for side in zip(*pairs, strict=True))
+    return _cut(r.T, y.T)
 
 
 def _cut(r: torch.Tensor, y: torch.Tensor) -> _Cut:
@@ -215,48 +235,6 @@ def overall(expected: Sequence[Part], actual: Sequence[Part], batch: int) -> Ove
         top1_agreement=float(torch.cat(agree).double().mean()) if agree else None,
         elements=elements,
     )
-
-
-def without_ties(expected: Sequence[Parts], actual: Sequence[Parts], name: str) -> float:
-    """The share by which a part of integers differs from the expected one, ties left out.
-
-    Where the expected ones are the places of the largest values of another part, and the actual ones are so in the
-    actual one, they say nothing that this other part, which is judged by itself, does not say.
-    """
-    number = list(expected[0]).index(name)
-    scores = _scores_of(expected, name)
-    wrong = total = 0
-    for r_parts, y_parts in zip(expected, actual, strict=True):
-        r, y = r_parts[name], list(y_parts.values())[number]
-        assert isinstance(r, torch.Tensor)
-        assert isinstance(y, torch.Tensor)
-        differs = r != y
-        if scores is not None:
-            values = list(y_parts.values())[scores]
-            assert isinstance(values, torch.Tensor)
-            count = values.shape[-1]
-            chosen = values.gather(-1, y.long().clamp(0, count - 1)[..., None])[..., 0]
-            differs &= (y < 0) | (y >= count) | (chosen < values.amax(-1))
-        wrong, total = wrong + int(differs.sum()), total + r.numel()
-    return wrong / total if total else 0.0
-
-
-def _scores_of(expected: Sequence[Parts], name: str) -> int | None:
-    """The number of the part whose largest values the integers of another one are the places of, for every input."""
-    for number, other in enumerate(expected[0]):
-        if other != name and all(_is_argmax(parts[name], parts[other]) for parts in expected):
-            return number
-    return None
-
-
-def _is_argmax(integers: Part, scores: Part) -> bool:
-    if isinstance(integers, tuple) or isinstance(scores, tuple) or kind_of(scores) != "float" or scores.dim() < 1:
-        return False
-    if scores.shape[-1] < 2:
-        return False
-    if scores.shape[:-1] != integers.shape or not integers.numel() or kind_of(integers) != "integer":
-        return False
-    return bool((scores.argmax(-1) == integers).all())
 
 
 def zeros(part: Part) -> Part:

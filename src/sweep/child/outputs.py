@@ -1,6 +1,6 @@
 """Reads what a model returns: each of its parts by its path, whatever they are nested in."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal
@@ -20,12 +20,16 @@ DEEPEST, MOST_PARTS = 20, 2000
 """Of an object whose attributes are looked through. A nest of tensors is neither that deep nor that wide."""
 
 
+class UnreadableOutput(TypeError):
+    """An output of which no tensors can be read."""
+
+
 def read(output: Any) -> Parts:
     """Every tensor, array, number and text in a model's output.
 
     Mappings, sequences, named tuples, dataclasses and objects that hold tensors (caches, say) are read as nests; None
-    is left out. Copied because some engines hand out the same buffer at every call. Raises TypeError for anything else:
-    an object that can turn into a tensor may not have done its work yet.
+    is left out. Copied because some engines hand out the same buffer at every call. Raises UnreadableOutput for
+    anything else: an object that can turn into a tensor may not have done its work yet.
     """
     parts: Parts = {}
     for path, leaf in _leaves(output):
@@ -42,28 +46,47 @@ def kind_of(part: Part) -> Kind:
     return "boolean" if part.dtype == torch.bool else "float" if part.dtype.is_floating_point else "integer"
 
 
-def touch(output: Any) -> None:
-    """Have all values of an output, as whoever uses it would; a copy, and no more. Raises TypeError as `read` does."""
+def touch(output: Any, places: Sequence[Any] = ()) -> None:
+    """Have all values of an output, as whoever uses it would; a copy, and no more. Raises as `read` does.
+
+    `places` on the CPU take the copies, those that are of the kind and shape: new memory for each costs more than they
+    do, and now more, now less.
+    """
+    rest = iter(places)
     for _, leaf in _leaves(output):
+        place = next(rest, None)
         if isinstance(leaf, torch.Tensor):
-            plain(leaf).to("cpu", copy=True)
+            values = plain(leaf)
+            if isinstance(place, torch.Tensor) and (place.shape, place.dtype) == (values.shape, values.dtype):
+                place.copy_(values)
+            else:
+                values.to("cpu", copy=True)
         elif isinstance(leaf, numpy.ndarray):
-            leaf.copy()
+            if isinstance(place, numpy.ndarray) and (place.shape, place.dtype) == (leaf.shape, leaf.dtype):
+                numpy.copyto(place, leaf)
+            else:
+                leaf.copy()
 
 
 def ready(output: Any) -> list[Any]:
-    """The values of an output as plain tensors and arrays that are there already. Raises TypeError as `read` does."""
-    leaves = (leaf for _, leaf in _leaves(output))
-    return [leaf.copy() if isinstance(leaf, numpy.ndarray) else _copied(leaf) for leaf in leaves]
+    """The values of an output as plain tensors and arrays that are there already. Raises as `read` does."""
+    return [_copied(leaf) for _, leaf in _leaves(output)]
 
 
 def _copied(leaf: Any) -> Any:
+    if isinstance(leaf, numpy.ndarray):
+        return leaf.copy()
     return plain(leaf).clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def places_for(values: Sequence[Any]) -> list[Any]:
+    """Room on the CPU for the values that `ready` gave."""
+    return [value.to("cpu", copy=True) if isinstance(value, torch.Tensor) else _copied(value) for value in values]
 
 
 def tensors(output: Any) -> list[torch.Tensor]:
     """The tensors in an output; none of one that cannot be read."""
-    with suppress(TypeError):
+    with suppress(UnreadableOutput):
         return [leaf for _, leaf in _leaves(output) if isinstance(leaf, torch.Tensor)]
     return []
 
@@ -75,9 +98,9 @@ def devices_of(output: Any, model: torch.nn.Module) -> str:
 
 
 def plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A dense tensor with the values of one of any class. Raises TypeError where there are none."""
+    """A dense tensor with the values of one of any class. Raises UnreadableOutput where there are none."""
     if tensor.device.type == "meta":
-        raise TypeError("the output is on the meta device, where tensors hold no values")
+        raise UnreadableOutput("the output is on the meta device, where tensors hold no values")
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.layout != torch.strided:
         tensor = tensor.to_dense()
@@ -94,7 +117,7 @@ def _part(name: str, leaf: Any) -> Part:
         return (str.__str__(leaf) if isinstance(leaf, str) else repr(leaf),)
     if isinstance(leaf, numpy.ndarray) and leaf.dtype.kind in "OSU":
         if not all(isinstance(item, str | bytes) for item in leaf.flat):
-            raise TypeError(f"the output{_at(name)} is an array of objects")
+            raise UnreadableOutput(f"the output{_at(name)} is an array of objects")
         return tuple(map(str, leaf.flat))
     tensor = plain(
         torch.as_tensor(leaf.copy() if isinstance(leaf, numpy.ndarray) else leaf)
@@ -114,7 +137,7 @@ def _leaves(output: Any, name: str = "", within: tuple[int, ...] = ()) -> Iterat
     if children is None or id(output) in within or len(within) > DEEPEST:
         kind = type(output).__name__
         hint = "return tensors, or sequences, mappings or dataclasses of them"
-        raise TypeError(f"the output{_at(name)} holds a {kind}, of which no tensors can be read: {hint}")
+        raise UnreadableOutput(f"the output{_at(name)} holds a {kind}, of which no tensors can be read: {hint}")
     for path, child in children:
         yield from _leaves(child, path, (*within, id(output)))
 

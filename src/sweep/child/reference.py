@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sweep.child import comparison, outputs, rounding, variants
+from sweep.child import comparison, outputs, rounding, ties, variants
 from sweep.child.comparison import Figures
 from sweep.child.outputs import Part, Parts
 from sweep.child.variants import Forward
@@ -38,7 +38,7 @@ class Reference:
 
     def __init__(self, model: Forward, inputs: list[torch.Tensor]) -> None:
         """Have the model answer all inputs, and some of them again in another order. Raises what the model raises;
-        TypeError where it gives something of which no tensors can be read."""
+        UnreadableOutput where it gives something of which no tensors can be read."""
         self._inputs = inputs
         given = [x.clone() for x in inputs]
         self.outputs = [outputs.read(model(x)) for x in given]
@@ -204,7 +204,7 @@ class Reference:
             before = given.clone()
             try:
                 answers.append(outputs.read(forward(given)))
-            except TypeError as error:
+            except outputs.UnreadableOutput as error:
                 return OutputCheck(inputs=number, problem=f"input {number}: {error}")
             if not _same(given, before) and not self.changes_input:
                 return OutputCheck(inputs=number, problem=f"input {number}: the conversion changes its input")
@@ -235,7 +235,7 @@ class Reference:
         for number, name in enumerate(self.outputs[0]):
             kind = outputs.kind_of(self.outputs[0][name])
             if kind == "integer" and errors.get(name, {}).get("differing"):
-                errors[name]["differing"] = comparison.without_ties(self.outputs, answers, name)
+                errors[name]["differing"] = ties.without_ties(self.outputs, answers, name)
             expected: list[Part] = [parts_[name] for parts_ in self.outputs]
             actual: list[Part] = [list(parts_.values())[number] for parts_ in answers]
             views = {view: self._view(name, view, error) for view, error in errors.get(name, {}).items()}
@@ -272,8 +272,8 @@ class Reference:
 def _beyond(part: OutputPart, loss_class: str) -> float:
     """How many times more than what is lost honestly a part is off, about."""
     least = 1e-7
-    of_views = [view.error / (least + view.loss.get(loss_class, 0.0)) for view in part.views.values()]
-    return max(of_views, default=0.0)
+    views = [view for view in part.views.values() if loss_class in view.loss] or list(part.views.values())
+    return max((view.error / (least + view.loss.get(loss_class, 0.0)) for view in views), default=0.0)
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -114,8 +114,8 @@ class Backlog:
         return list(self._queues.values())
 
     def ended(self, outcome: Outcome) -> list[Outcome]:
-        """What is to be recorded now: nothing where a cell is tried again; with a cell whose eager model crashed,
-        also all that would crash the same way.
+        """What is to be recorded now: nothing where a cell is tried again; with a cell whose eager model failed,
+        also all that would fail the same way.
         """
         row = outcome.result
         cell = self._taken.pop(row.id)
@@ -129,7 +129,7 @@ class Backlog:
             self._to_run_alone[row.id] = cell
             return []
         ended = [replace(outcome, result=replace(row, attempts=attempts))]
-        if row.status is Status.CRASHED and row.phase is Phase.EAGER:
+        if row.status in {Status.CRASHED, Status.INVALID} and row.phase is Phase.EAGER:
             alike = [self._waiting[id_] for id_ in self._alike[_eager_part(cell)] if id_ in self._waiting]
             ended += [self._not_tried(other, row.id) for other in alike]
         return ended
@@ -148,7 +148,7 @@ class Backlog:
 
     def _not_tried(self, cell: Cell, shown_by: str) -> Outcome:
         del self._waiting[cell.id]
-        message = f"the unconverted model crashes here, see {shown_by}: mend that first"
+        message = f"the unconverted model fails here, see {shown_by}: mend that first"
         return Outcome(result=not_run(cell, Reason.EAGER_FAILS, message))
 
 

@@ -34,5 +34,6 @@ def runs_again(row: Result, retry: Sequence[str], planned: Collection[str]) -> b
     """Whether a resumed sweep runs the cell of a row again; `retry` holds statuses and reasons, `planned` ids."""
     if row.id not in planned or row.reason in {Reason.INTERRUPTED, Reason.EXCLUDED}:  # rules are of the request
         return True
-    # what was not tried because another cell crashed depends on that cell
-    return row.status in retry or row.reason in retry or (row.reason is Reason.EAGER_FAILS and Status.CRASHED in retry)
+    if row.reason is Reason.EAGER_FAILS and {Status.CRASHED, Status.INVALID, Reason.BAD_MODEL}.intersection(retry):
+        return True  # what was not tried because another cell failed depends on that cell
+    return row.status in retry or row.reason in retry

@@ -29,6 +29,7 @@ from sweep.request.misleading import refuse_misleading
 from sweep.request.nested import at, unlike
 from sweep.request.resume import resumed_arguments
 from sweep.request.settings import Settings
+from sweep.request.unseen import refuse_unseen
 
 RENAMED = {"measure.max_seconds": "measure.seconds", "measure.processes": "measure.trials"}
 """Options that had another name in an earlier version, which command lines may still use."""
@@ -111,6 +112,8 @@ class _Jobs:
         if any(settings != first for settings in more):
             raise BadRequest(f"{', '.join(sorted(read.WHOLE_SWEEP))} hold for a whole sweep and cannot be swept over")
         read.refuse_if_nothing_is_known(self._requests)
+        given = [override.key_or_group for override in _parse(_parse_flags(self._arguments).overrides)]
+        refuse_unseen(os.environ, self._requests, given)
         return self._requests, first
 
 

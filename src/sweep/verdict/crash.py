@@ -13,6 +13,8 @@ _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
 _OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
 """Messages of torch about too little memory: on a CPU it raises a plain RuntimeError, with no class of its own."""
 
+_UNREADABLE = "sweep.child.outputs.UnreadableOutput"
+
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 """A line of a stack as faulthandler prints it."""
 
@@ -54,6 +56,8 @@ def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
     summary = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
     if kind in _MEMORY_ERRORS or any(mark in text for mark in _OUT_OF_MEMORY):
         return Reason.MEMORY, f"{summary}: make batch_size smaller, or run it where there is more"
+    if ending.phase is Phase.EAGER and kind == _UNREADABLE:
+        return Reason.BAD_MODEL, one_line(text)
     if ending.phase is Phase.BUILD:
         return Reason.BAD_MODEL, f"{summary}: correct the model's config or its code"
     return Reason.RAISED, f"{summary}: the log has the traceback"

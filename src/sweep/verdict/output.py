@@ -131,16 +131,17 @@ def _unproved(message: str) -> Problem:
 
 
 def views(cell: Cell, mode: Mode, check: OutputCheck, engine: Engine) -> list[Judged]:
-    """All views of all parts, judged by the class of the label."""
+    """All views of all parts, judged by the class of the label; single places only where its loss leaves room."""
     name = tolerance_class(cell, mode, engine)
     tolerance = cell.tolerance.get(name, Tolerance())
     label = loss_class(mode) if name == mode.precision else name
-    return [
+    judged = [
         _judged(part, view_name, view, tolerance, label)
         for part in check.parts
         for view_name, view in part.views.items()
         if label in view.loss or not any(label in other.loss for other in part.views.values())
     ]
+    return [one for one in judged if one.name != "place" or one.says != "nothing"]
 
 
 def _judged(part: OutputPart, name: str, view: View, tolerance: Tolerance, label: str) -> Judged:
@@ -175,6 +176,7 @@ _UNITS = {
     "whole": "relative L2 error {error} against eager",
     "row": "relative L2 error {error} against eager in its worst row",
     "column": "relative L2 error {error} against eager in its worst column",
+    "place": "relative L2 error {error} against eager at its worst place, over all inputs",
     "small": "relative L2 error {error} against eager in its smaller values",
     "differing": "{error} of its values are not eager's",
 }
