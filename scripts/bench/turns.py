@@ -2,7 +2,8 @@
 
 For each conversion of one model, from the very same trials: the quotient by turns; the quotient of the two halves of
 its blocks that lie furthest apart, as if eager had been measured before the conversion; and, beside them, that of long
-runs of each alone, in processes of their own, 20 s each. `measure.block_seconds=…` tries other blocks.
+runs of each alone: LONG processes of eager and as many of the conversion, in turn, 20 s each. Processes differ by luck,
+so the standard error stands beside each of the two means. `measure.block_seconds=…` tries other blocks.
 
     .venv/bin/python scripts/bench/turns.py [TRIALS: 10] [OVERRIDES…]
 """
@@ -25,7 +26,12 @@ from sweep.plan.cells import expand
 from sweep.request.compose import compose
 from sweep.verdict.quotient import quotient
 
-CELLS = ("+model=resnet", "conversion=EAGER,JIT_TRACE,ONNX_CPU,COMPILE_INDUCTOR_DEFAULT")
+CELLS = (
+    "+model=resnet",
+    "conversion=EAGER,EXPORT+EAGER,JIT_TRACE,ONNX_CPU,COMPILE_INDUCTOR_DEFAULT,EXPORT+AOT_INDUCTOR,COMPILE_OPENVINO,"
+    "BF16+EAGER",
+)
+LONG = 3
 
 ALONE = """
 import json, sys
@@ -57,15 +63,16 @@ with torch.no_grad():
 
 
 def main(trials: int, asked: Sequence[str]) -> None:
-    print(f"{'conversion':<32} {'by turns':>9} {'sd':>6} {'one after the other':>20} {'sd':>6} {'long runs':>10}")
+    print(f"{'conversion':<26} {'by turns':>9} {'sd':>6} {'one after the other':>20} {'sd':>6} {'long runs':>10} ratio")
     for cell in cells(asked or CELLS):
         measured = measure(cell, trials)
         turns = [quotient(t.evidence.eager.blocks, t.evidence.converted.blocks)[0] for t in measured if both(t)]
         halves = [one_after_the_other(trial) for trial in measured if both(trial)]
-        eager, converted = (alone(cell, which) for which in ("eager", "converted"))
+        long = [alone(cell, "eager") / alone(cell, "converted") for _ in range(LONG)]
+        error = math.hypot(spread(turns) / math.sqrt(len(turns)), spread(long) / math.sqrt(LONG))
         print(
-            f"{cell.conversion:<32} {middle(turns):>8.3f}x {spread(turns):>6.1%} {middle(halves):>19.3f}x "
-            f"{spread(halves):>6.1%} {eager / converted:>9.3f}x",
+            f"{cell.conversion:<26} {middle(turns):>8.3f}x {spread(turns):>6.1%} {middle(halves):>19.3f}x "
+            f"{spread(halves):>6.1%} {middle(long):>9.3f}x {middle(turns) / middle(long):.3f} ± {error:.3f}",
             flush=True,
         )
 

@@ -174,13 +174,14 @@ class Sampled:
 class Evidence:
     """What a cell's process reported before it ended; a part it did not reach is None.
 
-    `seconds` are what the phases took, by their keys. `converted` are its samples, and `eager` those of its
-    control, less `timer_overhead`, the seconds that timing an empty call takes. `device` is the kind of device that
-    it ran on, `gpu_free` how many MB that had left once the model was there. `found` is what was found of the
-    model. `done` is whether the process got to its end.
+    `seconds` are what the phases took, by their keys; `convert_cpu` is the CPU time of converting, with that of the
+    compilers it ran. `converted` are its samples, and `eager` those of its control, less `timer_overhead`, the seconds
+    that timing an empty call takes. `device` is the kind of device that it ran on, `gpu_free` how many MB that had left
+    once the model was there. `found` is what was found of the model. `done` is whether the process got to its end.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
+    convert_cpu: float | None = None
     eager: Sampled | None = None
     converted: Sampled | None = None
     timer_overhead: float | None = None

@@ -188,6 +188,7 @@ class Result:
     message: str = ""
     phase: Phase | None = None
     seconds: Mapping[str, float | None] = field(default_factory=dict)
+    convert_cpus: float | None = None
     latency_ms: Latency | None = None
     throughput_per_s: float | None = None
     eager: Eager | None = None

@@ -189,6 +189,7 @@ def _measured(planned: dict[str, Any], mode: Mode, node: str, chance: random.Ran
             "total": convert + 24.5,
             "waited": chance.uniform(0, 9),
         },
+        "convert_cpus": 1.4,
         "latency_ms": Latency(
             p50=p50,
             p90=p50 * 1.08,

@@ -186,6 +186,7 @@ def test_what_is_unproved_says_so_and_shows_each_part_of_its_output(
     tab = visit(write([unproved, rows[0]]), f"#cell={quote(row.id)}")
     dialog = tab.get_by_role("dialog")
     expect(dialog).to_contain_text("unproved/output")
+    expect(dialog).to_contain_text("on 1.4 CPUs")
     lines = dialog.locator(".parts tbody tr").all_inner_texts()
     assert [line.split()[:4] for line in lines] == [
         ["[0].scores", "float", "0.25", "2.0e-5"],

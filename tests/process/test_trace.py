@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sweep.cell import Mode
+from sweep.child import attestors
 from sweep.child import trace as tracing
 from sweep.child.engines import Witness
 from sweep.evidence import Engine
@@ -212,6 +213,59 @@ def test_the_share_of_narrow_weights_is_of_all_weights() -> None:
     found = attested(convert, "quanto", model, name="OPTIMUM_QUANTO_WI8", precision="int8")
     assert found.evidence["share_of"] == "weights"
     assert found.share == pytest.approx(1 / 9)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_an_artefact_is_attested_through_each_way_to_load_it(tmp_path: Any) -> None:
+    def packaged(model: torch.nn.Module) -> Any:
+        path = torch._inductor.aoti_compile_and_package(
+            torch.export.export(model, (X,)), package_path=str(tmp_path / "model.pt2")
+        )
+        return torch._inductor.aoti_load_package(path)
+
+    def loaded(model: torch.nn.Module) -> Any:
+        library = torch._inductor.aot_compile(torch.export.export(model, (X,)).module(), (X,))
+        return torch._export.aot_load(str(library), "cpu")
+
+    def beside(model: torch.nn.Module) -> Any:
+        run, heavy = loaded(layers(1)), layers(64)
+        return lambda x: run(heavy(x))
+
+    for convert in (packaged, loaded):
+        found = attested(convert, "aot-inductor")
+        assert (found.actual, found.evidence["runs"]) == ("aot-inductor", 1)
+        assert found.share is not None
+        assert found.share > 0.9
+    found = attested(beside, "aot-inductor")
+    assert found.share is not None
+    assert found.share < 0.5
+    assert attested(lambda model: model.forward, "aot-inductor").actual == "eager"
+
+
+def test_the_weights_of_a_graph_are_those_that_are_read() -> None:
+    root = torch.nn.Module()
+    root.register_buffer("int8", torch.zeros(3, 4, dtype=torch.int8))
+    for name, rows in {"rounded": 2, "kept": 1, "replaced": 9}.items():
+        root.register_parameter(name, torch.nn.Parameter(torch.ones(rows, 4)))
+    graph = torch.fx.Graph()
+    for name in ("int8", "rounded", "kept", "replaced"):
+        weight = graph.get_attr(name)
+        if name == "rounded":
+            graph.call_function(torch.quantize_per_tensor, (weight, 0.1, 0, torch.qint8))
+        elif name != "replaced":
+            graph.call_function(torch.neg, (weight,))
+    graph.output(None)
+    weights = attestors._weights_of_graph(torch.fx.GraphModule(root, graph))
+    assert attestors._by_weights(weights)["share"] == pytest.approx(5 / 6)
+
+
+def test_the_weights_of_modules_are_packed_or_rounded_at_every_call() -> None:
+    packed = torch.ao.nn.quantized.Linear(8, 3)  # type: ignore[no-untyped-call]
+    rounded = torch.nn.Linear(8, 2)
+    rounded.weight_fake_quant = torch.nn.Identity()
+    model = torch.nn.Sequential(packed, rounded, torch.nn.Linear(8, 5), torch.nn.LayerNorm(8))
+    assert attestors._by_weights(attestors._weights_of_modules(model))["share"] == pytest.approx(0.5)
 
 
 def test_what_is_watched_is_put_back() -> None:

@@ -206,6 +206,8 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["+model=mlp", "hydra/sweeper=optuna"], ["give lists of values"]),
         (["+model=mlp", "hydra.job.chdir=true"], ["in a folder of its own anyway"]),
         (["+model=mlp", "+hydra.job.env_set.OMP_NUM_THREADS=1"], ["in front of the command"]),
+        (["+model=mlp,resnet", "--cfg", "job"], ["--cfg shows one job: give no --multirun, and one value each"]),
+        (["+model=mlp", "--info", "all", "-m"], ["--info shows one job"]),
         (["+model=mlp", "batch_size=interval(1,4)"], ["is no list of values: use range(1,5) or 1,2,3,4"]),
         (["+model=mlp", "seed=interval(1,4)", "batch_size=glob(*)"], ["is no list of values", "glob() chooses among"]),
         (["+model=resnt,mlpp"], ["unknown model 'resnt'", "unknown model 'mlpp'"]),

@@ -81,6 +81,12 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
     }
 
 
+def test_converting_had_as_many_cpus_as_its_cpu_time_says(make_cell: Callable[..., Cell]) -> None:
+    assert judged(make_cell()).convert_cpus is None
+    row = judged(make_cell(), evidence={"seconds": {"convert": 2.0}, "convert_cpu": 3.0})
+    assert row.convert_cpus == pytest.approx(1.5)
+
+
 @pytest.mark.parametrize(
     ("exit", "evidence", "expected", "said"),
     [

@@ -50,8 +50,8 @@ def test_a_row_is_one_line_with_every_field_of_the_contract(weird_path: Path, ma
     (line,) = folder.journal.read_text().splitlines()
     contract = (
         "schema id model conversion device batch_size threads overrides status reason quality message phase seconds "
-        "latency_ms throughput_per_s eager speedup fidelity engine memory_mb load crash node hardware fingerprint "
-        "versions compat found attempts log samples"
+        "convert_cpus latency_ms throughput_per_s eager speedup fidelity engine memory_mb load crash node hardware "
+        "fingerprint versions compat found attempts log samples"
     )
     assert list(json.loads(line)) == contract.split()
 

@@ -6,6 +6,7 @@ file in which a control leaves what the processes of conversions need of it; the
 
 import atexit
 import faulthandler
+import math
 import os
 import signal
 import sys
@@ -91,9 +92,10 @@ def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> No
     from sweep.child.benchmark import Conversion
 
     conversion = Conversion(baseline)
+    cpu_before = cpu_seconds()
     with channel.during(Phase.CONVERT):
         conversion.convert()
-    channel.tell(compat=compat.used())
+    channel.tell(compat=compat.used(), convert_cpu=cpu_seconds() - cpu_before)
     with channel.during(Phase.FIRST_CALL):
         first = conversion.first_call()  # kept to the end: an engine may use an output's memory again once it is gone
     channel.tell(device=outputs.devices_of(first, baseline.model))
@@ -101,6 +103,11 @@ def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> No
         baseline.recall(baseline_file)
         channel.tell(found=[asdict(one) for one in baseline.found])
         measure_by_turns(conversion, channel, memory)
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process so far, and of the ended processes that it started."""
+    return math.fsum(os.times()[:4])
 
 
 def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:

@@ -3,15 +3,16 @@
 None believes a label: an attestor that finds no mark of its engine names the engine whose mark it finds instead.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
 
 from sweep.cell import Mode
+from sweep.child import onnx_session
 from sweep.child.trace import Trace
 
 
@@ -40,11 +41,8 @@ class Observation:
         return {"share": self.trace.share(*engines), "share_of": "time"}
 
     def by_weights(self, narrow: Callable[[torch.Tensor], bool]) -> dict[str, Any]:
-        """The share of the model's weights that are kept in a narrow type; biases and scales are none."""
-        weights = [tensor for tensor in _weights(self.model) if tensor.dim() > 1]
-        total = sum(tensor.numel() for tensor in weights)
-        kept = sum(tensor.numel() for tensor in weights if narrow(tensor))
-        return {"share": kept / total if total else None, "share_of": "weights"}
+        """The share of the model's weights that are kept in a narrow type; caches in its buffers are none."""
+        return _by_weights((tensor, narrow(tensor)) for tensor in self.model.parameters())
 
     @property
     def owner(self) -> Any:
@@ -63,9 +61,11 @@ class Observation:
         return "+".join(sorted(self.trace.precisions | quantized)) or _weight_precision(self.model)
 
 
-def _weights(model: torch.nn.Module) -> list[torch.Tensor]:
-    """The weights of a model, each once; caches and tables in its buffers are none."""
-    return list(model.parameters())
+def _by_weights(weights: Iterable[tuple[torch.Tensor, bool]]) -> dict[str, Any]:
+    """The share of weights that are narrow, of pairs that say of each whether it is; biases and scales are none."""
+    sizes = [(tensor.numel(), narrow) for tensor, narrow in weights if tensor.dim() > 1]
+    total = sum(size for size, _ in sizes)
+    return {"share": sum(size for size, narrow in sizes if narrow) / total if total else None, "share_of": "weights"}
 
 
 Finding = tuple[str, str | None, dict[str, Any]]
@@ -109,14 +109,11 @@ def _inductor(observed: Observation) -> Finding:
 
 
 def _aot_inductor(observed: Observation) -> Finding:
-    """The loaded artefact leaves no mark of its own: its runner is in the callable, and nothing else compiled ran."""
-    runners = [
-        runner for runner in observed.closed_over if type(runner).__name__.startswith("AOTIModelContainerRunner")
-    ]
-    whole = not any(name in observed.trace.names for name in ("aten::conv2d", "aten::linear"))  # eager's own entries
-    loaded = bool(runners) and whole and observed.trace.what_ran in {"eager", "nothing"}
-    actual = "aot-inductor" if loaded else observed.trace.what_ran
-    return actual, observed.precision, {"runners": [type(runner).__name__ for runner in runners]}
+    runs = observed.trace.calls["aot-inductor"]
+    runners = sorted({name for one in observed.trace.called if (name := type(one).__name__).startswith("AOTI")})
+    if not runs:
+        return observed.trace.what_ran, observed.precision, {"runs": 0}
+    return "aot-inductor", observed.precision, {"runs": runs, "runners": runners, **observed.by_time("aot-inductor")}
 
 
 def _torchscript(observed: Observation) -> Finding:
@@ -136,7 +133,7 @@ def _onnxruntime(observed: Observation) -> Finding:
     wanted = ("CUDAExecutionProvider", "TensorrtExecutionProvider") if on_gpu else ("CPUExecutionProvider",)
     runs = observed.trace.calls["onnxruntime"]
     providers = [session.get_providers() for session in observed.sessions]
-    nodes = Counter(provider for provider, _ in _nodes(observed.sessions))
+    nodes = Counter(provider for provider, _ in onnx_session.nodes(observed.sessions))
     evidence: dict[str, Any] = {"session_runs": runs, "providers": providers, "nodes": dict(nodes)}
     if not runs:
         return observed.what_ran, observed.precision, evidence
@@ -147,35 +144,7 @@ def _onnxruntime(observed: Observation) -> Finding:
     evidence |= observed.by_time("onnxruntime")
     if on_gpu and nodes and evidence["share"] is not None:
         evidence["share"] *= sum(nodes[one] for one in wanted) / sum(nodes.values())
-    return actual, _session_precision(observed.sessions), evidence
-
-
-def _nodes(sessions: list[Any]) -> list[tuple[str, str]]:
-    """The execution provider and the operator of each node of the graphs, as ONNX Runtime recorded them.
-
-    It does only for sessions that were told to; one that the user's code made behind our back tells nothing.
-    """
-    found: list[tuple[str, str]] = []
-    for session in sessions:
-        with suppress(Exception):
-            for part in session.get_provider_graph_assignment_info():
-                found += [(part.ep_name, node.op_type) for node in part.get_nodes()]
-    return found
-
-
-_INTEGER_OPERATORS = ("Integer", "QLinear", "QGemm", "QAttention", "QuantizeLinear", "DynamicQuantize")
-"""Parts of the names of ONNX operators that compute with integers, or make them."""
-
-
-def _session_precision(sessions: list[Any]) -> str | None:
-    operators = [operator for _, operator in _nodes(sessions)]
-    if "MatMulNBits" in operators:
-        return "int4"
-    if any(name in operator for operator in operators for name in _INTEGER_OPERATORS):
-        return "int8"
-    names = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16", "tensor(double)": "fp64"}
-    kinds = {output.type for session in sessions for output in session.get_outputs()}
-    return names.get(kinds.pop()) if len(kinds) == 1 else None
+    return actual, onnx_session.precision(observed.sessions), evidence
 
 
 def _openvino(observed: Observation) -> Finding:
@@ -223,13 +192,33 @@ def _pt2e(observed: Observation) -> Finding:
     ran = observed.what_ran
     if not isinstance(observed.owner, torch.fx.GraphModule) or ran != "eager":
         return ran, observed.precision, {}
-    nodes = [str(node.target) for node in observed.owner.graph.nodes]
-    tensors = [*observed.owner.parameters(), *observed.owner.buffers()]
-    int8 = sum(tensor.dtype is torch.int8 for tensor in tensors)
+    graph = observed.owner
+    nodes = [str(node.target) for node in graph.graph.nodes]
+    weights = _weights_of_graph(graph)
+    int8 = sum(tensor.dtype is torch.int8 for tensor in (*graph.parameters(), *graph.buffers()))
     steps = sum("quantize" in node for node in nodes)
     layers = sum(any(kind in node for kind in ("conv", "linear", "addmm")) for node in nodes)
     evidence = {"int8_weights": int8, "quantize_nodes": steps, "layers": layers}
-    return "pt2e-quantized" if int8 or steps else "export", observed.mode.precision if int8 or steps else None, evidence
+    if not int8 and not steps:
+        return "export", None, evidence
+    return "pt2e-quantized", observed.mode.precision, {**evidence, **_by_weights(weights)}
+
+
+def _weights_of_graph(module: torch.fx.GraphModule) -> list[tuple[torch.Tensor, bool]]:
+    """The weights that its nodes read, each once; and of each whether it is in int8, or rounded to it where it is read.
+
+    A graph may still hold those that were replaced, which nothing reads.
+    """
+    readers: dict[str, list[str]] = defaultdict(list)
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            readers[str(node.target)] += [str(user.target) for user in node.users]
+    found = {name: attrgetter(name)(module) for name, by in readers.items() if by}
+    return [
+        (tensor, tensor.dtype is torch.int8 or all("quantize_per" in by for by in readers[name]))
+        for name, tensor in found.items()
+        if isinstance(tensor, torch.Tensor)
+    ]
 
 
 def _fx_quantized(observed: Observation) -> Finding:
@@ -238,9 +227,21 @@ def _fx_quantized(observed: Observation) -> Finding:
         "fake_quantize_operators": observed.trace.count("aten::fake_quantize", "aten::_fake_quantize"),
     }
     wanted = "fake_quantize_operators" if "FAKE" in observed.mode.name else "quantized_operators"
-    if ran[wanted]:
-        return "fx-quantized", observed.mode.precision, ran
-    return observed.what_ran, observed.precision, ran
+    if not ran[wanted]:
+        return observed.what_ran, observed.precision, ran
+    owner = observed.owner
+    share = _by_weights(_weights_of_modules(owner)) if isinstance(owner, torch.nn.Module) else {}
+    return "fx-quantized", observed.mode.precision, {**ran, **share}
+
+
+def _weights_of_modules(module: torch.nn.Module) -> Iterator[tuple[torch.Tensor, bool]]:
+    """The weights of its modules; and of each whether it is packed as integers, or rounded to them at every call."""
+    for part in module.modules():
+        packed = getattr(part, "weight", None)
+        if callable(packed):
+            yield packed(), True
+        for name, parameter in part.named_parameters(recurse=False):
+            yield parameter, name == "weight" and hasattr(part, "weight_fake_quant")
 
 
 def _torchao(observed: Observation) -> Finding:

@@ -32,6 +32,8 @@ class Witness:
             counted["onnxruntime"] = _ways_to_run_onnxruntime()
         if self._mode.engine == "openvino":
             counted["openvino"] = _ways_to_run_openvino()
+        if self._mode.engine == "aot-inductor":
+            counted["aot-inductor"] = _ways_to_run_aot_inductor()
         traced, _ = trace(lambda: forward(data), device, counted)
         requested = self._mode.engine.partition(" or ")[0]
         attestor = ATTESTORS.get(requested)
@@ -74,6 +76,12 @@ def _ways_to_run_onnxruntime() -> list[tuple[Any, str]]:
 
     holders = [kind for kind in InferenceSession.__mro__ if kind is not object]
     return [(kind, way) for kind in holders for way in WAYS_TO_RUN if way in vars(kind)]
+
+
+def _ways_to_run_aot_inductor() -> list[tuple[Any, str]]:
+    """By the artefact's runner, on whichever device, or by the loader of a package of artefacts."""
+    kinds = [kind for name, kind in vars(torch._C._aoti).items() if name.startswith("AOTIModel")]
+    return [(kind, way) for kind in kinds for way in ("run", "boxed_run") if way in vars(kind)]
 
 
 def _ways_to_run_openvino() -> list[tuple[Any, str]]:

@@ -1,6 +1,7 @@
-"""Changes how ONNX Runtime makes its sessions, for all of this process."""
+"""ONNX Runtime's sessions: how this process makes them, and what they say of themselves."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 
@@ -24,3 +25,32 @@ def replace_class(configure: Callable[[Any], None], made: Callable[[Any], None] 
 
     onnxruntime.InferenceSession = Changed
     return Changed
+
+
+def nodes(sessions: list[Any]) -> list[tuple[str, str]]:
+    """The execution provider and the operator of each node of the graphs, as ONNX Runtime recorded them.
+
+    It does only for sessions that were told to; one that the user's code made behind our back tells nothing.
+    """
+    found: list[tuple[str, str]] = []
+    for session in sessions:
+        with suppress(Exception):
+            for part in session.get_provider_graph_assignment_info():
+                found += [(part.ep_name, node.op_type) for node in part.get_nodes()]
+    return found
+
+
+_INTEGER_OPERATORS = ("Integer", "QLinear", "QGemm", "QAttention", "QuantizeLinear", "DynamicQuantize")
+"""Parts of the names of ONNX operators that compute with integers, or make them."""
+
+
+def precision(sessions: list[Any]) -> str | None:
+    """What the sessions compute in; None where that cannot be told."""
+    operators = [operator for _, operator in nodes(sessions)]
+    if "MatMulNBits" in operators:
+        return "int4"
+    if any(name in operator for operator in operators for name in _INTEGER_OPERATORS):
+        return "int8"
+    names = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16", "tensor(double)": "fp64"}
+    kinds = {output.type for session in sessions for output in session.get_outputs()}
+    return names.get(kinds.pop()) if len(kinds) == 1 else None

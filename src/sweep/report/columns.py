@@ -183,6 +183,7 @@ COLUMNS = (
         ),
         ("engine.outside", "string", "JSON", "operators that ran outside the engine, those that took most time first"),
         ("found", "string", "JSON", "what is odd about the unconverted model"),
+        ("convert_cpus", "double", "CPUs", "how many CPUs converting had on average, with the compilers that it ran"),
         since=2,
     ),
 )

@@ -126,8 +126,12 @@ def _parse_flags(arguments: Sequence[str]) -> Any:
 def _asks_for_no_job(arguments: Sequence[str]) -> bool:
     """Whether Hydra was asked to show something, and to run nothing."""
     flags = _parse_flags(arguments)
-    showing = ("help", "hydra_help", "version", "cfg", "info", "show_defaults_tree", "shell_completion")
+    showing = ("help", "hydra_help", "version", *_SHOW_A_JOB, "show_defaults_tree", "shell_completion")
     return any(getattr(flags, name, None) for name in showing)
+
+
+_SHOW_A_JOB = ("cfg", "info")
+"""Flags of Hydra's that show something of one job."""
 
 
 def _hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -163,6 +167,9 @@ def _hydra_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, lis
         # Hydra would take the time anew each time a grid is composed again
         argv.append(f"hydra.sweep.dir={datetime.now():multirun/%Y-%m-%d/%H-%M-%S}")
     is_grid = any(override.input_line not in replacements for override in swept)
+    showing = [f"--{name}" for name in _SHOW_A_JOB if getattr(flags, name)]
+    if showing and (is_grid or flags.multirun):
+        raise BadRequest(f"{showing[0]} shows one job: give no --multirun, and one value each instead of a,b")
     return [*argv, "--multirun"] if is_grid and not flags.multirun else argv, swept_values
 
 

@@ -13,8 +13,8 @@ from sweep.verdict import crash, engine, estimate, figures, output, remarks
 def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     """The row of a cell that ran: `ok` only if every process ended well and all it reported proves the label.
 
-    Times, latencies and speed-ups are of all trials that count, the peak of memory of all; the rest is what the first
-    process reported, or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
+    Times, latencies and speed-ups are of all trials that count, memory of all; the rest is what the first process
+    reported, or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
     """
     assert cell.mode is not None, "only cells with a mode are run"
     problems = [problem(cell, trial) for trial in trials]
@@ -38,6 +38,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         message="; ".join(_said_of(found, number, all_remarks)),
         phase=ending.phase,
         seconds=_seconds(trials),
+        convert_cpus=_convert_cpus(evidence),
         latency_ms=latency,
         throughput_per_s=cell.batch_size / latency.mean * 1e3 if latency else None,
         eager=Eager(p50_ms=eager.p50, n=eager.n) if eager else None,
@@ -117,6 +118,11 @@ def _not_proved(cell: Cell, mode: Mode, evidence: Evidence) -> Problem | None:
         or output.problem(cell, mode, check, ran, evidence.found)
         or engine.unattested(ran)
     )
+
+
+def _convert_cpus(evidence: Evidence) -> float | None:
+    seconds = evidence.seconds.get("convert")
+    return evidence.convert_cpu / seconds if evidence.convert_cpu is not None and seconds else None
 
 
 def _seconds(trials: Sequence[Trial]) -> dict[str, float | None]:

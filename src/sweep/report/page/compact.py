@@ -16,7 +16,7 @@ FIELDS = (
     *("id", "model", "conversion", "device", "batch_size", "threads", "overrides", "family", "cause"),
     *("status", "reason", "quality", "message", "phase", "seconds", "latency_ms", "throughput_per_s", "eager"),
     *("speedup", "decision", "quotients", "fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware"),
-    *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures", "outputs"),
+    *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures", "outputs", "convert_cpus"),
 )
 """The values of a row's array, in order.
 

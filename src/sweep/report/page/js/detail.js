@@ -108,6 +108,12 @@ function Files({ row }) {
     <pre tabindex="0" aria-label="The command that runs it again" class="again">python -m sweep.rerun ${folder}</pre></section>`;
 }
 
+function converting(row) {
+  if (row.convert === null) return null;
+  const cpus = whole(row, "convert_cpus");
+  return `${row.said.convert} s${cpus === null ? "" : `, on ${cpus.toFixed(1)} CPUs`}`;
+}
+
 function Body({ row }) {
   const { value, low, high } = part(row, "speedup") ?? {};
   const interval = value && `${low.toFixed(3)}x to ${high.toFixed(3)}x`;
@@ -120,7 +126,7 @@ function Body({ row }) {
     <${Pairs} of=${[
       ["speed-up", value && row.said.speedup], ["95 % interval", value && (ranks(row) ? interval : `(${interval})`)],
       ["against eager", ranks(row) && row.decision], ["of trials", row.trials && row.said.trials],
-      ["pays off after", row.said.paysOff === "–" ? null : row.said.paysOff], ["convert", row.convert === null ? null : `${row.said.convert} s`],
+      ["pays off after", row.said.paysOff === "–" ? null : row.said.paysOff], ["convert", converting(row)],
       ["memory", memory && `${figure(memory.rss_peak)} MB`], ["CUDA memory", memory?.cuda_peak != null && `${figure(memory.cuda_peak)} MB`],
     ].filter(([, shown]) => shown)} />
     <${Trials} row=${row} /><${Latencies} row=${row} /><${Seconds} row=${row} /><${Crashed} row=${row} />
