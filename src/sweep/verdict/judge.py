@@ -20,7 +20,6 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     problems = [problem(cell, trial) for trial in trials]
     number = next((number for number, failure in enumerate(problems) if failure), 0)
     found = problems[number]
-    reason = found.reason if found else None
     ending, evidence = trials[number].ending, trials[number].evidence
     measured, counted, quotients = _measured(trials)
     latency, eager = _latencies(cell, counted) if counted else (None, None)
@@ -34,7 +33,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         threads=evidence.threads or cell.threads,
         overrides=cell.overrides,
         status=found.status if found else Status.OK,
-        reason=reason,
+        reason=found.reason if found else None,
         message="; ".join(_said_of(found, number, all_remarks)),
         phase=ending.phase,
         seconds=_seconds(trials),
@@ -53,7 +52,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         versions=evidence.versions,
         compat=evidence.compat,
         found=evidence.found,
-        attempts=(f"{reason or Status.OK} on {evidence.node or 'an unknown node'}",),
+        attempts=(f"{found.reason if found else Status.OK} on {evidence.node or 'an unknown node'}",),
     )
     return estimate.estimated([row], [cell])[0]
 
