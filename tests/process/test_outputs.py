@@ -195,6 +195,7 @@ def test_figures_are_those_of_another_library(inputs: list[torch.Tensor]) -> Non
         (lambda x: torch.full_like(x, float("nan")), "10 of 10 values are not finite"),
         (lambda x: model(x)[:1], "shape [1, 5], eager's is [2, 5]"),
         (lambda x: [model(x), x], "gives 2 outputs, eager gives 1"),
+        (lambda x: [], "gives 0 outputs, eager gives 1"),
         (torch.zeros_like, "same output for inputs"),
         (lambda x: x.add_(1), "the conversion changes its input"),
         (lambda x: object(), "holds a object, of which no tensors"),
@@ -289,6 +290,30 @@ def test_one_class_of_a_thousand_shows_at_its_place_over_all_inputs() -> None:
     assert "place" not in part(checked(inputs[:2], of, of)).views, "of two values nothing can be told"
     few = checked(inputs, lambda x: of(x)[:, :15], lambda x: of(x)[:, :15])
     assert set(part(few).views) == {"whole", "row"}, "what is wrong at one of few places shows in the whole"
+
+
+def test_where_all_that_is_expected_is_zero_the_error_is_its_own_size(inputs: list[torch.Tensor]) -> None:
+    check = checked(inputs, lambda x: torch.full_like(x, 3.0) + x * 1e-9, torch.zeros_like)
+    assert part(check).views["row"].error == pytest.approx(3.0 * inputs[0].shape[-1] ** 0.5)
+
+
+def test_one_output_of_two_is_said(inputs: list[torch.Tensor]) -> None:
+    assert checked(inputs, lambda x: x, lambda x: [x, x]).problem == "input 1: gives 1 output, eager gives 2"
+
+
+def test_nonsense_is_zeros_and_rows_in_another_order() -> None:
+    row = torch.tensor([[1.0, float("-inf"), 3.0]])
+    assert comparison.zeros(row).tolist() == [[0.0, float("-inf"), 0.0]]
+    assert comparison.reversed_rows(row).tolist() == [[3.0, float("-inf"), 1.0]]
+    assert comparison.reversed_rows(torch.tensor(2.0)).tolist() == 2.0
+    assert comparison.zeros(("a",)) == comparison.reversed_rows(("a",)) == ("a",)
+
+
+def test_integers_without_a_value_have_no_share_that_differs(inputs: list[torch.Tensor]) -> None:
+    def of(x: torch.Tensor) -> list[torch.Tensor]:
+        return [x, torch.zeros(0, dtype=torch.int64)]
+
+    assert part(checked(inputs, of, of), "[1]").views == {}
 
 
 def test_leaves_do_not_hide_each_other(inputs: list[torch.Tensor]) -> None:

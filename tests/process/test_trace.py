@@ -187,7 +187,7 @@ def test_int8_in_torch_is_seen() -> None:
 
 
 def test_work_that_torch_does_beside_a_session_is_outside(tmp_path: Any) -> None:
-    heavy = layers(64)
+    heavy = layers(400)
 
     def convert(model: torch.nn.Module) -> Any:
         run = _run(onnx_session(model, tmp_path / "m.onnx"))
@@ -229,7 +229,7 @@ def test_an_artefact_is_attested_through_each_way_to_load_it(tmp_path: Any) -> N
         return torch._export.aot_load(str(library), "cpu")
 
     def beside(model: torch.nn.Module) -> Any:
-        run, heavy = loaded(layers(1)), layers(64)
+        run, heavy = loaded(layers(1)), layers(400)
         return lambda x: run(heavy(x))
 
     for convert in (packaged, loaded):

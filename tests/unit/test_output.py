@@ -66,6 +66,47 @@ def test_allowed_is_a_multiple_of_what_is_lost_honestly(problem: Judge, name: st
     assert says(problem(check(part(error)), name)) == verdict
 
 
+def test_the_class_is_that_of_an_engine_that_was_free_to_choose(make_cell: Callable[..., Cell]) -> None:
+    def judged(error: float, **classes: Tolerance) -> Problem | None:
+        cell = make_cell(conversion="COMPILE_OPENVINO", tolerance=classes)
+        assert cell.mode is not None
+        chosen = Engine(requested="openvino", actual="openvino", precision="bf16")
+        return output.problem(cell, cell.mode, check(part(error)), chosen, ())
+
+    fp32, bf16 = TOLERANCE["fp32"], TOLERANCE["bf16"]
+    assert says(judged(0.015, fp32=fp32, bf16=bf16)) == "ok"
+    assert says(judged(0.03, fp32=fp32, bf16=bf16)) == "mismatch"
+    assert says(judged(0.015, fp32=fp32)) == "mismatch"  # which class there is none of allows nothing more
+    none_at_all = judged(0.0)
+    assert none_at_all is not None
+    assert none_at_all.message.endswith("add tolerance.fp32")
+
+
+def test_a_label_that_says_nothing_of_its_loss_is_held_to_that_of_its_like(make_cell: Callable[..., Cell]) -> None:
+    cell = make_cell(conversion="OPTIMUM_QUANTO_AI8WI8", tolerance=TOLERANCE)
+    assert cell.mode is not None
+    engine = Engine(requested="quanto", actual="quanto", precision="uncalibrated")
+    judged = output.views(cell, cell.mode, check(part(0.3, loss={"int8_static": 0.1, "uncalibrated": 0.01})), engine)
+    assert [one.allowed for one in judged] == [pytest.approx(0.4)]
+
+
+def test_the_furthest_beyond_what_it_is_allowed_is_named_first(problem: Judge) -> None:
+    large, small = part(0.3, "large", loss={"fp32": 0.05}), part(0.1, "small", loss={"fp32": 0.01})
+    ids = part(0.001, "ids", "differing", "integer", loss={"fp32": 0.0})
+    for parts, named in (((large, small), "small"), ((small, large), "small"), ((large, ids), "ids")):
+        found = problem(check(*parts))
+        assert found is not None
+        assert found.message.startswith(f"{named}: ")
+        assert ("or set tolerance.fp32.rel_l2" in found.message) == (named != "ids")
+    only = problem(check(part(0.3)))
+    assert only is not None
+    assert only.message.startswith("relative L2 error 0.3")
+    coarse = {"int2": 3.6}
+    unsure = problem(check(part(0.1, "a", loss=coarse), part(4.5, "b", loss=coarse)), "int2")
+    assert unsure is not None
+    assert unsure.message.startswith("b: ")
+
+
 def test_single_places_are_judged_only_where_their_own_loss_leaves_room(problem: Judge) -> None:
     def with_place(error: float, loss: float) -> OutputCheck:
         whole = part(1e-3)
@@ -162,6 +203,7 @@ def test_a_flip_or_two_of_few_integers_is_chance(problem: Judge) -> None:
     assert says(ids(1 / 8, 8, "fp32")) == "mismatch"
     assert says(ids(0.01, 4096, "bf16")) == "mismatch"
     assert says(ids(1.0, 8, "bf16")) == "mismatch"
+    assert says(ids(1e-5, 100_000, "fp32")) == "mismatch", "the floor of a class is of floats"
 
 
 def test_a_view_that_no_honest_answer_had_is_left_alone(problem: Judge) -> None:
@@ -193,6 +235,7 @@ def test_where_there_is_nothing_to_compare_nothing_is_proved(problem: Judge, not
 def test_a_part_that_never_changes_must_be_right_and_proves_nothing(problem: Judge) -> None:
     anchors = part(0.0, "anchors", nonsense=None)
     assert problem(check(part(1e-6), anchors)) is None
+    assert problem(check(part(1e-6), replace(anchors, elements=0))) is None
     assert says(problem(check(part(1e-6), part(0.1, "anchors", nonsense=None)))) == "mismatch"
 
 
@@ -236,3 +279,20 @@ def test_the_row_has_every_part_and_the_worst_of_all(make_cell: Callable[..., Ce
         ("boxes", "whole", 2e-5),
         ("ids", "differing", 4e-6),
     ]
+    unseen = output.fidelity(cell, cell.mode, check(boxes, ids), None)
+    assert unseen is not None
+    assert (unseen.allowed, unseen.rel_l2) == (None, 1e-6)
+    assert [(one.worst_view, one.worst_error, one.worst_allowed) for one in unseen.outputs] == [(None, None, None)] * 2
+    other = replace(part(0.5, "scores", loss={"fp32": 0.2}), max_abs=1.0, cosine=0.5, top1_agreement=0.75)
+    both = output.fidelity(cell, cell.mode, check(replace(boxes, top1_agreement=1.0), other), engine)
+    assert both is not None
+    assert (both.rel_l2, both.max_abs, both.allowed) == (0.5, 3.0, 0.8)
+    assert (both.cosine, both.top1_agreement) == (0.5, 0.75)
+    assert (both.outputs[1].worst_error, both.outputs[1].worst_allowed) == (0.5, 0.8)
+    boundless = output.fidelity(cell, cell.mode, check(part(0.5, loss={"fp32": 1e30}, nonsense=None)), engine)
+    assert boundless is not None
+    assert (boundless.allowed, boundless.outputs[0].worst_allowed) == (None, None), "JSON has no infinity"
+    views = {"whole": View(error=1e-6, loss={"fp32": 1e-6}), "row": View(error=3e-3, loss={"fp32": 1e-3})}
+    of_rows = output.fidelity(cell, cell.mode, check(replace(boxes, views=views)), engine)
+    assert of_rows is not None
+    assert of_rows.outputs[0].worst_view == "row"
