@@ -301,6 +301,23 @@ def test_one_output_of_two_is_said(inputs: list[torch.Tensor]) -> None:
     assert checked(inputs, lambda x: x, lambda x: [x, x]).problem == "input 1: gives 1 output, eager gives 2"
 
 
+@pytest.mark.parametrize(("small", "of"), [(3, 30), (4, 200), (9, 200)])
+def test_a_few_values_that_are_smaller_are_so_by_chance(small: int, of: int) -> None:
+    sizes = torch.cat([torch.full((small,), 1e-6), torch.ones(of - small)])[None]
+    assert "small" not in part(checked([sizes, 2 * sizes], lambda x: x, lambda x: x)).views
+
+
+def test_a_part_is_named_where_there_are_several_and_its_shape_said(inputs: list[torch.Tensor]) -> None:
+    assert checked(inputs, lambda x: x[:1], lambda x: x).problem == "input 1: shape [1, 5], eager's is [2, 5]"
+    named = checked(inputs, lambda x: {"a": x[:1]}, lambda x: {"a": x})
+    assert named.problem == "input 1: a: shape [1, 5], eager's is [2, 5]"
+
+
+def test_which_value_is_the_largest_is_told_of_rows_only(inputs: list[torch.Tensor]) -> None:
+    check = checked(inputs, lambda x: [x, x[:, :1], x[0]], lambda x: [x, x[:, :1], x[0]])
+    assert [part(check, name).top1_agreement for name in ("[0]", "[1]", "[2]")] == [1.0, None, None]
+
+
 def test_nonsense_is_zeros_and_rows_in_another_order() -> None:
     row = torch.tensor([[1.0, float("-inf"), 3.0]])
     assert comparison.zeros(row).tolist() == [[0.0, float("-inf"), 0.0]]

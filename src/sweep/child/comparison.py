@@ -200,8 +200,7 @@ def _small(r: torch.Tensor) -> torch.Tensor | None:
         return None
     place = start + int(ratios.argmax())
     limit = math.sqrt(float(ordered[place - 1]) * float(ordered[place]))
-    small = (r.abs() < limit) & (r != 0)
-    return small if bool(small.any()) else None
+    return (r.abs() < limit) & (r != 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
