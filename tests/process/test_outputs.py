@@ -318,11 +318,19 @@ def test_which_value_is_the_largest_is_told_of_rows_only(inputs: list[torch.Tens
     assert [part(check, name).top1_agreement for name in ("[0]", "[1]", "[2]")] == [1.0, None, None]
 
 
+def test_texts_are_as_many_as_eagers(inputs: list[torch.Tensor]) -> None:
+    def texts(count: int) -> numpy.ndarray:
+        return numpy.array(["a"] * count)
+
+    assert checked(inputs, lambda x: texts(3), lambda x: texts(2)).problem == "input 1: 3 texts, eager gives 2"
+    assert part(checked(inputs, lambda x: texts(0), lambda x: texts(0))).views == {}
+
+
 def test_nonsense_is_zeros_and_rows_in_another_order() -> None:
-    row = torch.tensor([[1.0, float("-inf"), 3.0]])
-    assert comparison.zeros(row).tolist() == [[0.0, float("-inf"), 0.0]]
-    assert comparison.reversed_rows(row).tolist() == [[3.0, float("-inf"), 1.0]]
-    assert comparison.reversed_rows(torch.tensor(2.0)).tolist() == 2.0
+    row, one = torch.tensor([[1.0, float("-inf"), 3.0]]), torch.tensor(2.0)
+    torch.testing.assert_close(comparison.zeros(row), torch.tensor([[0.0, float("-inf"), 0.0]]))
+    torch.testing.assert_close(comparison.reversed_rows(row), torch.tensor([[3.0, float("-inf"), 1.0]]))
+    torch.testing.assert_close(comparison.reversed_rows(one), one)
     assert comparison.zeros(("a",)) == comparison.reversed_rows(("a",)) == ("a",)
 
 

@@ -290,6 +290,12 @@ def test_how_much_of_the_work_the_engine_did_is_said_and_counts(
     assert said in row.message
 
 
+def test_a_share_of_weights_is_said_as_one(make_cell: Callable[..., Cell]) -> None:
+    engine = Engine(requested="quanto", actual="quanto", precision="int8", share=0.7, evidence={"share_of": "weights"})
+    row = judged(make_cell(conversion="OPTIMUM_QUANTO_WI8"), None, {"engine": engine})
+    assert row.message.endswith("70% of its weights are converted")
+
+
 @pytest.mark.parametrize(
     ("label", "seen"), [("EXPORT+AI8WI8_STATIC_QUANTIZED", "int8"), ("OPTIMUM_QUANTO_AI8WI4", "int4")]
 )
