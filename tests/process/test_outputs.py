@@ -326,6 +326,26 @@ def test_texts_are_as_many_as_eagers(inputs: list[torch.Tensor]) -> None:
     assert part(checked(inputs, lambda x: texts(0), lambda x: texts(0))).views == {}
 
 
+def test_answers_are_equal_to_the_last_bit_or_not() -> None:
+    one = {"a": torch.ones(2), "b": ("x",)}
+    assert comparison.equal(one, {"a": torch.ones(2), "b": ("x",)})
+    for other in ({"a": torch.ones(2), "b": ("y",)}, {"a": torch.zeros(2), "b": ("x",)}, {"a": torch.ones(2)}):
+        assert not comparison.equal(one, other)
+
+
+def test_the_cosine_with_nothing_is_one_of_nothing_alone(inputs: list[torch.Tensor]) -> None:
+    assert part(checked(inputs, torch.zeros_like, torch.zeros_like)).cosine == 1.0
+    assert part(checked(inputs, lambda x: torch.zeros_like(x) + x, torch.zeros_like)).cosine == 0.0
+
+
+def test_figures_are_raised_to_the_worst_and_lowered_to_the_least() -> None:
+    figures: comparison.Figures = {"a": {"whole": 1.0, "row": 1.0}}
+    comparison.raise_to(figures, {"a": {"whole": 2.0, "row": 0.5}, "b": {"whole": 0.1}})
+    assert figures == {"a": {"whole": 2.0, "row": 1.0}, "b": {"whole": 0.1}}
+    comparison.lower_to(figures, {"a": {"whole": 0.5, "row": 3.0}, "c": {"whole": 4.0}})
+    assert figures == {"a": {"whole": 0.5, "row": 1.0}, "b": {"whole": 0.1}, "c": {"whole": 4.0}}
+
+
 def test_nonsense_is_zeros_and_rows_in_another_order() -> None:
     row, one = torch.tensor([[1.0, float("-inf"), 3.0]]), torch.tensor(2.0)
     torch.testing.assert_close(comparison.zeros(row), torch.tensor([[0.0, float("-inf"), 0.0]]))

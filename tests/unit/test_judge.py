@@ -22,7 +22,7 @@ from sweep.evidence import (
     View,
 )
 from sweep.result import Crash, Result
-from sweep.verdict import judge
+from sweep.verdict import judge, remarks
 
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
 
@@ -83,6 +83,7 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
 
 def test_converting_had_as_many_cpus_as_its_cpu_time_says(make_cell: Callable[..., Cell]) -> None:
     assert judged(make_cell()).convert_cpus is None
+    assert judged(make_cell(), evidence={"seconds": {}, "convert_cpu": 3.0}).convert_cpus is None
     row = judged(make_cell(), evidence={"seconds": {"convert": 2.0}, "convert_cpu": 3.0})
     assert row.convert_cpus == pytest.approx(1.5)
 
@@ -246,6 +247,43 @@ def test_a_trial_that_was_disturbed_is_left_out_where_there_is_another(make_cell
     assert row.speedup.value == pytest.approx(2.0)
     assert (row.speedup.trials, row.latency_ms.processes) == (2, 2)
     assert [quotient.disturbed for quotient in row.speedup.quotients] == [True, False, False]
+
+
+def test_what_is_disturbed_and_counts_is_not_called_left_out() -> None:
+    def at(share: float, **changes: Any) -> Trial:
+        return trial(None, {"converted": sampled(5, load=MachineLoad(cpu_by_others=share))} | changes)
+
+    first, second = at(0.3), at(0.4)
+    assert list(remarks.from_measurements([first], [first])) == ["disturbed: others used 30% of the CPUs"]
+    assert list(remarks.from_measurements([first, second], [first])) == ["disturbed: others used 40% of the CPUs"]
+    assert list(remarks.from_measurements([first, second], [trial()])) == [
+        "disturbed: others used 40% of the CPUs, left out"
+    ]
+    mixed = [trial(), replace(trial(), by_turns=False)]
+    assert list(remarks.from_measurements(mixed, mixed)) == [
+        "eager was measured before it, not by turns: there is no memory for both"
+    ]
+
+
+def test_where_and_with_how_many_threads_it_ran_is_in_the_row(make_cell: Callable[..., Cell]) -> None:
+    row = judged(make_cell(threads=2), evidence={"threads": 3, "node": "here"})
+    assert (row.threads, row.attempts) == (3, ("ok on here",))
+    assert row.load is not None
+    failed = judged(make_cell(threads=2), {"code": -signal.SIGSEGV}, {"threads": None, "node": None})
+    assert (failed.threads, failed.attempts) == (2, ("signal on an unknown node",))
+
+
+@pytest.mark.parametrize(
+    ("precision", "breaks", "said"),
+    [("fp32", 0, ""), ("bf16", 0, "computes in bf16, its label says fp32"), ("fp32", 2, "2 graph breaks")],
+)
+def test_what_an_engine_chose_and_broke_is_said(
+    make_cell: Callable[..., Cell], precision: str, breaks: int, said: str
+) -> None:
+    cell = make_cell(conversion="COMPILE_OPENVINO")
+    classes = dict.fromkeys(("fp32", "bf16"), Tolerance(rel_l2=0.1))
+    ran = Engine(requested="openvino", actual="openvino", precision=precision, evidence={"graph_breaks": breaks})
+    assert judged(replace(cell, tolerance=classes), None, {"engine": ran}).message == said
 
 
 def test_eager_measured_before_and_not_by_turns_is_said(make_cell: Callable[..., Cell]) -> None:
