@@ -327,10 +327,10 @@ def test_texts_are_as_many_as_eagers(inputs: list[torch.Tensor]) -> None:
 
 
 def test_answers_are_equal_to_the_last_bit_or_not() -> None:
-    one = {"a": torch.ones(2), "b": ("x",)}
+    one: outputs.Parts = {"a": torch.ones(2), "b": ("x",)}
     assert comparison.equal(one, {"a": torch.ones(2), "b": ("x",)})
-    for other in ({"a": torch.ones(2), "b": ("y",)}, {"a": torch.zeros(2), "b": ("x",)}, {"a": torch.ones(2)}):
-        assert not comparison.equal(one, other)
+    others: list[outputs.Parts] = [{**one, "b": ("y",)}, {**one, "a": torch.zeros(2)}, {"a": torch.ones(2)}]
+    assert not any(comparison.equal(one, other) for other in others)
 
 
 def test_the_cosine_with_nothing_is_one_of_nothing_alone(inputs: list[torch.Tensor]) -> None:
