@@ -102,6 +102,38 @@ def test_the_sign_test_stops_as_soon_as_it_can() -> None:
     assert late.taken == beyond.PAIRS
 
 
+def test_it_must_come_about_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    once: Iterator[dict[str, float]] = iter([{"memory": 1.0}, {}, {"memory": 1.0}, {}])
+    monkeypatch.setattr(beyond, "surely_late", lambda delays, excused: next(once))
+    subject = subject_of(LAYERS)
+    assert not beyond.remembers(subject, new)
+    assert beyond.problem(subject, new, {"memory": 0.0}) is None
+
+
+def test_the_kind_that_is_latest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = {"memory": 0.001, "reading": 0.005}
+    monkeypatch.setattr(beyond, "surely_late", lambda delays, excused: late)
+    said = beyond.problem(subject_of(LAYERS), new, {"memory": 0.0, "reading": 0.0})
+    assert said == "returns before its work is done: having its whole output takes 5 ms beyond the timed call"
+
+
+def test_eagers_own_is_the_median_of_as_many_as_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds, expected in ((1000.0, beyond.MOST_OF_EAGER), (0.0, beyond.FEWEST_OF_EAGER)):
+        monkeypatch.setattr(beyond, "SECONDS_FOR_EAGER", seconds)
+        given = Given(iter([-1.0, 0.5] * 9))
+        own = beyond.of_eager(given)
+        assert given.taken == expected
+        assert own == {"reading": 0.0, "memory": 0.0, "example": 0.0}
+
+
+def test_having_an_output_is_compared_with_having_one_that_is_there() -> None:
+    delays = beyond.Delays(subject_of(LAYERS), new)
+    assert set(delays.take({"reading": None})) == {"reading"}
+    (ready,) = delays._ready or [None]
+    assert ready is not None
+    assert ready.shape == (1, 256)
+
+
 def test_how_long_each_input_takes_is_said() -> None:
     def forward(x: torch.Tensor) -> torch.Tensor:
         time.sleep(0.01 if bool(x.sum() > 0) else 0.001)

@@ -426,6 +426,14 @@ def test_a_crash_row_has_the_stack_that_faulthandler_printed(make_cell: Callable
     )
 
 
+def test_another_traceback_in_the_log_is_no_stack_of_a_crash(make_cell: Callable[..., Cell]) -> None:
+    died = Exit(code=-70, phase=Phase.EAGER, seconds=1.0)
+    log = 'Traceback (most recent call last):\n  File "/my/model.py", line 12 in forward\n'
+    row = judge.judge(make_cell(), [Trial(ending=died, evidence=Evidence(), log=log)])
+    assert row.crash is not None
+    assert (row.crash.signal, row.crash.stack) == ("signal 70", ())
+
+
 def test_an_exception_brings_its_own_stack(make_cell: Callable[..., Cell]) -> None:
     failure = Failure(type="ValueError", message="no", stack=("a.py:1 in f", "b.py:2 in g"))
     died = Exit(code=1, phase=Phase.EAGER, seconds=1.0)
