@@ -22,7 +22,7 @@ from sweep.evidence import (
     View,
 )
 from sweep.result import Crash, Result
-from sweep.verdict import judge, remarks
+from sweep.verdict import figures, judge, remarks
 
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
 
@@ -263,6 +263,39 @@ def test_what_is_disturbed_and_counts_is_not_called_left_out() -> None:
     assert list(remarks.from_measurements(mixed, mixed)) == [
         "eager was measured before it, not by turns: there is no memory for both"
     ]
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        ({"cpu_by_others": 0.15, "cpu_pressure": 0.3, "quota_throttled": 0.01}, []),
+        ({"cpu_by_others": 0.16, "cpu_pressure": 0.5}, ["others used 16% of the CPUs"]),
+        ({"cpu_by_others": 0.02, "cpu_pressure": 0.31}, ["a process waited for a CPU 31% of the time"]),
+        ({"cpu_by_others": 0.01, "cpu_pressure": 0.31}, []),
+        ({"quota_throttled": 0.02}, ["its control group's CPU quota held it up 2% of the time"]),
+        ({"heat_throttled": True}, ["heat slowed a CPU down"]),
+        ({"gpu_processes": 2}, ["2 other processes were on its GPU"]),
+        ({"gpu_throttled": True}, ["its GPU ran slower, for heat or want of power"]),
+    ],
+)
+def test_each_disturbance_is_said(load: dict[str, Any], said: list[str]) -> None:
+    assert list(figures.disturbances(MachineLoad(**{"cpu_by_others": 0.0} | load))) == said
+
+
+def test_converting_pays_off_after_as_many_calls_as_save_what_it_took(make_cell: Callable[..., Cell]) -> None:
+    one = judged(make_cell()).latency_ms
+    assert one is not None
+    two, seconds = replace(one, p50=one.p50 + 2.0), {"convert": 1.0, "first_call": 0.5, "warmup": 9.0}
+    assert figures.break_even_calls(two, one, seconds) == pytest.approx(750, abs=1)
+    assert figures.break_even_calls(one, two, seconds) is None
+    assert figures.break_even_calls(one, one, seconds) is None
+
+
+def test_a_peak_is_the_highest_of_all_processes() -> None:
+    assert figures.peak([]) is None
+    assert figures.peak([Memory(rss_peak=1.0), Memory(rss_peak=3.0), Memory(rss_peak=2.0)]) == Memory(rss_peak=3.0)
+    on_gpu = [Memory(rss_peak=3.0, cuda_peak=1.0), Memory(rss_peak=2.0, cuda_peak=5.0), Memory(rss_peak=1.0)]
+    assert figures.peak(on_gpu) == Memory(rss_peak=3.0, cuda_peak=5.0)
 
 
 def test_where_and_with_how_many_threads_it_ran_is_in_the_row(make_cell: Callable[..., Cell]) -> None:

@@ -8,6 +8,7 @@ import atexit
 import faulthandler
 import math
 import os
+import resource
 import signal
 import sys
 import threading
@@ -107,7 +108,8 @@ def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> No
 
 def cpu_seconds() -> float:
     """CPU time of this process so far, and of the ended processes that it started."""
-    return math.fsum(os.times()[:4])
+    of_all = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return math.fsum(used.ru_utime + used.ru_stime for used in of_all)
 
 
 def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
