@@ -1,6 +1,9 @@
 """What one traced call tells of the engine that ran: by marks that nobody can forge, and by share."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -213,6 +216,70 @@ def test_the_share_of_narrow_weights_is_of_all_weights() -> None:
     found = attested(convert, "quanto", model, name="OPTIMUM_QUANTO_WI8", precision="int8")
     assert found.evidence["share_of"] == "weights"
     assert found.share == pytest.approx(1 / 9)
+
+
+def test_a_session_that_is_made_and_not_run_is_no_mark(tmp_path: Any) -> None:
+    def convert(model: torch.nn.Module) -> Any:
+        onnx_session(model, tmp_path / "m.onnx")
+        return model.forward
+
+    found = attested(convert, "onnxruntime")
+    assert found.actual == "eager"
+    assert found.evidence["session_runs"] == 0
+
+
+class Session:
+    """As ONNX Runtime's says which of its providers got which node."""
+
+    def __init__(self, **nodes: int) -> None:
+        self.nodes = {f"{name}ExecutionProvider": count for name, count in nodes.items()}
+
+    def get_providers(self) -> list[str]:
+        return list(self.nodes)
+
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        node = SimpleNamespace(op_type="Conv")
+        return [SimpleNamespace(ep_name=name, get_nodes=partial(list, [node] * n)) for name, n in self.nodes.items()]
+
+    def get_outputs(self) -> list[Any]:
+        return [SimpleNamespace(type="tensor(float)")]
+
+
+@pytest.mark.parametrize(
+    ("device", "nodes", "actual", "share"),
+    [
+        ("cuda", {"CUDA": 4, "CPU": 0}, "onnxruntime", 1.0),
+        ("cuda", {"CUDA": 1, "CPU": 3}, "onnxruntime", 0.25),
+        ("cuda", {"Tensorrt": 2, "CUDA": 1, "CPU": 1}, "onnxruntime", 0.75),
+        ("cuda", {"CPU": 49}, "onnxruntime on CPUExecutionProvider", 0.0),
+        ("cpu", {"CPU": 49}, "onnxruntime", 1.0),
+        ("cpu", {"OpenVINO": 3, "CPU": 1}, "onnxruntime", 1.0),
+        ("cpu", {"CUDA": 3, "CPU": 1}, "onnxruntime on CUDAExecutionProvider", 1.0),
+    ],
+)
+def test_on_a_gpu_the_share_is_also_that_of_the_nodes_there(
+    device: str, nodes: dict[str, int], actual: str, share: float
+) -> None:
+    ran = tracing.Trace(
+        names=Counter(),
+        outside=Counter(),
+        precisions=frozenset(),
+        calls=Counter(onnxruntime=1),
+        inside={"onnxruntime": 1.0},
+    )
+    observed = attestors.Observation(
+        mode=mode("onnxruntime"),
+        model=torch.nn.Identity(),
+        scripted=False,
+        forward=None,
+        trace=ran,
+        sessions=[Session(**nodes)],
+        engine="onnxruntime",
+        device=device,
+    )
+    found, precision, evidence = attestors._onnxruntime(observed)
+    assert (found, precision) == (actual, "fp32")
+    assert evidence["share"] == pytest.approx(share)
 
 
 @pytest.mark.slow
