@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -228,6 +229,34 @@ def test_a_session_that_is_made_and_not_run_is_no_mark(tmp_path: Any) -> None:
     assert found.evidence["session_runs"] == 0
 
 
+def observation(engine: str, device: str = "cpu", **seen: Any) -> attestors.Observation:
+    traced: dict[str, Any] = {"names": Counter(), "outside": Counter(), "precisions": frozenset()}
+    return attestors.Observation(
+        mode=mode(engine),
+        model=torch.nn.Identity(),
+        scripted=False,
+        forward=None,
+        trace=tracing.Trace(**traced | seen),
+        sessions=[],
+        engine=engine,
+        device=device,
+    )
+
+
+def test_openvino_is_what_ran_its_partitions_in_the_precision_that_these_say() -> None:
+    def property_of(name: str) -> Any:
+        return ["CPU"] if name == "EXECUTION_DEVICES" else SimpleNamespace(get_type_name=lambda: "bf16")
+
+    called = (SimpleNamespace(get_property=property_of),)
+    ran = observation(
+        "openvino", called=called, calls=Counter(openvino=2), inside={"openvino": 3.0}, by_torch={"a": 1.0}
+    )
+    name, precision, evidence = attestors._openvino(ran)
+    assert (name, precision, evidence["share"], evidence["execution_devices"]) == ("openvino", "bf16", 0.75, ["CPU"])
+    not_run = observation("openvino", called=called, names=Counter({"aten::linear": 1, "Torch-Compiled Region": 1}))
+    assert attestors._openvino(not_run)[0] == "eager"
+
+
 class Session:
     """As ONNX Runtime's says which of its providers got which node."""
 
@@ -260,23 +289,8 @@ class Session:
 def test_on_a_gpu_the_share_is_also_that_of_the_nodes_there(
     device: str, nodes: dict[str, int], actual: str, share: float
 ) -> None:
-    ran = tracing.Trace(
-        names=Counter(),
-        outside=Counter(),
-        precisions=frozenset(),
-        calls=Counter(onnxruntime=1),
-        inside={"onnxruntime": 1.0},
-    )
-    observed = attestors.Observation(
-        mode=mode("onnxruntime"),
-        model=torch.nn.Identity(),
-        scripted=False,
-        forward=None,
-        trace=ran,
-        sessions=[Session(**nodes)],
-        engine="onnxruntime",
-        device=device,
-    )
+    observed = observation("onnxruntime", device, calls=Counter(onnxruntime=1), inside={"onnxruntime": 1.0})
+    observed = replace(observed, sessions=[Session(**nodes)])
     found, precision, evidence = attestors._onnxruntime(observed)
     assert (found, precision) == (actual, "fp32")
     assert evidence["share"] == pytest.approx(share)
