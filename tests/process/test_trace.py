@@ -1,5 +1,6 @@
 """What one traced call tells of the engine that ran: by marks that nobody can forge, and by share."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -296,6 +297,21 @@ def test_on_a_gpu_the_share_is_also_that_of_the_nodes_there(
     assert evidence["share"] == pytest.approx(share)
 
 
+@pytest.mark.parametrize("lie", ["another model's forward", "not frozen", "nothing quantised"])
+def test_quanto_is_what_has_narrow_weights_and_is_called(lie: str) -> None:
+    from optimum import quanto
+
+    def convert(made: torch.nn.Module) -> Any:
+        other = copy.deepcopy(made)
+        if lie != "nothing quantised":
+            quanto.quantize(made, weights=quanto.qint8)
+        if lie != "not frozen":
+            quanto.freeze(made)
+        return other.forward if lie == "another model's forward" else made.forward
+
+    assert attested(convert, "quanto", name="OPTIMUM_QUANTO_WI8", precision="int8").actual == "eager"
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_an_artefact_is_attested_through_each_way_to_load_it(tmp_path: Any) -> None:
@@ -337,8 +353,14 @@ def test_the_weights_of_a_graph_are_those_that_are_read() -> None:
         elif name != "replaced":
             graph.call_function(torch.neg, (weight,))
     graph.output(None)
-    weights = attestors._weights_of_graph(torch.fx.GraphModule(root, graph))
-    assert attestors._by_weights(weights)["share"] == pytest.approx(5 / 6)
+    module = torch.fx.GraphModule(root, graph)
+    assert attestors._by_weights(attestors._weights_of_graph(module))["share"] == pytest.approx(5 / 6)
+    ran = observation("pt2e-quantized", names=Counter({"aten::linear": 1}))
+    name, precision, evidence = attestors._pt2e(replace(ran, forward=module.forward))
+    assert (name, precision, evidence["share"]) == ("pt2e-quantized", "fp32", pytest.approx(5 / 6))
+    plain = torch.fx.symbolic_trace(layers(1))
+    assert attestors._pt2e(replace(ran, forward=plain.forward))[:2] == ("export", None)
+    assert attestors._pt2e(replace(ran, forward=layers(1).forward))[0] == "eager"
 
 
 def test_the_weights_of_modules_are_packed_or_rounded_at_every_call() -> None:
