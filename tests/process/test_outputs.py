@@ -146,6 +146,7 @@ def _loop() -> list[Any]:
         (Handle(torch.ones(1)), "holds a Handle"),
         (torch.ones(1, device="meta"), "on the meta device, where tensors hold no values"),
         (numpy.array([object()]), "array of objects"),
+        ({"when": numpy.array(["2026-01-01"], dtype="M8[D]")}, "at when holds datetime64"),
         (_loop(), "holds a list"),
     ],
 )

@@ -345,8 +345,9 @@ def test_the_weights_of_a_graph_are_those_that_are_read() -> None:
     root.register_buffer("int8", torch.zeros(3, 4, dtype=torch.int8))
     for name, rows in {"rounded": 2, "kept": 1, "replaced": 9}.items():
         root.register_parameter(name, torch.nn.Parameter(torch.ones(rows, 4)))
+    root.register_buffer("table", torch.zeros(9, 9, dtype=torch.int64))
     graph = torch.fx.Graph()
-    for name in ("int8", "rounded", "kept", "replaced"):
+    for name in ("int8", "rounded", "kept", "replaced", "table"):
         weight = graph.get_attr(name)
         if name == "rounded":
             graph.call_function(torch.quantize_per_tensor, (weight, 0.1, 0, torch.qint8))

@@ -207,7 +207,7 @@ def _pt2e(observed: Observation) -> Finding:
 def _weights_of_graph(module: torch.fx.GraphModule) -> list[tuple[torch.Tensor, bool]]:
     """The weights that its nodes read, each once; and of each whether it is in int8, or rounded to it where it is read.
 
-    A graph may still hold those that were replaced, which nothing reads.
+    A graph may still hold those that were replaced, which nothing reads. Tables of other integers are none.
     """
     readers: dict[str, list[str]] = defaultdict(list)
     for node in module.graph.nodes:
@@ -217,7 +217,7 @@ def _weights_of_graph(module: torch.fx.GraphModule) -> list[tuple[torch.Tensor, 
     return [
         (tensor, tensor.dtype is torch.int8 or all("quantize_per" in by for by in readers[name]))
         for name, tensor in found.items()
-        if isinstance(tensor, torch.Tensor)
+        if isinstance(tensor, torch.Tensor) and (tensor.dtype is torch.int8 or tensor.is_floating_point())
     ]
 
 

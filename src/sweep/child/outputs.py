@@ -119,9 +119,13 @@ def _part(name: str, leaf: Any) -> Part:
         if not all(isinstance(item, str | bytes) for item in leaf.flat):
             raise UnreadableOutput(f"the output{_at(name)} is an array of objects")
         return tuple(map(str, leaf.flat))
-    tensor = plain(
-        torch.as_tensor(leaf.copy() if isinstance(leaf, numpy.ndarray) else leaf)
-    )  # it may be a reversed view
+    try:
+        tensor = torch.as_tensor(leaf.copy() if isinstance(leaf, numpy.ndarray) else leaf)  # it may be a reversed view
+    except TypeError as error:
+        raise UnreadableOutput(
+            f"the output{_at(name)} holds {leaf.dtype} values, which torch has no type for"
+        ) from error
+    tensor = plain(tensor)
     if tensor.dtype == torch.bool:
         return tensor.to("cpu", copy=True)
     return tensor.to("cpu", torch.float64 if tensor.dtype.is_floating_point else torch.int64, copy=True)
