@@ -297,6 +297,51 @@ def test_on_a_gpu_the_share_is_also_that_of_the_nodes_there(
     assert evidence["share"] == pytest.approx(share)
 
 
+LINEAR, REGION, PACKED = "aten::linear", "Torch-Compiled Region: 0/0", "quantized::linear"
+
+
+@pytest.mark.parametrize(
+    ("engine", "label", "events", "actual"),
+    [
+        ("cudagraphs", "MINE", ["cudaGraphLaunch"], "cudagraphs"),
+        ("cudagraphs", "MINE", [LINEAR], "eager"),
+        ("tensorrt", "MINE", ["TRTEngine::execute"], "tensorrt"),
+        ("tensorrt", "MINE", [LINEAR], "eager"),
+        ("tvm", "MINE", [REGION], "tvm"),
+        ("tvm", "MINE", [REGION, LINEAR], "eager"),
+        ("tvm", "MINE", [LINEAR], "eager"),
+        ("fx-quantized", "NATIVE_CONVERT", [PACKED], "fx-quantized"),
+        ("fx-quantized", "NATIVE_CONVERT", [LINEAR, "aten::fake_quantize_per_tensor"], "eager"),
+        ("fx-quantized", "NATIVE_FAKE", [LINEAR, "aten::fake_quantize_per_tensor"], "fx-quantized"),
+        ("fx-quantized", "NATIVE_FAKE", [LINEAR], "eager"),
+    ],
+)
+def test_each_engine_is_known_by_its_own_mark_alone(engine: str, label: str, events: list[str], actual: str) -> None:
+    seen = observation(engine, names=Counter(events))
+    seen = replace(seen, mode=mode(engine, label, "int8"), forward=layers(1).forward)
+    found, precision, evidence = attestors.ATTESTORS[engine](seen)
+    assert found == actual
+    if actual == "fx-quantized":
+        assert (precision, evidence["share"]) == ("int8", 0.0)
+
+
+def test_torchao_is_what_has_its_weights_and_is_called() -> None:
+    narrow = type("Int8", (torch.Tensor,), {"__module__": "torchao.quantization"})
+    model, other = layers(2), layers(1)
+    first: Any = next(model.children())
+    first.weight = torch.nn.Parameter(first.weight.detach().as_subclass(narrow))
+    ran = replace(observation("torchao", names=Counter([LINEAR])), mode=mode("torchao", precision="int8"))
+    found, precision, evidence = attestors._torchao(replace(ran, model=model, forward=model.forward))
+    assert (found, precision, evidence) == (
+        "torchao",
+        "int8",
+        {"weights": ["Int8"], "share": 0.5, "share_of": "weights"},
+    )
+    assert attestors._torchao(replace(ran, model=model, forward=lambda x: model(x)))[0] == "torchao"
+    assert attestors._torchao(replace(ran, model=model, forward=other.forward))[0] == "eager"
+    assert attestors._torchao(replace(ran, model=other, forward=other.forward))[0] == "eager"
+
+
 @pytest.mark.parametrize("lie", ["another model's forward", "not frozen", "nothing quantised"])
 def test_quanto_is_what_has_narrow_weights_and_is_called(lie: str) -> None:
     from optimum import quanto
