@@ -337,7 +337,7 @@ def test_torchao_is_what_has_its_weights_and_is_called() -> None:
         "int8",
         {"weights": ["Int8"], "share": 0.5, "share_of": "weights"},
     )
-    assert attestors._torchao(replace(ran, model=model, forward=lambda x: model(x)))[0] == "torchao"
+    assert attestors._torchao(replace(ran, model=model, forward=lambda x: [model(x)]))[0] == "torchao"
     assert attestors._torchao(replace(ran, model=model, forward=other.forward))[0] == "eager"
     assert attestors._torchao(replace(ran, model=other, forward=other.forward))[0] == "eager"
 
