@@ -325,6 +325,22 @@ def test_each_engine_is_known_by_its_own_mark_alone(engine: str, label: str, eve
         assert (precision, evidence["share"]) == ("int8", 0.0)
 
 
+def test_quanto_has_the_precision_of_its_label_only_where_the_weights_have() -> None:
+    from optimum import quanto
+
+    def quantised(kind: Any) -> Callable[[torch.nn.Module], Any]:
+        def convert(made: torch.nn.Module) -> Any:
+            quanto.quantize(made, weights=kind)
+            quanto.freeze(made)
+            return made.forward
+
+        return convert
+
+    label = {"name": "OPTIMUM_QUANTO_WI8", "precision": "int8"}
+    assert attested(quantised(quanto.qint8), "quanto", layers(1), **label).precision == "int8"
+    assert attested(quantised(quanto.qint4), "quanto", layers(1), **label).precision == "qint4"
+
+
 def test_torchao_is_what_has_its_weights_and_is_called() -> None:
     narrow = type("Int8", (torch.Tensor,), {"__module__": "torchao.quantization"})
     model, other = layers(2), layers(1)
@@ -404,6 +420,10 @@ def test_the_weights_of_a_graph_are_those_that_are_read() -> None:
     ran = observation("pt2e-quantized", names=Counter({"aten::linear": 1}))
     name, precision, evidence = attestors._pt2e(replace(ran, forward=module.forward))
     assert (name, precision, evidence["share"]) == ("pt2e-quantized", "fp32", pytest.approx(5 / 6))
+    steps = torch.fx.Graph()
+    steps.output(steps.call_function(torch.quantize_per_tensor, (steps.placeholder("x"), 0.1, 0, torch.qint8)))
+    stepwise = torch.fx.GraphModule(torch.nn.Module(), steps)
+    assert attestors._pt2e(replace(ran, forward=stepwise.forward))[0] == "pt2e-quantized"
     plain = torch.fx.symbolic_trace(layers(1))
     assert attestors._pt2e(replace(ran, forward=plain.forward))[:2] == ("export", None)
     assert attestors._pt2e(replace(ran, forward=layers(1).forward))[0] == "eager"
