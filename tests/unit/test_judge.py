@@ -291,6 +291,13 @@ def test_converting_pays_off_after_as_many_calls_as_save_what_it_took(make_cell:
     assert figures.break_even_calls(one, one, seconds) is None
 
 
+def test_a_latency_is_of_all_processes_and_as_sure_as_they_agree() -> None:
+    both = figures.latency((0.001, 0.002, 0.003), (0.004, 0.005, 0.006), drift=0.05)
+    assert (both.min, both.max, both.n, both.processes) == pytest.approx((1.0, 6.0, 6, 2))
+    alike, unlike = (figures.latency((0.001,) * 5, (other,) * 5, drift=0.05) for other in (0.001, 0.003))
+    assert unlike.p50_high / unlike.p50_low > 2 * alike.p50_high / alike.p50_low
+
+
 def test_a_peak_is_the_highest_of_all_processes() -> None:
     assert figures.peak([]) is None
     assert figures.peak([Memory(rss_peak=1.0), Memory(rss_peak=3.0), Memory(rss_peak=2.0)]) == Memory(rss_peak=3.0)
