@@ -3,7 +3,7 @@
 For each conversion of one model, from the very same trials: the quotient by turns; the quotient of the two halves of
 its blocks that lie furthest apart, as if eager had been measured before the conversion; and, beside them, that of long
 runs of each alone: LONG processes of eager and as many of the conversion, in turn, 20 s each. Processes differ by luck,
-so the standard error stands beside each of the two means. `measure.block_seconds=…` tries other blocks.
+so the last column is how the two means agree, with its standard error. `measure.block_seconds=…` tries other blocks.
 
     .venv/bin/python scripts/bench/turns.py [TRIALS: 10] [OVERRIDES…]
 """

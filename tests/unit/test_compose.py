@@ -141,7 +141,7 @@ def test_help_and_cfg_ask_for_nothing(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("variable", "arguments", "said"),
     [
-        ("OMP_NUM_THREADS=1", [], ["is set, which cells do not see: give threads=1, or threads=null for all"]),
+        ("OMP_NUM_THREADS=1", [], ["is set, which cells do not see: give threads=1, or threads=null for every CPU"]),
         ("MKL_NUM_THREADS=2", ["measure.seconds=1"], ["give threads=2"]),
         ("OMP_NUM_THREADS=1", ["threads=1"], []),
         ("OMP_NUM_THREADS=1", ["threads=null"], []),

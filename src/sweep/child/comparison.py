@@ -18,8 +18,6 @@ import torch
 
 from sweep.child.outputs import Part, Parts, kind_of
 
-VIEWS = ("whole", "row", "column", "place", "small")
-
 GAP = 1e3
 """Values are told apart as of two scales where between the next in size of them there is that factor."""
 

@@ -30,7 +30,7 @@ def refuse_unseen(environment: Mapping[str, str], requests: Sequence[Request], g
             continue
         if name in THREADS and unsaid:
             problems.append(
-                f"{name}={value} is set, which cells do not see: give threads={value}, or threads=null for all"
+                f"{name}={value} is set, which cells do not see: give threads={value}, or threads=null for every CPU"
             )
         elif _is_any_of(name, COMPUTING) and not _is_any_of(name, CACHES):
             problems.append(

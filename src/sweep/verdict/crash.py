@@ -14,6 +14,7 @@ _OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of mem
 """Messages of torch about too little memory: on a CPU it raises a plain RuntimeError, with no class of its own."""
 
 _UNREADABLE = "sweep.child.outputs.UnreadableOutput"
+"""What the unconverted model's own output raises, if no tensors can be read of it."""
 
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 """A line of a stack as faulthandler prints it."""

@@ -110,7 +110,7 @@ function Files({ row }) {
 
 function converting(row) {
   if (row.convert === null) return null;
-  const cpus = whole(row, "convert_cpus");
+  const cpus = row.convert < 0.1 ? null : whole(row, "convert_cpus");
   return `${row.said.convert} s${cpus === null ? "" : `, on ${cpus.toFixed(1)} CPUs`}`;
 }
 
