@@ -22,7 +22,7 @@ class OutputFigures:
     """One part of the model's output, by its path: the worst of all inputs.
 
     `rel_l2` and `allowed` are of whole samples, `differing_share` of parts that are no floats. `worst_view` is the view
-    of it (`whole`, `row`, `column`, `place`, `small`, `differing`) that is nearest to or furthest beyond what is allowed.
+    (`whole`, `row`, `column`, `place`, `small`, `differing`) that is nearest to or furthest beyond what is allowed.
     """
 
     name: str
