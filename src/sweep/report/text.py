@@ -188,10 +188,13 @@ FEWEST_FOR_A_SPREAD = 2
 def noise_floor(rows: Sequence[Result]) -> str:
     """The noise floor in words."""
     floor = matrix.noise_floor(rows)
-    if floor is None and any(row.conversion == BASELINE and row.status is Status.OK for row in rows):
+    of_eager = {row.status for row in rows if row.conversion == BASELINE}
+    if floor is None and Status.OK in of_eager:
         return "Noise floor: unknown, for every trial of EAGER was disturbed."
+    if floor is None and of_eager:
+        return "Noise floor: unknown, for no EAGER cell is ok."
     if floor is None:
-        return "Noise floor: unknown, for no EAGER cell was measured; add EAGER to compare eager with itself."
+        return "Noise floor: unknown, for there is no EAGER cell; add EAGER to compare eager with itself."
     if floor.bound is None:
         return f"Noise floor: {floor.share:.1%}; EAGER against itself came out that far from 1.00x."
     if floor.trials < FEWEST_FOR_A_SPREAD:
