@@ -130,9 +130,8 @@ def test_no_other_and_no_disturbed_trial_is_in_the_noise_floor() -> None:
     assert text.noise_floor([eager(disturbed=(2.0,))]).endswith("every trial of EAGER was disturbed.")
     assert matrix.noise_floor([measured("fast", "ONNX_CPU", 2.0)]) is None
     assert "add EAGER" in text.noise_floor([measured("fast", "ONNX_CPU", 2.0)])
-    assert text.noise_floor([eager(3.0, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off")]).endswith(
-        "is ok."
-    )
+    mismatch = eager(3.0, status=Status.MISMATCH, reason=Reason.OUTPUT, message="off")
+    assert text.noise_floor([mismatch]).endswith("for no EAGER cell is ok.")
 
 
 def test_without_trials_the_noise_floor_is_the_worst_eager_against_itself() -> None:
