@@ -1,21 +1,29 @@
-"""By turns or one after the other? How far estimates of one speed-up scatter, and whether they agree with long runs.
+"""By turns or one after the other? How far estimates of one speed-up scatter, and whether turns bias them.
 
-For each conversion of one model, from the very same trials: the quotient by turns; the quotient of the two halves of
-its blocks that lie furthest apart, as if eager had been measured before the conversion; and, beside them, that of long
-runs of each alone: LONG processes of eager and as many of the conversion, in turn, 20 s each. Processes differ by luck,
-so the last column is how the two means agree, with its standard error. `measure.block_seconds=…` tries other blocks.
+For each conversion of one model, from the very same trials: the quotient by turns; and the quotient of the two halves
+of its blocks that lie furthest apart, as if eager had been measured before the conversion.
+
+Beside them pairs of processes, one of eager and one of the conversion, which are measured by turns in short blocks, and
+each for LONG_SECONDS on end, while the other stands still. Processes differ by luck, by 5 % and more, but no process
+differs from itself; so the last columns, the quotient by turns over that of the long runs, show a bias of taking turns,
+with its standard error over pairs: by the lower quartile, as a trial's quotient is, and then with the long runs by
+their medians, as torch.utils.benchmark has them; and how much longer eager itself takes by turns.
+`measure.block_seconds=…` tries other blocks.
 
     .venv/bin/python scripts/bench/turns.py [TRIALS: 10] [OVERRIDES…]
 """
 
 import json
 import math
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from sweep import isolate
 from sweep.cell import Cell
@@ -31,48 +39,52 @@ CELLS = (
     "conversion=EAGER,EXPORT+EAGER,JIT_TRACE,ONNX_CPU,COMPILE_INDUCTOR_DEFAULT,EXPORT+AOT_INDUCTOR,COMPILE_OPENVINO,"
     "BF16+EAGER",
 )
-LONG = 3
+PAIRS, LONG_SECONDS, SHORT_BLOCKS = 5, 5.0, 24
+"""Pairs of processes; the seconds of a long run, of which each process has two; and its blocks by turns before each."""
 
-ALONE = """
+PROCESS = """
 import json, sys
+from dataclasses import replace
 from sweep import reading
 from sweep.cell import Cell
 from sweep.child import threads
 cell = reading.of(Cell).validate_python(json.loads(sys.argv[1]))
 threads.pin(cell.threads)
 import torch
-from torch.utils import benchmark
 from sweep.child import convert
 from sweep.child.benchmark import Baseline, Conversion
-from sweep.child.measure import Timer
+from sweep.child.measure import Subject, Timer
 device = torch.device("cpu")
+timer = Timer(device)
 convert.prepare(cell.threads)
-baseline = Baseline(cell, device, Timer(device))
+baseline = Baseline(cell, device, timer)
 forward, data = baseline.model.forward, baseline.example
 if sys.argv[2] == "converted":
     conversion = Conversion(baseline)
     conversion.convert()
     forward, data = conversion.forward, conversion.data
 with torch.no_grad():
-    for _ in range(20):
-        forward(data)
-    names = {"forward": forward, "data": data}
-    timer = benchmark.Timer("forward(data)", globals=names, num_threads=torch.get_num_threads())
-    print(timer.blocked_autorange(min_run_time=float(sys.argv[3])).median)
+    Subject(forward, lambda: data, timer, cell.measure).warm_up()
+    print("[]", flush=True)
+    for line in sys.stdin:
+        measure = replace(cell.measure, block_seconds=float(line))
+        print(json.dumps(Subject(forward, lambda: data, timer, measure).take_block()), flush=True)
 """
 
 
 def main(trials: int, asked: Sequence[str]) -> None:
-    print(f"{'conversion':<26} {'by turns':>9} {'sd':>6} {'one after the other':>20} {'sd':>6} {'long runs':>10} ratio")
+    titles = f"{'conversion':<26} {'by turns':>9} {'sd':>6} {'one after the other':>20} {'sd':>6}"
+    print(f"{titles} {'long runs':>10} {'bias':<13} {'by medians':<13} of eager", flush=True)
     for cell in cells(asked or CELLS):
         measured = measure(cell, trials)
         turns = [quotient(t.evidence.eager.blocks, t.evidence.converted.blocks)[0] for t in measured if both(t)]
         halves = [one_after_the_other(trial) for trial in measured if both(trial)]
-        long = [alone(cell, "eager") / alone(cell, "converted") for _ in range(LONG)]
-        error = math.hypot(spread(turns) / math.sqrt(len(turns)), spread(long) / math.sqrt(LONG))
+        pairs = [pair(cell) for _ in range(PAIRS)]
+        biases, by_median = ([pair[0] / pair[way] for pair in pairs] for way in (1, 2))
         print(
             f"{cell.conversion:<26} {middle(turns):>8.3f}x {spread(turns):>6.1%} {middle(halves):>19.3f}x "
-            f"{spread(halves):>6.1%} {middle(long):>9.3f}x {middle(turns) / middle(long):.3f} ± {error:.3f}",
+            f"{spread(halves):>6.1%} {middle(pair[1] for pair in pairs):>9.3f}x "
+            f"{with_error(biases)} {with_error(by_median)} {with_error([pair[3] for pair in pairs])}",
             flush=True,
         )
 
@@ -105,16 +117,69 @@ def one_after_the_other(trial: Trial) -> float:
     return quotient(before[: len(before) // 2], after[-(len(before) // 2) :])[0]
 
 
-def alone(cell: Cell, which: str) -> float:
-    """Median seconds of a call in a long run, in a process of its own."""
-    described = json.dumps(asdict(cell))
-    ended = subprocess.run(
-        [sys.executable, "-c", ALONE, described, which, "20"], capture_output=True, text=True, check=True
-    )
-    return float(ended.stdout.split()[-1])
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
 
 
-def middle(values: Sequence[float]) -> float:
+class Process:
+    """A process of a cell, of eager or of its conversion, that stands still unless it is asked for a block."""
+
+    def __init__(self, cell: Cell, which: str) -> None:
+        command = [sys.executable, "-c", PROCESS, json.dumps(asdict(cell)), which]
+        self._process = subprocess.Popen(command, text=True, **PIPES)
+
+    def ready(self) -> None:
+        """Wait until it has warmed up."""
+        self._answer()
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def block(self, seconds: float) -> list[float]:
+        assert self._process.stdin
+        os.kill(self._process.pid, signal.SIGCONT)
+        self._process.stdin.write(f"{seconds}\n")
+        self._process.stdin.flush()
+        found = self._answer()
+        os.kill(self._process.pid, signal.SIGSTOP)
+        return found
+
+    def _answer(self) -> list[float]:
+        assert self._process.stdout
+        for line in self._process.stdout:  # conversions may print, too
+            if line.startswith("["):
+                found: list[float] = json.loads(line)
+                return found
+        raise RuntimeError("a process of the pair ended")
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def pair(cell: Cell) -> tuple[float, float, float, float]:
+    """The speed-up in one pair of processes, by turns and in long runs, of these by quartiles and by medians; and by
+    how much eager itself takes longer by turns than in long runs."""
+    eager, converted = (Process(cell, which) for which in ("eager", "converted"))
+    blocks: dict[str, tuple[list[list[float]], list[list[float]]]] = {"short": ([], []), "long": ([], [])}
+    try:
+        eager.ready(), converted.ready()
+        lengths = [*["short"] * SHORT_BLOCKS, "long"] * 2
+        for number, length in enumerate(lengths):
+            seconds = cell.measure.block_seconds if length == "short" else LONG_SECONDS
+            sides = list(zip((eager, converted), blocks[length], strict=True))
+            for process, found in sides if number % 2 else reversed(sides):
+                found.append(process.block(seconds))
+    finally:
+        eager.end(), converted.end()
+    short, long = (quotient(*blocks[length])[0] for length in ("short", "long"))
+    medians = [statistics.median(call for block in side for call in block) for side in blocks["long"]]
+    own = quotient(blocks["short"][0], blocks["long"][0])[0]
+    return short, long, medians[0] / medians[1], own
+
+
+def with_error(quotients: Sequence[float]) -> str:
+    return f"{middle(quotients):.3f} ± {spread(quotients) / math.sqrt(len(quotients)):.3f}"
+
+
+def middle(values: Iterable[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, values)))
 
 

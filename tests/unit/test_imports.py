@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
+    {"errors", "inputs", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
     {"cell", "ending"},
     {"status", "evidence"},
     {"result"},
@@ -34,6 +34,7 @@ PURE = {
         "result",
         "status",
         "errors",
+        "inputs",
         "stats",
         "moderation",
         "plan",
@@ -47,7 +48,7 @@ PURE = {
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
-FOR_A_CHILD = {"cell", "evidence", "stats", "reaper", "reading", "child"}
+FOR_A_CHILD = {"cell", "evidence", "inputs", "stats", "reaper", "reading", "child"}
 
 
 def name_of(path: Path) -> str:

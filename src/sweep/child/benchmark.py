@@ -12,13 +12,15 @@ The steps are taken in this order. Each raises what the model or its conversion 
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sweep.cell import Cell
-from sweep.child import beyond, convert, engines, examine
+from sweep.child import beyond, convert, engines, examine, libraries
+from sweep.child.data import Data, cast, clone
 from sweep.child.measure import Inputs, Subject, Timer
 from sweep.child.reference import Reference
 from sweep.evidence import Engine, Found, OutputCheck, loss_class
@@ -31,8 +33,8 @@ QUICK_SECONDS = 2.0
 class Baseline:
     """A cell's model as it was built: what a conversion must agree with, and should be faster than.
 
-    `example` is the input to convert with and to time, `others` are those to compare outputs for; each is
-    [batch_size, *shape]. `found` is what is odd about the model. `reference` and `eager`, by which the latency is
+    `example` is the input to convert with and to time, `others` are those to compare outputs for; each is one value,
+    and `model` takes it so. `found` is what is odd about the model. `reference` and `eager`, by which the latency is
     measured, are there after `take_reference` or `recall`.
     """
 
@@ -44,9 +46,12 @@ class Baseline:
         self.cell, self.device, self.timer = cell, device, timer
         self._surroundings = examine.Surroundings()
         convert.seed(cell.seed, device)
-        self.model, prefix = convert.build_model(cell.model.config, device)
-        self.example, *self.others = convert.make_inputs(cell, device)
+        model, prefix = convert.build_model(cell.model.config, device)
+        self._called_with = convert.described(cell, model)
+        self.model = convert.taking_one_value(model, cell.model.config, self._called_with)
+        self.example, *self.others = convert.make_inputs(cell, self._called_with, device)
         self.found: list[Found] = [*self._surroundings.restored(), *examine.of_the_model(self.model)]
+        self.found += [Found(kind="library", text=note) for note in getattr(model, libraries.NOTES, ())]
         if prefix:
             self.found.append(
                 Found(kind="checkpoint", text=f"has a checkpoint whose keys begin with {prefix}: taken off")
@@ -58,25 +63,26 @@ class Baseline:
     def take_reference(self) -> None:
         """Have the model's outputs for `others`, and see what is odd about them."""
         with torch.no_grad():
-            self.reference = Reference(self.forward, self.others)
+            self.reference = Reference(self.forward, self.others, self.cell.batch_size)
             self.found += examine.of_its_answers(self.reference, self.forward)
             self.found += self._surroundings.restored()
         self.eager = self._subject()
 
     def _subject(self) -> Subject:
-        return Subject(self.forward, self.inputs(self.example), self.timer, self.cell.measure)
+        return Subject(self.forward, self.inputs(), self.timer, self.cell.measure)
 
-    def inputs(self, data: torch.Tensor) -> Inputs:
-        """What gives each timed call its input: `data` in its dtype, unless the model changes or remembers it."""
+    def inputs(self, changed: Callable[[Data], Data] = clone) -> Inputs:
+        """What gives each timed call its input, changed: `example`, unless the model changes or remembers it."""
         kinds = {one.kind for one in self.found}
         if "memory" in kinds:
-            return self.new_inputs(data.dtype)
-        return data.clone if "input" in kinds else lambda: data
+            return self.new_inputs(changed)
+        data = changed(self.example)
+        return partial(clone, data) if "input" in kinds else lambda: data
 
-    def new_inputs(self, dtype: torch.dtype) -> Inputs:
-        """Gives inputs that are like `example`, but that nobody has seen."""
-        new = convert.new_inputs(self.cell, self.device)
-        return lambda: next(new).to(dtype)
+    def new_inputs(self, changed: Callable[[Data], Data] = clone) -> Inputs:
+        """Gives inputs that are like `example`, changed, but that nobody has seen."""
+        new = convert.new_inputs(self.cell, self._called_with, self.device)
+        return lambda: changed(next(new))
 
     def find_losses(self, earlier: Path | None = None) -> None:
         """Find what honest conversions lose on this model; or take it from what an `earlier` process kept, if there is
@@ -136,7 +142,7 @@ class Baseline:
     def examine_latency(self) -> None:
         """See whether the model remembers inputs or takes longer for some, and how long it takes to read its output."""
         with torch.no_grad():
-            new = self.new_inputs(self.example.dtype)
+            new = self.new_inputs()
             if beyond.remembers(self.eager, new):
                 self.found.append(
                     Found(
@@ -175,15 +181,15 @@ class Conversion:
         self.data = self._cast(baseline.example)
         self._late: str | None = None
 
-    def _cast(self, x: torch.Tensor) -> torch.Tensor:
-        return convert.cast(x, self._mode.dtype)
+    def _cast(self, x: Data) -> Data:
+        return cast(x, getattr(torch, self._mode.dtype))
 
     def convert(self) -> None:
         """Convert the model, which many modes do in place, with an input of its own, which some change."""
         baseline = self.baseline
-        self.forward = convert.convert(baseline.model, self._mode, self.data.clone(), baseline.device)
+        self.forward = convert.convert(baseline.model, self._mode, clone(self.data), baseline.device)
         baseline.timer.wait()
-        self.converted = Subject(self.forward, self.data.clone, baseline.timer, baseline.cell.measure)
+        self.converted = Subject(self.forward, partial(clone, self.data), baseline.timer, baseline.cell.measure)
 
     def first_call(self) -> object:
         """Call it once, in which many engines compile, and return the output."""
@@ -194,7 +200,7 @@ class Conversion:
 
     def warm_up(self) -> None:
         """Call until the latency has settled."""
-        self.converted.inputs = self.baseline.inputs(self.data)
+        self.converted.inputs = self.baseline.inputs(self._cast)
         with torch.no_grad():
             self.converted.warm_up()
 
@@ -211,7 +217,7 @@ class Conversion:
     def look_beyond_the_call(self) -> None:
         """See whether work was left out of the timed call."""
         with torch.no_grad():
-            new = self.baseline.new_inputs(self.data.dtype)
+            new = self.baseline.new_inputs(self._cast)
             self._late = beyond.problem(self.converted, new, self.baseline.delays)
 
     @property
@@ -230,4 +236,4 @@ class Conversion:
     def attest(self) -> Engine:
         """Find which engine ran, by one more call."""
         with torch.no_grad():
-            return self._witness.engine(self.forward, self.data.clone(), self.baseline.device)
+            return self._witness.engine(self.forward, clone(self.data), self.baseline.device)

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from sweep.child import outputs
+from sweep.child.data import clone
 from sweep.child.measure import Inputs, Subject
 
 KINDS = ("reading", "memory", "example")
@@ -72,7 +73,7 @@ class Delays:
 
     def _wake(self, data: Any) -> None:
         """Have the next call find caches, clocks and threads as the one after it: its input read, a call before it."""
-        data.clone()
+        clone(data)
         if statistics.median(self._subject.samples) < WAKES_WITHIN:
             self._subject.call()
 
@@ -143,7 +144,7 @@ def seconds_by_input(call: Callable[[Any], Any], subject: Subject, inputs: list[
     found: list[list[float]] = [[] for _ in inputs]
     for number in range(3 * len(inputs)):
         place = number % len(inputs)
-        found[place].append(subject.seconds_of(partial(call, inputs[place].clone())))
+        found[place].append(subject.seconds_of(partial(call, clone(inputs[place]))))
         if perf_counter() >= ends:
             break
     return [min(seconds) for seconds in found if len(seconds) > 1]

@@ -37,38 +37,38 @@ def used() -> list[str]:
 
 def before_import() -> None:
     """Fix what would stop alma or torchvision from being imported. Needs torch only."""
-    _torchvision_operators()
-    _moved_module(
-        "pt2e-quantize-moved",
-        "torch.ao.quantization.quantize_pt2e",
-        "torchao.quantization.pt2e.quantize_pt2e",
-    )
-    _moved_module(
-        "xnnpack-quantizer-moved",
-        "torch.ao.quantization.quantizer.xnnpack_quantizer",
-        "torchao.testing.pt2e._xnnpack_quantizer",
-    )
+    _apply(_torchvision_operators, _pt2e_quantize, _xnnpack_quantizer)
 
 
 def before_conversion() -> None:
     """Fix what alma's conversions call and no longer find. Call after `before_import`."""
-    _export_for_training()
-    _onnx_dynamo_export()
-    _onnx_model_folder()
-    _native_convert_device()
-    _int4_weight_only()
-    _library_paths()
-    _locks_of_killed_builds()
+    _apply(_export_for_training, _onnx_dynamo_export, _onnx_model_folder, _native_convert_device)
+    _apply(_int4_weight_only, _library_paths, _locks_of_killed_builds)
+
+
+def _apply(*fixes: Callable[[], None]) -> None:
+    """Take each step; one that finds another alma or torch than it knows ends no cell: what needed it says so."""
+    for fix in fixes:
+        try:
+            fix()
+        except Exception as error:
+            name = fix.__name__.strip("_").replace("_", " ")
+            print(f"sweep: {name}: left as it is here ({type(error).__name__}: {error})", file=sys.stderr)
+
+
+OPTIONS = "alma.conversions.options"
+"""The package of alma's conversions."""
 
 
 def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
     """The forward call in what alma's dispatcher returned; raises TypeError if there is none.
 
-    alma 0.3.7 returns the factory instead of its product for BF16+EAGER, so the model would never be
-    called, and a (callable, device) pair for NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED.
+    alma 0.3.7 returns the factory instead of its product for BF16+EAGER, so the model would never be called, and a
+    (callable, device) pair for NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED. Factories have other names in other releases,
+    but all are functions of a module of OPTIONS, and their products are none.
     """
-    bf16 = importlib.import_module("alma.conversions.options.bf16")
-    if converted is bf16.get_bfp16_eager_forward_call:
+    is_function = inspect.isfunction(converted) and converted.__module__.startswith(OPTIONS)
+    if is_function and "." not in converted.__qualname__:
         _called.add("bf16-eager-factory-called")
         converted = converted(model)
     if isinstance(converted, tuple):
@@ -77,6 +77,11 @@ def callable_from(converted: Any, model: Any) -> Callable[[Any], Any]:
     if not callable(converted):
         raise TypeError(f"alma returned {type(converted).__name__}, which cannot be called")
     return converted  # type: ignore[no-any-return]
+
+
+def used_now(name: str) -> None:
+    """Note a fix of another module."""
+    _called.add(name)
 
 
 def _recording_use(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,6 +124,16 @@ def _torchvision_operators() -> None:
             _applied.add(_TORCHVISION)
 
 
+def _pt2e_quantize() -> None:
+    new = "torchao.quantization.pt2e.quantize_pt2e"
+    _moved_module("pt2e-quantize-moved", "torch.ao.quantization.quantize_pt2e", new)
+
+
+def _xnnpack_quantizer() -> None:
+    new = "torchao.testing.pt2e._xnnpack_quantizer"
+    _moved_module("xnnpack-quantizer-moved", "torch.ao.quantization.quantizer.xnnpack_quantizer", new)
+
+
 def _moved_module(name: str, old: str, new: str) -> None:
     """Let `old` be imported where torch handed it over to torchao (since torch 2.10)."""
     if old in sys.modules or _exists(old) or not _exists(new):
@@ -156,9 +171,9 @@ def _onnx_dynamo_export() -> None:
 
 def _onnx_model_folder() -> None:
     """alma saves to `model/model.onnx` below the working folder and expects the folder to be there."""
-    onnx: ModuleType = importlib.import_module("alma.conversions.options.onnx")
-    default = (onnx.get_onnx_dynamo_forward_call.__defaults__ or ("",))[0]
-    if default == "model/model.onnx":
+    onnx: ModuleType = importlib.import_module(f"{OPTIONS}.onnx")
+    defaults = [function.__defaults__ or () for function in vars(onnx).values() if inspect.isfunction(function)]
+    if any("model/model.onnx" in default for default in defaults):
         Path("model").mkdir(exist_ok=True)
         _applied.add(_ONNX_FOLDER)
 
@@ -167,9 +182,10 @@ def _native_convert_device() -> None:
     """The native int8 conversion returns a `device` that its module never defined."""
     import torch
 
-    module = importlib.import_module("alma.conversions.options.quant_edge_convert")
-    function = module.get_converted_edge_quantized_model_forward_call
-    if "device" in function.__code__.co_names and not hasattr(module, "device"):
+    module = importlib.import_module(f"{OPTIONS}.quant_edge_convert")
+    functions = [function for function in vars(module).values() if inspect.isfunction(function)]
+    own = [function for function in functions if function.__module__ == module.__name__]
+    if any("device" in function.__code__.co_names for function in own) and not hasattr(module, "device"):
         module.device = torch.device("cpu")  # type: ignore[attr-defined]
 
 

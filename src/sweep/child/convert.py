@@ -1,6 +1,7 @@
 """Builds the model, makes its inputs, and applies one conversion."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -9,15 +10,19 @@ from typing import Any
 
 import torch
 
+from sweep import inputs
 from sweep.cell import Cell, Mode
-from sweep.child import compat, installed, threads
+from sweep.child import compat, compat_inputs, facade, installed, threads
+from sweep.child.data import Data, filled
+from sweep.inputs import Description, TensorSpec
 
-RESERVED = {"input", "checkpoint"}
+RESERVED = {"input", "inputs", "output", "checkpoint", "named", "needs"}
 """Keys of a model's config that are not arguments of its target."""
 
 _HYDRA_KEYS = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
 
-Forward = Callable[[torch.Tensor], Any]
+Forward = Callable[[Any], Any]
+"""Of the input as one value, `data.Data`."""
 
 
 def build_model(config: Mapping[str, Any], device: torch.device) -> tuple[torch.nn.Module, str]:
@@ -26,7 +31,8 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> tuple[torch.
     Raises whatever its target raises; TypeError if that is no torch.nn.Module; RuntimeError if the
     checkpoint does not fit.
     """
-    model = instantiate({key: value for key, value in config.items() if key not in RESERVED})
+    no_arguments = RESERVED | _sizes_alone(config)
+    model = instantiate({key: value for key, value in config.items() if key not in no_arguments})
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"{config['_target_']} returned {type(model).__name__}, not a torch.nn.Module")
     prefix = ""
@@ -36,6 +42,16 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> tuple[torch.
     model = model.to(device)
     model.eval()  # not for what it returns: a train() of the model's own may return nothing
     return model, prefix
+
+
+def _sizes_alone(config: Mapping[str, Any]) -> set[str]:
+    """The keys that are sizes of inputs and no arguments of the target."""
+    named = inputs.sizes(config)
+    try:
+        arguments = set(inspect.signature(_locate(config["_target_"])).parameters) if named else set()
+    except ValueError:  # it has no signature
+        arguments = set()
+    return named - arguments
 
 
 PREFIXES = ("_orig_mod.", "module.", "model.")
@@ -103,37 +119,52 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
     return nested if isinstance(nested, Mapping) else loaded
 
 
-def make_inputs(cell: Cell, device: torch.device) -> list[torch.Tensor]:
-    """One input to convert and time with, then `measure.verify_inputs` others, each [batch_size, *shape].
+def described(cell: Cell, model: torch.nn.Module) -> Description:
+    """What a cell's model is called with, as its config says, or the function that this names.
 
-    Standard normal, or uniform integers in [low, high) where the model's `input.dtype` is an integer.
+    Raises BadDescription, and whatever that function raises.
     """
-    return list(islice(_random_inputs(cell, device, cell.seed), 1 + cell.measure.verify_inputs))
+    config = cell.model.config
+    if inputs.is_computed(config):
+        node = config["inputs"]
+        config = {**config, "inputs": _locate(node["_target_"])(model, **instantiate(_without(node, _HYDRA_KEYS)))}
+    return inputs.describe(config, cell.batch_size)
 
 
-def new_inputs(cell: Cell, device: torch.device) -> Iterator[torch.Tensor]:
+def _without(node: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key not in keys}
+
+
+def taking_one_value(model: torch.nn.Module, config: Mapping[str, Any], called_with: Description) -> torch.nn.Module:
+    """The model itself where it is called with one tensor and all its output counts; else a facade of it."""
+    parts = inputs.outputs(config)
+    if (
+        not parts
+        and not called_with.kwargs
+        and isinstance(called_with.args[0], TensorSpec)
+        and not called_with.args[1:]
+    ):
+        return model
+    return facade.around(model, called_with, parts, _locate)
+
+
+def make_inputs(cell: Cell, called_with: Description, device: torch.device) -> list[Data]:
+    """One input to convert and time with, then `measure.verify_inputs` others."""
+    return list(islice(_random_inputs(called_with, device, cell.seed), 1 + cell.measure.verify_inputs))
+
+
+def new_inputs(cell: Cell, called_with: Description, device: torch.device) -> Iterator[Data]:
     """Inputs of the same kind, without end, none of which is one of those."""
-    return _random_inputs(cell, device, (cell.seed + 0x5EED_5EED) % 2**32)  # torch takes no more of a seed than 32 bits
+    seed = (cell.seed + 0x5EED_5EED) % 2**32  # torch takes no more of a seed than 32 bits
+    return _random_inputs(called_with, device, seed)
 
 
-def _random_inputs(cell: Cell, device: torch.device, seed: int) -> Iterator[torch.Tensor]:
-    spec = cell.model.config["input"]
-    shape = (cell.batch_size, *spec["shape"])
-    dtype = getattr(torch, spec.get("dtype", "float32"))
+def _random_inputs(called_with: Description, device: torch.device, seed: int) -> Iterator[Data]:
+    specs = [leaf for leaf in inputs.leaves(called_with) if isinstance(leaf, TensorSpec)]
     generator = torch.Generator().manual_seed(seed)
     while True:
-        if dtype.is_floating_point:
-            made = torch.randn(shape, generator=generator, dtype=torch.float32)
-        else:
-            made = torch.randint(spec.get("low", 0), spec.get("high", 2), shape, generator=generator)
-        yield made.to(device, dtype)
-
-
-def cast(data: torch.Tensor, dtype: str) -> torch.Tensor:
-    """`data` in the dtype the mode wants; integers (token ids) stay as they are, and fp64 where fp32 is wanted."""
-    if not data.dtype.is_floating_point or (data.dtype == torch.float64 and dtype == "float32"):
-        return data
-    return data.to(getattr(torch, dtype))
+        made = tuple(filled(spec, generator).to(device) for spec in specs)
+        yield made if len(made) > 1 else made[0]
 
 
 def prepare(thread_count: int | None) -> None:
@@ -150,7 +181,7 @@ def prepare(thread_count: int | None) -> None:
         compat.before_conversion()
 
 
-def convert(model: torch.nn.Module, mode: Mode, data: torch.Tensor, device: torch.device) -> Forward:
+def convert(model: torch.nn.Module, mode: Mode, data: Data, device: torch.device) -> Forward:
     """alma's forward call for `mode`, or what the mode's own target returns for the model and an input.
 
     Many modes change `model` in place. Raises what the conversion raises; TypeError if it returned nothing to call.
@@ -158,7 +189,9 @@ def convert(model: torch.nn.Module, mode: Mode, data: torch.Tensor, device: torc
     if mode.target is None:
         from alma.conversions.select import select_forward_call_function
 
-        return compat.callable_from(select_forward_call_function(model, mode.name, data, device), model)
+        compat_inputs.before_conversion(model, mode, data)
+        found = select_forward_call_function(model, mode.name, compat_inputs.to_convert_with(mode, data), device)
+        return compat_inputs.given(compat.callable_from(found, model), mode, data)
     forward: Forward = _locate(mode.target)(model, data)
     if not callable(forward):
         raise TypeError(f"{mode.target} returned {type(forward).__name__}, which cannot be called")

@@ -8,6 +8,7 @@ import torch
 from sweep.cell import Mode
 from sweep.child import onnx_session
 from sweep.child.attestors import ATTESTORS, Observation
+from sweep.child.data import Data
 from sweep.child.trace import trace
 from sweep.evidence import Engine
 
@@ -25,7 +26,7 @@ class Witness:
         if mode.engine == "onnxruntime":
             onnx_session.replace_class(_have_nodes_recorded, made=self._sessions.append)
 
-    def engine(self, forward: Callable[[Any], Any], data: torch.Tensor, device: torch.device) -> Engine:
+    def engine(self, forward: Callable[[Any], Any], data: Data, device: torch.device) -> Engine:
         """Call `forward` once more, traced, and say what ran; `actual` is None where no attestor knows the engine."""
         counted: dict[str, list[tuple[Any, str]]] = {}
         if self._mode.engine == "onnxruntime":

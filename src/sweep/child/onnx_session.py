@@ -5,11 +5,16 @@ from contextlib import suppress
 from typing import Any
 
 
-def replace_class(configure: Callable[[Any], None], made: Callable[[Any], None] | None = None) -> type:
+def replace_class(
+    configure: Callable[[Any], None],
+    made: Callable[[Any], None] | None = None,
+    feed: Callable[[Any, Any], Any] | None = None,
+) -> type:
     """Put a subclass in the place of onnxruntime.InferenceSession, and return it.
 
     `configure` gets the SessionOptions of a session before the session is made, and may change them; `made` gets the
-    session afterwards. A second call makes a subclass of the first one's, so both take effect.
+    session afterwards. `feed` gets the session and what it is to be run with, and returns what it is run with. A second
+    call makes a subclass of the first one's, so both take effect.
     """
     import onnxruntime
 
@@ -23,6 +28,12 @@ def replace_class(configure: Callable[[Any], None], made: Callable[[Any], None] 
             if made:
                 made(self)
 
+    if feed:
+
+        def run(self: Any, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
+            return super(Changed, self).run(output_names, feed(self, input_feed), run_options)
+
+        Changed.run = run
     onnxruntime.InferenceSession = Changed
     return Changed
 

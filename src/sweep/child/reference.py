@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from sweep.child import comparison, outputs, rounding, ties, variants
+from sweep.child import comparison, data, outputs, rounding, ties, variants
 from sweep.child.comparison import Figures
+from sweep.child.data import Data
 from sweep.child.outputs import Part, Parts
 from sweep.child.variants import Forward
 from sweep.evidence import OutputCheck, OutputPart, View
@@ -36,23 +37,27 @@ class Reference:
     those of answers that are none, `losses` those of honest roundings by class of label.
     """
 
-    def __init__(self, model: Forward, inputs: list[torch.Tensor]) -> None:
-        """Have the model answer all inputs, and some of them again in another order. Raises what the model raises;
-        UnreadableOutput where it gives something of which no tensors can be read."""
+    def __init__(self, model: Forward, inputs: list[Data], batch: int | None = None) -> None:
+        """Have the model answer all inputs, and some of them again in another order.
+
+        `batch` is how many samples are in an input; None is as many as its first tensor is long. Raises what the model
+        raises; UnreadableOutput where it gives something of which no tensors can be read.
+        """
         self._inputs = inputs
-        given = [x.clone() for x in inputs]
+        self._batch = data.tensors(inputs[0])[0].shape[0] if batch is None else batch
+        given = [data.clone(x) for x in inputs]
         self.outputs = [outputs.read(model(x)) for x in given]
-        self.changes_input = not all(map(_same, given, inputs))
+        self.changes_input = not all(map(data.same, given, inputs))
         self.noise: Figures = {}
         self.noise_problem: str | None = None
         self.losses: dict[str, Figures] = {}
         self.nonsense: Figures = {}
         self.constant: list[str] = []
         for number in reversed(range(min(REPEATED_INPUTS, len(inputs)))):
-            self._add_noise(number, outputs.read(model(inputs[number].clone())))
+            self._add_noise(number, outputs.read(model(data.clone(inputs[number]))))
         if self.is_noisy:
             for number in range(REPEATED_INPUTS, len(inputs)):
-                self._add_noise(number, outputs.read(model(inputs[number].clone())))
+                self._add_noise(number, outputs.read(model(data.clone(inputs[number]))))
 
     def _add_noise(self, number: int, again: Parts) -> None:
         self.noise_problem = self.noise_problem or comparison.form_problem(self.outputs[number], again)
@@ -70,7 +75,7 @@ class Reference:
 
     def answer(self, model: Forward) -> Parts:
         """The model's answer to the first input, now."""
-        return outputs.read(model(self._inputs[0].clone()))
+        return outputs.read(model(data.clone(self._inputs[0])))
 
     def answer_again(self, model: Forward) -> None:
         """Add to the noise how far the answer to the first input is now from what it was."""
@@ -86,7 +91,7 @@ class Reference:
         views = self.losses.get(label)
         return max((figures.get("whole", 0.0) for figures in views.values()), default=None) if views else None
 
-    def find_losses(self, model: torch.nn.Module, example: torch.Tensor, most_memory: float | None = None) -> None:
+    def find_losses(self, model: torch.nn.Module, example: Data, most_memory: float | None = None) -> None:
         """Find what honest conversions lose on this model, and how far nonsense is off.
 
         No class is begun after MOST_SECONDS. `most_memory` is how many bytes this process may hold.
@@ -124,7 +129,7 @@ class Reference:
         figures = comparison.figures(self.outputs, kept["outputs"], self._batch)
         return max((figure for views in figures.values() for figure in views.values()), default=0.0)
 
-    def _find(self, name: str, forward: AbstractContextManager[Forward], inputs: Sequence[torch.Tensor]) -> None:
+    def _find(self, name: str, forward: AbstractContextManager[Forward], inputs: Sequence[Data]) -> None:
         answers = variants.answers(forward, inputs)
         if not answers:
             return
@@ -139,7 +144,7 @@ class Reference:
             return  # it was not the copy that ran: a forward that was put there by hand goes on using the model itself
         self.losses[name] = figures
 
-    def _find_nonsense(self, model: torch.nn.Module | None, inputs: Sequence[torch.Tensor]) -> None:
+    def _find_nonsense(self, model: torch.nn.Module | None, inputs: Sequence[Data]) -> None:
         """Answers that nobody wants: zeros, rows in another order, and those of the model with other weights."""
         expected = self.outputs[: len(inputs)]
         for nonsense in (comparison.zeros, comparison.reversed_rows):
@@ -179,7 +184,7 @@ class Reference:
         return max((max(views.values()) for views in figures.values() if views), default=None)
 
     @classmethod
-    def recalled(cls, kept: dict[str, Any], inputs: list[torch.Tensor]) -> "Reference":
+    def recalled(cls, kept: dict[str, Any], inputs: list[Data]) -> "Reference":
         """The reference that another process took for the same inputs, from what its `kept` gave."""
         reference = cls.__new__(cls)
         reference._inputs = inputs
@@ -191,26 +196,22 @@ class Reference:
         """All of it but the inputs, as `torch.save` can write it."""
         return {name: value for name, value in vars(self).items() if name != "_inputs"}
 
-    @property
-    def _batch(self) -> int:
-        return self._inputs[0].shape[0]
-
-    def check(self, forward: Forward, cast: Callable[[torch.Tensor], torch.Tensor], loss_class: str) -> OutputCheck:
+    def check(self, forward: Forward, cast: Callable[[Data], Data], loss_class: str) -> OutputCheck:
         """What `forward` gives for the same inputs, against the reference. Raises what `forward` raises."""
         answers: list[Parts] = []
         count = len(self._inputs)
         for number, x in enumerate(self._inputs, 1):
-            given = cast(x).clone()
-            before = given.clone()
+            given = data.clone(cast(x))
+            before = data.clone(given)
             try:
                 answers.append(outputs.read(forward(given)))
             except outputs.UnreadableOutput as error:
                 return OutputCheck(inputs=number, problem=f"input {number}: {error}")
-            if not _same(given, before) and not self.changes_input:
+            if not data.same(given, before) and not self.changes_input:
                 return OutputCheck(inputs=number, problem=f"input {number}: the conversion changes its input")
         repeats = None
         if self.is_noisy:
-            again = outputs.read(forward(cast(self._inputs[-1]).clone()))
+            again = outputs.read(forward(data.clone(cast(self._inputs[-1]))))
             repeats = comparison.form_problem(answers[-1], again) is None and not any(
                 any(views.values()) for views in comparison.figures([answers[-1]], [again], self._batch).values()
             )
@@ -274,7 +275,3 @@ def _beyond(part: OutputPart, loss_class: str) -> float:
     least = 1e-7
     views = [view for view in part.views.values() if loss_class in view.loss] or list(part.views.values())
     return max((view.error / (least + view.loss.get(loss_class, 0.0)) for view in views), default=0.0)
-
-
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)) if a.is_floating_point() else torch.equal(a, b)

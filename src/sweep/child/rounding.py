@@ -14,6 +14,8 @@ import torch
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sweep.child import data
+from sweep.child.data import Data
 from sweep.child.variants import Forward, copied
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
@@ -90,7 +92,7 @@ CLASSES: dict[str, Honest] = {
 """By the names that `verdict.output.loss_class` gives labels; fp32 is compared with fp64 instead."""
 
 
-def ways(model: torch.nn.Module, example: torch.Tensor, honest: Honest) -> Iterator[AbstractContextManager[Forward]]:
+def ways(model: torch.nn.Module, example: Data, honest: Honest) -> Iterator[AbstractContextManager[Forward]]:
     """The model, as an honest conversion computes it, in the ways to have that, the best first.
 
     Half precision is torch's own; where the model does not run so, what every operator gives is rounded to it. Their
@@ -106,7 +108,7 @@ def ways(model: torch.nn.Module, example: torch.Tensor, honest: Honest) -> Itera
 @contextmanager
 def _cast(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[Forward]:
     other = copied(model).to(dtype)
-    yield lambda x: other(x.to(dtype) if x.dtype.is_floating_point else x)
+    yield lambda x: other(data.floats_to(x, dtype))
 
 
 @contextmanager
@@ -120,24 +122,24 @@ def _rounding_all(model: torch.nn.Module, dtype: torch.dtype) -> Iterator[Forwar
 
 
 @contextmanager
-def _with_narrow_weights(model: torch.nn.Module, example: torch.Tensor, honest: Honest) -> Iterator[Forward]:
+def _with_narrow_weights(model: torch.nn.Module, example: Data, honest: Honest) -> Iterator[Forward]:
     other = copied(model)
     if any(parameter.dtype == torch.float64 for parameter in other.parameters()):
-        other, example = other.float(), _in_fp32(example)
+        other, example = other.float(), data.in_fp32(example)
     assert honest.weights is not None
     for weight in quantized(other):
         if weight.numel():
             weight.data = honest.weights(weight.data.float()).to(weight.dtype)
     if not honest.activations:
-        yield lambda x: other(_in_fp32(x))
+        yield lambda x: other(data.in_fp32(x))
         return
     ranges = _Ranges({parameter.untyped_storage().data_ptr() for parameter in other.parameters()})
     with ranges:
-        other(example.clone())
+        other(data.clone(example))
 
-    def forward(x: torch.Tensor) -> Any:
+    def forward(x: Data) -> Any:
         with ranges.applied():
-            return other(_in_fp32(x))
+            return other(data.in_fp32(x))
 
     yield forward
 
@@ -151,12 +153,8 @@ def quantized(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     ]
 
 
-def _in_fp32(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype == torch.float64 else x
-
-
-def _to_and_back(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return x.to(dtype).float() if x.dtype.is_floating_point else x
+def _to_and_back(x: Data, dtype: torch.dtype) -> Data:
+    return data.floats_to(data.floats_to(x, dtype), torch.float32)
 
 
 class _Outputs(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from sweep.child import outputs
+from sweep.child import data, outputs
+from sweep.child.data import Data
 from sweep.child.outputs import Parts
 from sweep.reaper import available_memory, resident
 
-Forward = Callable[[torch.Tensor], Any]
+Forward = Callable[[Any], Any]
+"""Of the input as one value, `data.Data`."""
 
 T = TypeVar("T")
 
@@ -75,10 +77,10 @@ def precise(model: torch.nn.Module) -> Forward | None:
     if other is None:
         return None
     made: torch.nn.Module = other
-    return lambda x: made(x.to(dtype) if x.dtype.is_floating_point else x)
+    return lambda x: made(data.floats_to(x, dtype))
 
 
-def answers(forward: AbstractContextManager[Forward], inputs: Sequence[torch.Tensor]) -> list[Parts] | None:
+def answers(forward: AbstractContextManager[Forward], inputs: Sequence[Data]) -> list[Parts] | None:
     """The answers of another form of the model to the first inputs, to one only if it is much slower; None where it
     cannot be made, or fails.
     """
@@ -88,7 +90,7 @@ def answers(forward: AbstractContextManager[Forward], inputs: Sequence[torch.Ten
         with forward as call:
             began = perf_counter()
             for x in inputs:
-                found.append(outputs.read(call(x.clone())))
+                found.append(outputs.read(call(data.clone(x))))
                 if perf_counter() - began > SLOW_SECONDS * max(1, len(found) - 1):
                     break
         return found

@@ -52,12 +52,15 @@ REQUIREMENTS: Mapping[str, Requirement] = {
         remedy="torchao's int4 weights need the mslk kernels (CUDA) since they left torchao, or 'torchao<=0.15'; "
         "OPTIMUM_QUANTO_WI4 needs neither",
     ),
+    "timm": Requirement(probe="timm", remedy="pip install 'sweep[timm]'"),
+    "transformers": Requirement(probe="transformers", remedy="pip install 'sweep[hf]'"),
+    "diffusers": Requirement(probe="diffusers", remedy="pip install 'sweep[diffusers]'"),
     "pt2e quantisation": Requirement(
         probe="torch.ao.quantization.quantize_pt2e|torchao.quantization.pt2e.quantize_pt2e",
         remedy="pip install torchao",
     ),
 }
-"""What modes need besides torch. Which releases have what is from the packages' own indexes and sources."""
+"""What modes and models need besides torch. Which releases have what is from the packages' own indexes and sources."""
 
 _NEEDS_BY_TOKEN: Mapping[str, tuple[str, ...]] = {
     "ONNX": ("onnx", "onnxruntime", "onnxscript"),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from sweep import inputs
 from sweep.cell import Cell, Device, Mode
 from sweep.plan import registry
 from sweep.plan.inventory import Inventory, all_modes
@@ -107,18 +108,23 @@ def bad_model(config: Mapping[str, object]) -> list[str]:
     target = config.get("_target_")
     if not isinstance(target, str) or "." not in target:
         problems.append("needs a _target_ such as mypackage.MyModel")
-    input_ = config.get("input")
-    shape = input_.get("shape") if isinstance(input_, Mapping) else None
-    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
-        problems.append("needs input.shape, the sizes of one sample without its batch, such as [3, 224, 224]")
-    return problems
+    needs = config.get("needs") or ()
+    if not isinstance(needs, list | tuple):
+        problems.append("needs must be a list of packages")
+    else:
+        problems += [
+            f"unknown requirement {need!r}{did_you_mean(near(str(need), list(registry.REQUIREMENTS)))}"
+            for need in needs
+            if need not in registry.REQUIREMENTS
+        ]
+    return [*problems, *inputs.problems(config)]
 
 
 def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
     """Why a node cannot run a cell that is not `invalid`, and what to do; None if it can."""
     assert cell.mode is not None
     mode, kind = cell.mode, cell.device.kind
-    missing = [need for need in mode.needs if need not in node.found]
+    missing = [need for need in (*mode.needs, *(cell.model.config.get("needs") or ())) if need not in node.found]
     remedies = "; ".join(f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in missing)
     if kind not in mode.runs_on:
         kinds = " or ".join(mode.runs_on)

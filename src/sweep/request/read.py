@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep import cell, reading
+from sweep import cell, inputs, reading
 from sweep.cell import Device, Model, Request, Rule, Tolerance
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
@@ -127,7 +127,7 @@ def _missing(plain: dict[str, Any]) -> list[str]:
 
 def _unknown(plain: dict[str, Any]) -> list[str]:
     """Keys that nothing reads, at any depth: a misspelt option must not be dropped silently."""
-    model_input, rule = plain["model"].get("input"), plain["conversions"].get("rule")
+    rule = plain["conversions"].get("rule")
     overrides = _as_list(plain["rules"])
     device = {} if "unknown_near" in plain["device"] else plain["device"]
     parts = {name: (plain[name], _field_names(noun)) for name, noun in {**cell.PARTS, **settings.PARTS}.items()}
@@ -139,8 +139,9 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
     return [
         *_unknown_keys(plain, _OPTIONS, ""),
         *(problem for part, (node, known) in parts.items() for problem in _unknown_keys(node, known, f"{part}.")),
-        *_unknown_keys(
-            model_input if isinstance(model_input, dict) else {}, {"shape", "dtype", "low", "high"}, "model.input."
+        *(
+            f"unknown option model.{path}.{key}{did_you_mean(near(key, sorted(inputs.KEYS)))}"
+            for path, key in inputs.unknown_keys(plain["model"])
         ),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
         *_unknown_keys({} if rule is None else rule, _field_names(Rule), "conversions.rule."),
@@ -198,7 +199,8 @@ def _model(node: dict[str, Any], choice: str | None) -> dict[str, Any]:
         return {"name": choice, "known": False, "near": tuple(node["unknown_near"]), "config": {}}
     if node.get("checkpoint"):
         node["checkpoint"] = str(Path(str(node["checkpoint"])).expanduser().absolute())
-    return {"name": choice or str(node.get("_target_", "model")).rpartition(".")[2], "config": node}
+    name = node.get("named") or choice or str(node.get("_target_", "model")).rpartition(".")[2]
+    return {"name": str(name), "config": node}
 
 
 def _device(node: dict[str, Any], choice: str) -> dict[str, Any]:
