@@ -51,7 +51,7 @@ MODELS: dict[str, tuple[str, ...]] = {
             *("resnet18", "convnext_atto", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "efficientnet_b0"),
         )
     },
-    "torchvision deeplabv3": ("+model=torchvision", "model.name=deeplabv3_mobilenet_v3_large"),
+    "torchvision deeplabv3": ("+model=torchvision", "model.name=deeplabv3_resnet50"),
     "torchvision faster-rcnn": ("+model=torchvision", "model.name=fasterrcnn_mobilenet_v3_large_320_fpn"),
     "LSTM with its state": ("--config-dir", "CONF", "+model=lstm"),
     "diffusion U-Net": ("+model=diffusers", "model.name=UNet2DModel", f"+model.config={UNET}"),

@@ -58,6 +58,8 @@ def loss_class(mode: Mode) -> str:
         return "fp8_e5m2" if "E5M2" in mode.name else "fp8_e4m3"
     if mode.precision == "int8" and mode.target:  # a conversion of the user's: most of these round activations, too
         return "int8_static"
+    if mode.precision == "fp64":
+        return "fp32"
     if mode.precision == "uncalibrated":
         return next((f"int{bits}_static" for bits in (4, 2) if f"WI{bits}" in mode.name), "int8_static")
     return mode.precision

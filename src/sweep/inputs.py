@@ -15,7 +15,7 @@ A size is a number, `batch`, the name of a number in the model's config, or a su
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,7 +199,7 @@ class _Reader:
         named = {str(key): child for key, child in node.items() if key not in {"_args_", "_target_"}}
         return args, {key: self._node(child, f"{path}.{key}".lstrip(".")) for key, child in named.items()}
 
-    def _node(self, node: Any, path: str) -> Any:
+    def _node(self, node: Any, path: str) -> Any:  # noqa: PLR0911
         if isinstance(node, list):
             return [self._node(child, f"{path}[{number}]") for number, child in enumerate(node)]
         if not isinstance(node, Mapping):
@@ -285,22 +285,3 @@ class _Reader:
             return found
         self.problems.append(f"{path}: there is no size {name!r}: give it beside inputs, such as {name}: 128")
         return 1
-
-
-def rebuilt(node: Any, tensor: Callable[[TensorSpec], Any]) -> Any:
-    """A description in which each tensor is what the function makes of it, in order."""
-    if isinstance(node, TensorSpec):
-        return tensor(node)
-    if isinstance(node, Description | Made):
-        args = tuple(rebuilt(child, tensor) for child in node.args)
-        kwargs = {key: rebuilt(child, tensor) for key, child in node.kwargs.items()}
-        return (
-            Description(args=args, kwargs=kwargs)
-            if isinstance(node, Description)
-            else Made(target=node.target, args=args, kwargs=kwargs)
-        )
-    if isinstance(node, Mapping):
-        return {key: rebuilt(child, tensor) for key, child in node.items()}
-    if isinstance(node, list | tuple):
-        return type(node)(rebuilt(child, tensor) for child in node)
-    return node

@@ -18,7 +18,7 @@ class ConversionOption:
 
 MODEL_CONVERSION_OPTIONS = {
     0: ConversionOption("EAGER"),
-    1: ConversionOption("BF16+EAGER"),
+    1: ConversionOption("BF16+EAGER"),  # alma casts the input itself
     2: ConversionOption("BF16+JIT_TRACE", data_dtype=torch.bfloat16),
     3: ConversionOption("FP64+EAGER", data_dtype=torch.float64),
     4: ConversionOption("NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED"),
@@ -83,6 +83,6 @@ def test_another_alma_is_read_run_and_attested_as_it_is(sweep: Sweep, another_al
     }
     rows = ran.rows
     assert rows["BF16+EAGER"]["engine"]["precision"] == "bf16"
-    assert rows["BF16+EAGER"]["compat"] == ["bf16-eager-factory-called"]
+    assert "bf16-eager-factory-called" in rows["BF16+EAGER"]["compat"]
     assert rows["BF16+JIT_TRACE"]["engine"]["actual"] == "torchscript"
     assert "not on this device" in rows["NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED"]["message"]

@@ -14,7 +14,7 @@ GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
 COMMANDS = [
     shlex.split(line.replace("\\\n", ""))[3:]
     for block in re.findall(r"```console\n(.*?)```", GUIDE, re.S)
-    for line in re.findall(r"^\$ (.*(?:\\\n.*)*)", block, re.M)
+    for line in re.findall(r"^\$ ((?:.*\\\n)*.*)", block, re.M)
     if not re.search(r"rules=|exclude=", line)
 ]
 FILES = dict(re.findall(r"```yaml\n# (my_conf/\S+)\n(.*?)```", GUIDE, re.S))

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.utils.file_baton import FileBaton
 
+from sweep import inputs
 from sweep.cell import Cell, Mode
-from sweep.child import attestors, compat, convert, survey
+from sweep.child import attestors, compat, convert, data, survey
 
 CPU = torch.device("cpu")
 
@@ -32,9 +33,10 @@ def test_nested_targets_are_built_and_the_model_is_in_evaluation_mode() -> None:
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**40])
 def test_new_inputs_are_none_of_those_that_are_compared(make_cell: Callable[..., Cell], seed: int) -> None:
     cell = make_cell(seed=seed)
-    known = convert.make_inputs(cell, CPU)
-    new = [x for x, _ in zip(convert.new_inputs(cell, CPU), range(20), strict=False)]
-    assert not any(torch.equal(a, b) for a in known for b in new)
+    described = inputs.describe(cell.model.config, cell.batch_size)
+    known = convert.make_inputs(cell, described, CPU)
+    new = [x for x, _ in zip(convert.new_inputs(cell, described, CPU), range(20), strict=False)]
+    assert not any(data.same(a, b) for a in known for b in new)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

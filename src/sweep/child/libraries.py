@@ -97,14 +97,12 @@ def hf_model(
     if kind is None:
         heads = (one.removeprefix("AutoModelFor") for one in dir(transformers) if one.startswith("AutoModelFor"))
         raise ValueError(f"head {head!r}: transformers has {', '.join(sorted(heads))}")
-    settings = {"return_dict": False, "use_cache": past > 0, **(config or {})}
+    settings = {"use_cache": past > 0, **(config or {})}
     if weights:
         model: torch.nn.Module = kind.from_pretrained(name, **settings)
     else:
         model = kind.from_config(_hf_config(name, settings))
-    setattr(
-        model, NOTES, [f"is made with {', '.join(f'{key}={settings[key]}' for key in ('return_dict', 'use_cache'))}"]
-    )
+    setattr(model, NOTES, [f"is made with use_cache={settings['use_cache']} and called with return_dict=False"])
     return model
 
 
@@ -124,7 +122,7 @@ def hf_inputs(model: Any, seq: int = 128, decoder_seq: int = 32, past: int = 0) 
     """
     config, takes = model.config, inspect.signature(model.forward).parameters
     text, vision = getattr(config, "text_config", config), getattr(config, "vision_config", config)
-    inputs: dict[str, Any] = {}
+    inputs: dict[str, Any] = {"return_dict": False}
     if "input_ids" in takes and model.main_input_name in {"input_ids", "pixel_values"} and hasattr(text, "vocab_size"):
         inputs["input_ids"] = {"shape": ["batch", seq], "dtype": "int64", "high": text.vocab_size}
         if "attention_mask" in takes:

@@ -37,7 +37,7 @@ class Reference:
     those of answers that are none, `losses` those of honest roundings by class of label.
     """
 
-    def __init__(self, model: Forward, inputs: list[Data], batch: int | None = None) -> None:
+    def __init__(self, model: Forward, inputs: Sequence[Data], batch: int | None = None) -> None:
         """Have the model answer all inputs, and some of them again in another order.
 
         `batch` is how many samples are in an input; None is as many as its first tensor is long. Raises what the model
@@ -184,7 +184,7 @@ class Reference:
         return max((max(views.values()) for views in figures.values() if views), default=None)
 
     @classmethod
-    def recalled(cls, kept: dict[str, Any], inputs: list[Data]) -> "Reference":
+    def recalled(cls, kept: dict[str, Any], inputs: Sequence[Data]) -> "Reference":
         """The reference that another process took for the same inputs, from what its `kept` gave."""
         reference = cls.__new__(cls)
         reference._inputs = inputs
@@ -196,7 +196,7 @@ class Reference:
         """All of it but the inputs, as `torch.save` can write it."""
         return {name: value for name, value in vars(self).items() if name != "_inputs"}
 
-    def check(self, forward: Forward, cast: Callable[[Data], Data], loss_class: str) -> OutputCheck:
+    def check(self, forward: Forward, cast: Callable[[Any], Data], loss_class: str) -> OutputCheck:
         """What `forward` gives for the same inputs, against the reference. Raises what `forward` raises."""
         answers: list[Parts] = []
         count = len(self._inputs)

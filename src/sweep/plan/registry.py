@@ -107,7 +107,7 @@ ENGINES = (*dict.fromkeys(_ENGINE_BY_TOKEN.values()), OWN)
 _TYPICAL_SECONDS = {"tensorrt": 60, "tvm": 60, "openxla": 60, "inductor": 30, "aot-inductor": 30, "pt2e-quantized": 12}
 """Seconds that a cell takes, by engine, where it is more than a few: resnet18 on two CPUs, compile caches cold."""
 
-_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 
 
 def modes(surveyed: Iterable[Mapping[str, Any]]) -> dict[str, Mode]:
@@ -239,7 +239,8 @@ def _precision(name: str, dtype: str) -> str:
     }.items():
         if words & marks:
             return precision
-    return _PRECISIONS.get(dtype, dtype)
+    named = (precision for precision in _PRECISIONS.values() if precision.upper() in words)
+    return next(named, _PRECISIONS.get(dtype, dtype))
 
 
 def select(rule: Rule, known: Mapping[str, Mode]) -> tuple[str, ...]:
