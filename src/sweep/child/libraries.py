@@ -97,6 +97,10 @@ def hf_model(
     if kind is None:
         heads = (one.removeprefix("AutoModelFor") for one in dir(transformers) if one.startswith("AutoModelFor"))
         raise ValueError(f"head {head!r}: transformers has {', '.join(sorted(heads))}")
+    if past:  # torch.export takes no other object than those it is told of
+        from transformers.integrations.executorch import register_dynamic_cache_export_support
+
+        register_dynamic_cache_export_support()
     settings = {"use_cache": past > 0, **(config or {})}
     if weights:
         model: torch.nn.Module = kind.from_pretrained(name, **settings)
