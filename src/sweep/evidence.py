@@ -98,6 +98,25 @@ class OutputCheck:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShapeCheck:
+    """How a conversion that was made with inputs of some sizes takes others: `sizes` are those that differ.
+
+    `output` is None where it raised, or its process died: `failure` says how. `eager_failure` is what the unconverted
+    model raised itself. `seconds` and `eager_seconds` are medians of some calls, the former after a first one that took
+    `first_seconds`, for which TorchDynamo compiled `recompiled` graphs.
+    """
+
+    sizes: Mapping[str, int]
+    output: OutputCheck | None = None
+    failure: str | None = None
+    eager_failure: str | None = None
+    first_seconds: float | None = None
+    seconds: float | None = None
+    eager_seconds: float | None = None
+    recompiled: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
     """Something about the unconverted model that a reader should know, and that no conversion is to blame for.
 
@@ -179,7 +198,8 @@ class Evidence:
     `seconds` are what the phases took, by their keys; `convert_cpu` is the CPU time of converting, with that of the
     compilers it ran. `converted` are its samples, and `eager` those of its control, less `timer_overhead`, the seconds
     that timing an empty call takes. `device` is the kind of device that it ran on, `gpu_free` how many MB that had left
-    once the model was there. `found` is what was found of the model. `done` is whether the process got to its end.
+    once the model was there. `found` is what was found of the model. `shapes` are the further sizes of inputs, by their
+    numbers. `done` is whether the process got to its end.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -198,6 +218,7 @@ class Evidence:
     versions: Mapping[str, str] = field(default_factory=dict)
     compat: tuple[str, ...] = ()
     found: tuple[Found, ...] = ()
+    shapes: Mapping[str, ShapeCheck] = field(default_factory=dict)
     failure: Failure | None = None
     done: bool = False
 

@@ -112,6 +112,11 @@ def sizes(config: Mapping[str, Any]) -> set[str]:
     return reader.names
 
 
+def shapes(config: Mapping[str, Any]) -> list[Mapping[str, int]]:
+    """The further sizes that are asked for, each as those that differ."""
+    return list(config.get("shapes") or ())
+
+
 def outputs(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The paths of the parts of its output that count; none where all do."""
     paths = config.get("output")
@@ -134,6 +139,7 @@ def problems(config: Mapping[str, Any]) -> list[str]:
             describe(config)
         except BadDescription as error:
             found += error.problems
+    found += _shape_problems(config)
     wanted = config.get("output")
     if wanted is not None and (not isinstance(wanted, str | list) or not wanted):
         return [*found, "output must be a path, such as logits, or a list of them"]
@@ -145,23 +151,19 @@ def problems(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def unknown_keys(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys that no description of a tensor has: their paths, and themselves."""
-
-    def look(node: Any, path: str) -> Iterator[tuple[str, str]]:
-        if isinstance(node, Mapping):
-            if node.keys() & {"shape", "like"}:
-                yield from ((path, str(key)) for key in node if key not in KEYS)
-                return
-            for key, child in node.items():
-                yield from look(child, f"{path}.{key}")
-        elif isinstance(node, list | tuple):
-            for number, child in enumerate(node):
-                yield from look(child, f"{path}[{number}]")
-
-    if isinstance(node := config.get("input"), Mapping):
-        yield from (("input", str(key)) for key in node if key not in KEYS - {"like"})
-    yield from look(config.get("inputs"), "inputs")
+def _shape_problems(config: Mapping[str, Any]) -> list[str]:
+    further, known = config.get("shapes"), {*sizes(config), "batch"}
+    if further is None:
+        return []
+    if not isinstance(further, list) or not all(isinstance(one, Mapping) and one for one in further):
+        return ["shapes must be a list of sizes, such as [{seq: 64}, {batch: 4, seq: 256}]"]
+    return [
+        f"shapes: {name}={size}: "
+        + ("a size is a whole number above 0" if name in known else f"the sizes are {', '.join(sorted(known))}")
+        for one in further
+        for name, size in one.items()
+        if name not in known or type(size) is not int or size < 1
+    ]
 
 
 class _Reader:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from sweep.cell import Cell, Phase
 from sweep.evidence import Engine, Found, MachineLoad, Memory
@@ -153,6 +154,23 @@ class Speedup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShapeFigures:
+    """How a conversion takes inputs of other sizes than it was made with; `sizes` are those that differ.
+
+    `status` is `ok`, `wrong`, `unproved`, `raised`, or `eager raises`, where the unconverted model does. `p50_ms` and
+    `eager_p50_ms` are of a few calls, and not by turns. `recompiled` is how many graphs were compiled for it.
+    """
+
+    sizes: Mapping[str, int]
+    status: Literal["ok", "wrong", "unproved", "raised", "eager raises"]
+    message: str = ""
+    first_call_ms: float | None = None
+    p50_ms: float | None = None
+    eager_p50_ms: float | None = None
+    recompiled: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Crash:
     """What is known of a crash: the signal or the exception, the Python stack, and the last lines of the log.
 
@@ -170,6 +188,7 @@ class Result:
     """The row of a cell; docs/columns.md says what each field means, and its unit. A part that was not reached is None.
 
     `load` is the worst machine load of all its measurements. `found` is what is odd about the unconverted model.
+    `shapes` are the further sizes of inputs that were asked for.
     `quality` is of a measured row; rows of schema 1 have none. Raises ValueError when parts contradict each other,
     or when the status is `ok` and a part that proves it is missing.
     """
@@ -204,6 +223,7 @@ class Result:
     versions: Mapping[str, str] = field(default_factory=dict)
     compat: tuple[str, ...] = ()
     found: tuple[Found, ...] = ()
+    shapes: tuple[ShapeFigures, ...] = ()
     attempts: tuple[str, ...] = ()
     log: str | None = None
     samples: str | None = None

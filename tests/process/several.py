@@ -1,6 +1,9 @@
 """Models that take more than one tensor, as users have them, and their configs."""
 
+import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -122,3 +125,22 @@ class Keeping(torch.nn.Module):
 def inputs_of(model: Masked, seq: int) -> dict[str, Any]:
     ids = {"shape": ["batch", seq], "dtype": "int64", "high": model.embedding.num_embeddings}
     return {"ids": ids, "mask": {"like": "ids", "dtype": "int64", "fill": "ones"}}
+
+
+class Fixed(torch.nn.Module):
+    """Right at the length that it was traced with, and wrong at another."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = int(x.shape[1])  # a number, which a trace keeps
+        return x.cumsum(1) / length
+
+
+class Dies(torch.nn.Module):
+    """Kills its process at a length of five, unless it is the control's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] == 5 and Path("/proc/self/comm").read_text().strip() != "sweep-control":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if x.shape[1] == 6:
+            raise ValueError("six is too many")
+        return x.cumsum(1)

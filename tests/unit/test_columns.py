@@ -163,7 +163,7 @@ def test_what_a_row_does_not_have_is_missing_and_never_zero() -> None:
     there = {name for name, column in BY_NAME.items() if column.value(row) is not None}
     assert there == {
         *("schema", "id", "model", "conversion", "device", "batch_size", "overrides", "status", "reason", "message"),
-        *("versions", "compat", "attempts", "found"),
+        *("versions", "compat", "attempts", "found", "shapes"),
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from sweep import inputs
 from sweep.inputs import Description, Made, TensorSpec, describe
+from sweep.request import read
 
 IDS = {"shape": ["batch", "seq"], "dtype": "int64", "high": 100}
 
@@ -126,5 +127,25 @@ def test_what_is_no_path_is_refused(path: str) -> None:
 
 def test_keys_that_no_tensor_has_are_found_at_any_depth() -> None:
     node = {"ids": {**IDS, "hgih": 3}, "more": [{"like": "ids", "file": 1}], "other": {"shap": 3}}
-    assert list(inputs.unknown_keys(config(node))) == [("inputs.ids", "hgih"), ("inputs.more[0]", "file")]
-    assert list(inputs.unknown_keys({"input": {"shape": [3], "like": "x"}})) == [("input", "like")]
+    assert list(read._unknown_keys_of_inputs(config(node))) == [("inputs.ids", "hgih"), ("inputs.more[0]", "file")]
+    assert list(read._unknown_keys_of_inputs({"input": {"shape": [3], "like": "x"}})) == [("input", "like")]
+
+
+def test_further_sizes_are_those_that_the_inputs_have() -> None:
+    assert inputs.problems(config([IDS], seq=7, shapes=[{"seq": 3}, {"batch": 2, "seq": 4}])) == []
+    assert inputs.shapes(config([IDS], seq=7, shapes=[{"seq": 3}])) == [{"seq": 3}]
+    assert inputs.shapes(config([IDS], seq=7)) == []
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"seq": 3}, "shapes must be a list of sizes"),
+        ([{}], "shapes must be a list of sizes"),
+        ([{"sequence": 3}], "shapes: sequence=3: the sizes are batch, seq"),
+        ([{"seq": 0}], "shapes: seq=0: a size is a whole number above 0"),
+        ([{"seq": "long"}], "shapes: seq=long: a size is a whole number above 0"),
+    ],
+)
+def test_further_sizes_that_are_none_are_said(shapes: Any, said: str) -> None:
+    assert said in "; ".join(inputs.problems(config([IDS], seq=7, shapes=shapes)))

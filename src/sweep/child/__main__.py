@@ -1,4 +1,4 @@
-"""One process of a cell: `python -m sweep.child REPORT GO PARENT CELL.JSON BASELINE [prime|control]`.
+"""One process of a cell: `python -m sweep.child REPORT GO PARENT CELL.JSON BASELINE [prime|control|shapes NUMBER]`.
 
 It converts the model and reports evidence of that; or, as a `control`, it keeps the model as it is. BASELINE is the
 file in which a control leaves what the processes of conversions need of it; there may be that of an earlier one in it.
@@ -46,7 +46,8 @@ def main(descriptor: int, go: int, parent: int, cell_file: str, baseline_file: s
             Path("/proc/self/comm").write_text("sweep-control")
             keep_control(cell, channel, Path(baseline_file))
         else:
-            run(cell, channel, Path(baseline_file), prime="prime" in flags)
+            further = int(flags[1]) if "shapes" in flags else None
+            run(cell, channel, Path(baseline_file), prime="prime" in flags, shapes_from=further)
     except SystemExit:
         raise
     except BaseException as error:
@@ -83,10 +84,11 @@ def end_with_parent(parent: int) -> None:
         sys.exit("the supervisor is gone")
 
 
-def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> None:
+def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool, shapes_from: int | None = None) -> None:
     """Take a cell's steps and report what they give; to `prime` the compile caches, only as far as the first call.
 
-    Raises what the model or its conversion raises.
+    With `shapes_from`, what comes after that are the further sizes, from that number on. Raises what the model or its
+    conversion raises.
     """
     baseline, memory = build(cell, channel)
     from sweep.child import compat, outputs
@@ -103,7 +105,10 @@ def run(cell: Cell, channel: Channel, baseline_file: Path, *, prime: bool) -> No
     if not prime:
         baseline.recall(baseline_file)
         channel.tell(found=[asdict(one) for one in baseline.found])
-        measure_by_turns(conversion, channel, memory)
+        if shapes_from is None:
+            measure_by_turns(conversion, channel, memory)
+        else:
+            check_shapes(conversion, channel, shapes_from)
 
 
 def cpu_seconds() -> float:
@@ -153,6 +158,14 @@ def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "Memory
         channel.tell(engine=asdict(conversion.attest()))
 
 
+def check_shapes(conversion: "Conversion", channel: Channel, begin: int) -> None:
+    """How it takes each of the further sizes from a number on, told one by one: the next may end this process."""
+    with channel.during(Phase.VERIFY):
+        for number in range(begin, len(conversion.baseline.shapes)):
+            check = conversion.check_shape(number, channel.alone)
+            channel.tell(shapes={str(number): asdict(check)})
+
+
 def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
     """Build the model and leave it unconverted: write its reference, and take blocks of its latency when asked to."""
     baseline, memory = build(cell, channel)
@@ -165,6 +178,7 @@ def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
         baseline.examine_memory()
         baseline.examine_latency()
         baseline.find_losses(earlier=baseline_file)
+        baseline.take_shapes()
         channel.end_turn()
     baseline_file.unlink(missing_ok=True)  # that of an earlier one, which others may have open
     baseline.keep(baseline_file)

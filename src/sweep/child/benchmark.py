@@ -1,7 +1,7 @@
 """What is done with a cell's model, step by step: in its processes, and in the script that makes a cell again.
 
     Baseline(…)     builds; then, in a control: take_reference → warm_up → examine_memory → examine_latency →
-                    find_losses → keep; in the process of a conversion: recall; in one that does both:
+                    find_losses → take_shapes → keep; in the process of a conversion: recall; in one that does both:
                     take_reference → measure → examine_latency → find_losses
     Conversion(…)   casts; then convert → first_call → warm_up → sample → look_beyond_the_call → verify → attest
 
@@ -10,20 +10,23 @@ The steps are taken in this order. Each raises what the model or its conversion 
 """
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sweep import inputs
 from sweep.cell import Cell
-from sweep.child import beyond, convert, engines, examine, libraries
-from sweep.child.data import Data, cast, clone
+from sweep.child import beyond, convert, engines, examine, libraries, shapes
+from sweep.child.data import Data, cast, clone, tensors
 from sweep.child.measure import Inputs, Subject, Timer
 from sweep.child.reference import Reference
-from sweep.evidence import Engine, Found, OutputCheck, loss_class
+from sweep.evidence import Engine, Found, OutputCheck, ShapeCheck, loss_class
 from sweep.reaper import resident
 
 QUICK_SECONDS = 2.0
@@ -47,6 +50,7 @@ class Baseline:
         self._surroundings = examine.Surroundings()
         convert.seed(cell.seed, device)
         model, prefix = convert.build_model(cell.model.config, device)
+        self._unwrapped = model
         self._called_with = convert.described(cell, model)
         self.model = convert.taking_one_value(model, cell.model.config, self._called_with)
         self.example, *self.others = convert.make_inputs(cell, self._called_with, device)
@@ -59,6 +63,7 @@ class Baseline:
         # by forward, as alma calls every conversion: EAGER against this baseline compares like with like
         self.forward: Callable[[Any], Any] = self.model if examine.has_hooks(self.model) else self.model.forward
         self._delays: dict[str, float] = dict.fromkeys(beyond.KINDS, 0.0)
+        self.shapes: list[dict[str, Any]] = []
 
     def take_reference(self) -> None:
         """Have the model's outputs for `others`, and see what is odd about them."""
@@ -106,16 +111,32 @@ class Baseline:
     def keep(self, file: Path) -> None:
         """Write what `recall` reads."""
         found = [asdict(one) for one in self.found]
-        torch.save({"reference": self.reference.kept(), "found": found, "delays": self._delays}, file)
+        torch.save(
+            {"reference": self.reference.kept(), "found": found, "delays": self._delays, "shapes": self.shapes}, file
+        )
 
     def recall(self, file: Path) -> None:
         """Take from what another process kept for an equal cell."""
         kept = torch.load(file, weights_only=True, mmap=True)
         self.reference = Reference.recalled(kept["reference"], self.others)
         self.found = [Found(**one) for one in kept["found"]]
-        self._delays = kept["delays"]
+        self._delays, self.shapes = kept["delays"], kept["shapes"]
         list(self._surroundings.restored())
         self.eager = self._subject()
+
+    def take_shapes(self) -> None:
+        """Have the model's outputs for the further sizes that are asked for, too."""
+        with torch.no_grad():
+            self.shapes = [shapes.of_eager(self, sizes) for sizes in inputs.shapes(self.cell.model.config)]
+
+    def inputs_of(self, sizes: Mapping[str, int], count: int) -> tuple[list[Data], int]:
+        """So many inputs with other sizes, and how many samples each has. Raises BadDescription; ValueError where they
+        hold another number of tensors, for the model is converted for one number."""
+        called_with = convert.described(self.cell, self._unwrapped, sizes)
+        made = list(islice(convert.new_inputs(self.cell, called_with, self.device), count))
+        if len(tensors(made[0])) != len(tensors(self.example)):
+            raise ValueError(f"{len(tensors(made[0]))} tensors, and it is converted for {len(tensors(self.example))}")
+        return made, sizes.get("batch", self.cell.batch_size)
 
     def warm_up(self) -> None:
         """Call the model until its latency has settled."""
@@ -178,10 +199,12 @@ class Conversion:
         assert mode is not None, "only cells with a mode are dispatched"
         self.baseline, self._mode = baseline, mode
         self._witness = engines.Witness(mode, baseline.model)
-        self.data = self._cast(baseline.example)
+        self.loss_class = loss_class(mode)
+        self.data = self.cast(baseline.example)
         self._late: str | None = None
 
-    def _cast(self, x: Data) -> Data:
+    def cast(self, x: Data) -> Data:
+        """The input as the mode wants it."""
         return cast(x, getattr(torch, self._mode.dtype))
 
     def convert(self) -> None:
@@ -200,7 +223,7 @@ class Conversion:
 
     def warm_up(self) -> None:
         """Call until the latency has settled."""
-        self.converted.inputs = self.baseline.inputs(self._cast)
+        self.converted.inputs = self.baseline.inputs(self.cast)
         with torch.no_grad():
             self.converted.warm_up()
 
@@ -217,7 +240,7 @@ class Conversion:
     def look_beyond_the_call(self) -> None:
         """See whether work was left out of the timed call."""
         with torch.no_grad():
-            new = self.baseline.new_inputs(self._cast)
+            new = self.baseline.new_inputs(self.cast)
             self._late = beyond.problem(self.converted, new, self.baseline.delays)
 
     @property
@@ -230,8 +253,13 @@ class Conversion:
         """Compare outputs of the callable that was timed, after many calls; work outside the timed call counts, too."""
         with torch.no_grad():
             self.converted.call_many_times()
-            check = self.baseline.reference.check(self.forward, self._cast, loss_class(self._mode))
+            check = self.baseline.reference.check(self.forward, self.cast, self.loss_class)
             return check if check.problem else replace(check, problem=self._late)
+
+    def check_shape(self, number: int, alone: Callable[[], AbstractContextManager[None]]) -> ShapeCheck:
+        """How it takes the inputs of one of the further sizes; `alone` is entered for what is timed."""
+        with torch.no_grad():
+            return shapes.check(self.baseline, self, number, alone)
 
     def attest(self) -> Engine:
         """Find which engine ran, by one more call."""

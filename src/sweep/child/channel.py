@@ -40,6 +40,15 @@ class Channel:
         """Let other cells run and measure."""
         self._send({"turn": "leave"})
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Take a turn for what is inside."""
+        self.take_turn()
+        try:
+            yield
+        finally:
+            self.end_turn()
+
     def stand_aside(self) -> None:
         """Stand still while the control takes a block; until `end_turn`, every other cell does too."""
         self._send({"turn": "control"})

@@ -16,7 +16,7 @@ from sweep.child import compat, compat_inputs, facade, installed, threads
 from sweep.child.data import Data, filled
 from sweep.inputs import Description, TensorSpec
 
-RESERVED = {"input", "inputs", "output", "checkpoint", "named", "needs"}
+RESERVED = {"input", "inputs", "output", "checkpoint", "named", "needs", "shapes"}
 """Keys of a model's config that are not arguments of its target."""
 
 _HYDRA_KEYS = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
@@ -119,16 +119,18 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
     return nested if isinstance(nested, Mapping) else loaded
 
 
-def described(cell: Cell, model: torch.nn.Module) -> Description:
-    """What a cell's model is called with, as its config says, or the function that this names.
+def described(cell: Cell, model: torch.nn.Module, sizes: Mapping[str, int] | None = None) -> Description:
+    """What a cell's model is called with, as its config says, or the function that this names; with other `sizes`.
 
     Raises BadDescription, and whatever that function raises.
     """
-    config = cell.model.config
+    config, other = cell.model.config, dict(sizes or {})
+    batch = other.pop("batch", cell.batch_size)
+    config = {**config, **other}
     if inputs.is_computed(config):
-        node = config["inputs"]
+        node = {**config["inputs"], **other}
         config = {**config, "inputs": _locate(node["_target_"])(model, **instantiate(_without(node, _HYDRA_KEYS)))}
-    return inputs.describe(config, cell.batch_size)
+    return inputs.describe(config, batch)
 
 
 def _without(node: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:

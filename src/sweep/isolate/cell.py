@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from sweep import inputs
 from sweep.cell import Cell, Phase
 from sweep.errors import BadEnvironment
-from sweep.evidence import Evidence, Exit, Further, Sampled, Trial
+from sweep.evidence import Evidence, Exit, Further, Sampled, ShapeCheck, Trial
 from sweep.isolate import environment, files, survey
 from sweep.isolate.control import Control, ControlFailed, ControlLost
 from sweep.isolate.output import Echo
@@ -20,7 +21,7 @@ from sweep.isolate.zygote import NotBegun, ZygoteLost
 from sweep.reading import one_line
 from sweep.result import Outcome, not_run
 from sweep.status import Reason
-from sweep.verdict import judge
+from sweep.verdict import crash, judge
 
 FIRST = Further()
 
@@ -107,6 +108,8 @@ class _Workspace:
                 )
                 trial = watch.trial(ending)
                 seconds = {**trial.evidence.seconds, Phase.EAGER.key: control.seconds if started else 0.0}
+                if not further.earlier and trial.evidence.engine:
+                    trial = replace(trial, evidence=replace(trial.evidence, shapes=self._shapes(control.baseline)))
         except ControlFailed as failed:
             trial, by_turns = failed.trial, True
         else:
@@ -115,6 +118,23 @@ class _Workspace:
         return replace(
             trial, round=further.round, confirms=further.confirms, control=further.control, by_turns=by_turns
         )
+
+    def _shapes(self, baseline: Path) -> dict[str, ShapeCheck]:
+        """How what is converted takes the further sizes, in a process of its own, and in another for those after one
+        at which it died. Raises ZygoteLost."""
+        asked = inputs.shapes(self._cell.model.config)
+        found: dict[str, ShapeCheck] = {}
+        while len(found) < len(asked):
+            number = len(found)
+            arguments = [str(self._folder / "cell.json"), str(baseline), "shapes", str(number)]
+            watch, ending = self._run_process(arguments)
+            trial = watch.trial(ending)
+            found |= trial.evidence.shapes
+            if len(found) < len(asked):
+                failure = crash.problem(trial)
+                said = failure[1] if failure else "its process reported nothing of it"
+                found[str(len(found))] = ShapeCheck(sizes=asked[len(found)], failure=said)
+        return found
 
     def _run_process(
         self, arguments: Sequence[str], control_block: Callable[[], None] | None = None

@@ -184,6 +184,12 @@ COLUMNS = (
         ("engine.outside", "string", "JSON", "operators that ran outside the engine, those that took most time first"),
         ("found", "string", "JSON", "what is odd about the unconverted model"),
         ("convert_cpus", "double", "CPUs", "how many CPUs converting had on average, with the compilers that it ran"),
+        (
+            "shapes",
+            "string",
+            "JSON",
+            "how it takes each of the further sizes: sizes, status, message, times, recompiled",
+        ),
         since=2,
     ),
 )

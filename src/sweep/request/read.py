@@ -1,7 +1,7 @@
 """From a composed configuration, as plain data, to a request and the settings of its sweep; all problems at once."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
@@ -141,7 +141,7 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
         *(problem for part, (node, known) in parts.items() for problem in _unknown_keys(node, known, f"{part}.")),
         *(
             f"unknown option model.{path}.{key}{did_you_mean(near(key, sorted(inputs.KEYS)))}"
-            for path, key in inputs.unknown_keys(plain["model"])
+            for path, key in _unknown_keys_of_inputs(plain["model"])
         ),
         *_unknown_keys(plain["conversions"], {"names", "rule"}, "conversions."),
         *_unknown_keys({} if rule is None else rule, _field_names(Rule), "conversions.rule."),
@@ -161,6 +161,25 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
             for problem in _unknown_keys(node, _field_names(Tolerance), f"tolerance.{name}.")
         ),
     ]
+
+
+def _unknown_keys_of_inputs(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys that no description of a tensor has: their paths, and themselves."""
+
+    def look(node: Any, path: str) -> Iterator[tuple[str, str]]:
+        if isinstance(node, Mapping):
+            if node.keys() & {"shape", "like"}:
+                yield from ((path, str(key)) for key in node if key not in inputs.KEYS)
+                return
+            for key, child in node.items():
+                yield from look(child, f"{path}.{key}")
+        elif isinstance(node, list | tuple):
+            for number, child in enumerate(node):
+                yield from look(child, f"{path}[{number}]")
+
+    if isinstance(node := config.get("input"), Mapping):
+        yield from (("input", str(key)) for key in node if key not in inputs.KEYS - {"like"})
+    yield from look(config.get("inputs"), "inputs")
 
 
 def _as_list(rules: Any) -> Any:

@@ -7,7 +7,7 @@ from sweep.cell import Cell, Mode
 from sweep.evidence import Evidence, Trial
 from sweep.result import SECONDS, Eager, Latency, Quotient, Result, Speedup
 from sweep.status import Problem, Reason, Status
-from sweep.verdict import crash, engine, estimate, figures, output, remarks
+from sweep.verdict import crash, engine, estimate, figures, output, remarks, shapes
 
 
 def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
@@ -17,12 +17,11 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     reported, or the one that failed. Raises ValueError or ArithmeticError for samples that no clock gives.
     """
     assert cell.mode is not None, "only cells with a mode are run"
-    problems = [problem(cell, trial) for trial in trials]
-    number = next((number for number, failure in enumerate(problems) if failure), 0)
-    found = problems[number]
+    number, found = next(((n, one) for n, trial in enumerate(trials) if (one := problem(cell, trial))), (0, None))
     ending, evidence = trials[number].ending, trials[number].evidence
     measured, counted, quotients = _measured(trials)
     latency, eager = _latencies(cell, counted) if counted else (None, None)
+    other_sizes = shapes.figures(cell, cell.mode, trials[0].evidence)
     all_remarks = (*remarks.from_evidence(cell.mode, evidence), *remarks.from_measurements(measured, counted))
     row = Result(
         id=cell.id,
@@ -34,7 +33,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         overrides=cell.overrides,
         status=found.status if found else Status.OK,
         reason=found.reason if found else None,
-        message="; ".join(_said_of(found, number, all_remarks)),
+        message="; ".join([*_said_of(found, number, all_remarks), *shapes.remarks(other_sizes)]),
         phase=ending.phase,
         seconds=_seconds(trials),
         convert_cpus=_convert_cpus(evidence),
@@ -52,6 +51,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         versions=evidence.versions,
         compat=evidence.compat,
         found=evidence.found,
+        shapes=other_sizes,
         attempts=(f"{found.reason if found else Status.OK} on {evidence.node or 'an unknown node'}",),
     )
     return estimate.estimated([row], [cell])[0]
