@@ -51,7 +51,7 @@ def get_bf16_eager_forward_call(model):
 """
 RENAMED = """
 def get_converted(model, data):
-    raise NotImplementedError("not on this device")
+    raise RuntimeError("not on this device")
 """
 
 

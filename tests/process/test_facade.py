@@ -16,6 +16,7 @@ from sweep.child.facade import Facade
 from sweep.child.measure import Timer
 from sweep.inputs import TensorSpec
 from sweep.request.compose import conf_dir
+from sweep.result import Result
 from sweep.status import Reason, Status
 
 CPU = torch.device("cpu")
@@ -132,14 +133,18 @@ BY_TORCH = {
 """What torch itself does not convert: a trace whose output is a mapping, a script that makes an object of ours."""
 
 
+def row_of(make_cell: MakeCell, supervisor: isolate.Supervisor, name: str, conversion: str) -> Result:
+    """The row of a cell of one of these models, in processes of its own."""
+    model = Model(name=name, config=several.CONFIGS[name])
+    return isolate.run(make_cell(model=model, conversion=conversion, tolerance=TOLERANCE), supervisor).result
+
+
 @pytest.mark.parametrize("conversion", MODES)
 @pytest.mark.parametrize("name", list(several.CONFIGS))
 def test_every_kind_of_input_goes_through_every_kind_of_mode(
     make_cell: MakeCell, supervisor: isolate.Supervisor, name: str, conversion: str
 ) -> None:
-    model = Model(name=name, config=several.CONFIGS[name])
-    cell = make_cell(model=model, conversion=conversion, tolerance=TOLERANCE)
-    row = isolate.run(cell, supervisor).result
+    row = row_of(make_cell, supervisor, name, conversion)
     if (said := BY_TORCH.get((name, conversion))) is not None:
         assert row.reason is Reason.RAISED
         assert said in row.message
@@ -154,8 +159,7 @@ def test_quantised_modes_take_every_kind_of_input(
     make_cell: MakeCell, supervisor: isolate.Supervisor, name: str, conversion: str
 ) -> None:
     """These models are too small for the verdict to be ok; that they are measured and compared is enough."""
-    model = Model(name=name, config=several.CONFIGS[name])
-    row = isolate.run(make_cell(model=model, conversion=conversion, tolerance=TOLERANCE), supervisor).result
+    row = row_of(make_cell, supervisor, name, conversion)
     assert row.status in {Status.OK, Status.MISMATCH, Status.UNPROVED}, row.message
     assert row.fidelity
     assert row.speedup
