@@ -5,6 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from sweep import isolate
+from sweep.child import compat
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _importable() -> None:
+    """quanto imports transformers where that is installed, and with it torchvision: here as in a cell."""
+    compat.before_import()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sweep.cell import Mode
-from sweep.child import attestors, compat
+from sweep.child import attestors
 from sweep.child import trace as tracing
 from sweep.child.engines import Witness
 from sweep.evidence import Engine
@@ -21,12 +21,6 @@ CPU = torch.device("cpu")
 X = torch.randn(8, 256)
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _importable() -> None:
-    """quanto imports transformers where that is installed, and with it torchvision, as a cell can."""
-    compat.before_import()
 
 
 @pytest.fixture(autouse=True)
