@@ -7,6 +7,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
+from sweep.user_data import JUDGED_BY, UserData
+
 BASELINE = "EAGER"
 """The conversion that changes nothing: the baseline that every other one is compared with."""
 
@@ -64,8 +66,15 @@ class Rule:
     precision: tuple[str, ...] | None = None
 
 
+class _Keyed:
+    @cached_property
+    def key(self) -> str:
+        """A text that is equal for equal ones only."""
+        return json.dumps(asdict(self), sort_keys=True, default=str)  # type: ignore[call-overload]
+
+
 @dataclass(frozen=True, kw_only=True)  # without slots, so that its key can be remembered
-class Model:
+class Model(_Keyed):
     """A model by name. `config` is its Hydra node: `_target_`, its arguments, `input`, `checkpoint`.
 
     `known` is whether there is a config of that name; where there is none, `near` holds similar names.
@@ -76,14 +85,9 @@ class Model:
     config: Mapping[str, Any]
     near: tuple[str, ...] = ()
 
-    @cached_property
-    def key(self) -> str:
-        """A text that is equal for equal models only."""
-        return _as_text(self)
-
 
 @dataclass(frozen=True, kw_only=True)  # without slots, as above
-class Device:
+class Device(_Keyed):
     """What a cell runs on: `kind` is torch's device type, and the rest is what its node must have.
 
     `accelerator` is Ray's accelerator type (`A100`, `H100`), `labels` and `resources` are those that a node was started
@@ -105,15 +109,6 @@ class Device:
         amounts = {"gpus": self.gpus, "cpus": self.cpus, "memory": self.memory, **self.resources}
         if wrong := [name for name, amount in amounts.items() if not amount >= 0]:
             raise ValueError("; ".join(f"device.{name} must be at least 0" for name in wrong))
-
-    @cached_property
-    def key(self) -> str:
-        """A text that is equal for equal devices only."""
-        return _as_text(self)
-
-
-def _as_text(noun: Model | Device) -> str:
-    return json.dumps(asdict(noun), sort_keys=True, default=str)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,10 +216,9 @@ class Tolerance:
 class Setting:
     """The options that a request and each of its cells have; `conf/config.yaml` says what each does.
 
-    `threads` of None are as many as the CPUs that the cell may use. `env` names environment variables that the cell's
-    process gets besides the usual ones, `python_path` holds folders that its modules are imported from. `tolerance` is
-    by tolerance class. `overrides` holds the options that were set on the command line and have no column in a row, as
-    they were written.
+    `threads` of None: all CPUs that the cell may use. `env` names environment variables that its process gets too,
+    `python_path` holds folders that its modules are imported from. `tolerance` is by class. `overrides` are the options
+    that were set on the command line and have no column in a row, as they were written.
     """
 
     model: Model = field(metadata=_option(meaning="always", column=True))
@@ -233,6 +227,7 @@ class Setting:
     threads: int | None = field(default=None, metadata=_option(meaning="always", plain=True, column=True, by_rule=True))
     seed: int = field(default=0, metadata=_option(meaning="always", plain=True))
     cache: Literal["cold", "warm"] = field(default="cold", metadata=_option(meaning="always", plain=True))
+    data: UserData | None = field(default=None, metadata=_option())
     start: Literal["fork", "spawn"] = field(default="fork", metadata=_option(meaning="never", group="isolate"))
     env: tuple[str, ...] = field(default=(), metadata=_option(meaning="never", group="isolate"))
     measure: Measure = field(default=Measure(), metadata=_option(meaning="never", recorded=True, by_rule=True))
@@ -259,7 +254,8 @@ OPTIONS: Mapping[str, Option] = {
 def asked(overrides: Mapping[str, str]) -> dict[str, str]:
     """Those of a row's overrides that change what is asked, and not how it is measured or judged."""
     how = {name for name, option in OPTIONS.items() if option.meaning == "never"}
-    return {name: value for name, value in overrides.items() if name.partition(".")[0] not in how}
+    how |= {name for name in overrides if name.startswith(JUDGED_BY)}
+    return {name: value for name, value in overrides.items() if not {name, name.partition(".")[0]} & how}
 
 
 PLAIN = tuple(name for name, option in OPTIONS.items() if option.plain)

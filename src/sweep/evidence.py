@@ -98,6 +98,18 @@ class OutputCheck:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricCheck:
+    """The user's own measure over `samples` samples: of the unconverted model (`eager`), of the conversion, and of
+    eager's answers to other samples than they are compared with (`nonsense`, None where there are no others).
+    """
+
+    eager: float
+    converted: float
+    nonsense: float | None
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ShapeCheck:
     """How a conversion that was made with inputs of some sizes takes others: `sizes` are those that differ.
 
@@ -208,6 +220,7 @@ class Evidence:
     converted: Sampled | None = None
     timer_overhead: float | None = None
     output: OutputCheck | None = None
+    metric: MetricCheck | None = None
     engine: Engine | None = None
     memory: Memory | None = None
     device: str | None = None

@@ -131,10 +131,15 @@ def steps(path: str) -> list[str | int]:
     return [int(match[1]) if match[1] else match[2] for match in found]
 
 
-def problems(config: Mapping[str, Any]) -> list[str]:
-    """All that is wrong with what a config says of inputs and outputs, in words."""
+def are_described(config: Mapping[str, Any]) -> bool:
+    """Whether a config says what its model is called with."""
+    return _has(config, "inputs") or _has(config, "input")
+
+
+def problems(config: Mapping[str, Any], *, needed: bool = True) -> list[str]:
+    """All that is wrong with what a config says of inputs, which may be `needed`, and of outputs, in words."""
     found: list[str] = []
-    if not is_computed(config):
+    if not is_computed(config) and (needed or are_described(config) or config.get("shapes")):
         try:
             describe(config)
         except BadDescription as error:

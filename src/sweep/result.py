@@ -171,6 +171,22 @@ class ShapeFigures:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MetricFigures:
+    """The user's own measure, over `samples` samples of their data: of the conversion (`value`) and of eager.
+
+    `drop` is by how much the conversion's is worse than eager's, in what the measure is in; less than 0 where it is
+    better. None of `allowed_drop` is no limit.
+    """
+
+    name: str
+    value: float
+    eager: float
+    drop: float
+    allowed_drop: float | None
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Crash:
     """What is known of a crash: the signal or the exception, the Python stack, and the last lines of the log.
 
@@ -188,7 +204,7 @@ class Result:
     """The row of a cell; docs/columns.md says what each field means, and its unit. A part that was not reached is None.
 
     `load` is the worst machine load of all its measurements. `found` is what is odd about the unconverted model.
-    `shapes` are the further sizes of inputs that were asked for.
+    `shapes` are the further sizes of inputs that were asked for, `metric` is the user's own measure.
     `quality` is of a measured row; rows of schema 1 have none. Raises ValueError when parts contradict each other,
     or when the status is `ok` and a part that proves it is missing.
     """
@@ -224,6 +240,7 @@ class Result:
     compat: tuple[str, ...] = ()
     found: tuple[Found, ...] = ()
     shapes: tuple[ShapeFigures, ...] = ()
+    metric: MetricFigures | None = None
     attempts: tuple[str, ...] = ()
     log: str | None = None
     samples: str | None = None

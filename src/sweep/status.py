@@ -24,6 +24,7 @@ class Reason(StrEnum):
     UNIMPLEMENTED_CONVERSION = "unimplemented-conversion"  # registered, but nothing implements it
     UNKNOWN_MODEL = "unknown-model"
     BAD_MODEL = "bad-model"  # its config cannot be built into a model and an input, or its output not read
+    BAD_DATA = "bad-data"  # its data cannot be read, or the model not called with it
     UNKNOWN_DEVICE = "unknown-device"
 
     NEEDS_DEVICE = "needs-device"
@@ -61,6 +62,7 @@ _STATUS_OF: dict[Reason, Status] = {
             Reason.UNIMPLEMENTED_CONVERSION,
             Reason.UNKNOWN_MODEL,
             Reason.BAD_MODEL,
+            Reason.BAD_DATA,
             Reason.UNKNOWN_DEVICE,
         ),
         Status.SKIPPED: (

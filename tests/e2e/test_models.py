@@ -26,6 +26,14 @@ class MyModel(torch.nn.Sequential):
     def __init__(self, width):
         super().__init__(torch.nn.Conv2d(3, width, 7, 8), torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten())
 
+def test_set(split):
+    made = torch.Generator().manual_seed(1)
+    images = torch.randn(96, 3, 32, 32, generator=made)
+    return torch.utils.data.TensorDataset(images, (images[:, 0].mean((1, 2)) > 0).long())
+
+def accuracy(outputs, labels):
+    return (outputs.argmax(1) % 2 == labels).float().mean()
+
 class Reader(torch.nn.Module):
     def __init__(self, vocabulary):
         super().__init__()

@@ -4,6 +4,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -11,9 +12,9 @@ import pytest
 import torch
 from torch.utils.file_baton import FileBaton
 
-from sweep import inputs
 from sweep.cell import Cell, Mode
 from sweep.child import attestors, compat, convert, data, survey
+from sweep.child.feed import Feed
 
 CPU = torch.device("cpu")
 
@@ -33,9 +34,9 @@ def test_nested_targets_are_built_and_the_model_is_in_evaluation_mode() -> None:
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**40])
 def test_new_inputs_are_none_of_those_that_are_compared(make_cell: Callable[..., Cell], seed: int) -> None:
     cell = make_cell(seed=seed)
-    described = inputs.describe(cell.model.config, cell.batch_size)
-    known = convert.make_inputs(cell, described, CPU)
-    new = [x for x, _ in zip(convert.new_inputs(cell, described, CPU), range(20), strict=False)]
+    feed = Feed(cell, torch.nn.Linear(8, 4), CPU, ())
+    known = feed.first()
+    new = list(islice(feed.new(), 20))
     assert not any(data.same(a, b) for a in known for b in new)
 
 

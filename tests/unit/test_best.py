@@ -18,7 +18,7 @@ from sweep.pick.choosing import Choice, Constraints
 from sweep.report import best, matrix
 from sweep.report.page import answers
 from sweep.report.run import Run
-from sweep.result import Decision, Eager, Fidelity, Latency, Quality, Quotient, Result, Speedup
+from sweep.result import Decision, Eager, Fidelity, Latency, MetricFigures, Quality, Quotient, Result, Speedup
 from sweep.status import Reason, Status
 
 
@@ -93,6 +93,20 @@ def test_what_is_asked_holds(constraints: dict[str, float], best: str | None) ->
     greedy = replace(OPENVINO, memory_mb=Memory(rss_peak=101), seconds={"convert": 2.1})
     one = chosen(EAGER, replace(ONNX, fidelity=exact), greedy, **constraints)
     assert (one.best and one.best.conversion) == best
+
+
+def test_a_metric_that_is_unknown_or_drops_too_far_misses() -> None:
+    def with_drop(row: Result, drop: float) -> Result:
+        return replace(row, metric=MetricFigures(name="f1", value=1, eager=1, drop=drop, allowed_drop=1, samples=9))
+
+    rows = [with_drop(EAGER, 0), with_drop(OPENVINO, 0.02), with_drop(ONNX, 0.01)]
+    for bound, name in ((0.02, "COMPILE_OPENVINO"), (0.01, "ONNX_CPU"), (0, "EAGER"), (-0.1, None)):
+        one = chosen(*rows, max_metric_drop=bound)
+        assert (one.best and one.best.conversion) == name
+    assert chosen(*rows, max_metric_drop=0.01).passed_over[0].reasons == (
+        "drop of the metric is 0.02, must be at most 0.01",
+    )
+    assert chosen(EAGER, ONNX, max_metric_drop=1).best is None
 
 
 def test_on_a_gpu_it_is_the_gpus_memory_that_counts() -> None:

@@ -28,7 +28,7 @@ PROOF: dict[str, Any] = {
 def test_a_reason_belongs_to_one_status_and_the_contract_has_no_other() -> None:
     contract = {
         "mismatch": "output engine device",
-        "invalid": "unknown-conversion unimplemented-conversion unknown-model bad-model unknown-device",
+        "invalid": "unknown-conversion unimplemented-conversion unknown-model bad-model bad-data unknown-device",
         "skipped": "needs-device no-node needs-package eager-fails excluded duplicate interrupted",
         "crashed": "raised signal exited timeout memory lost no-report",
     }

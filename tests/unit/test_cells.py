@@ -1,13 +1,17 @@
 from dataclasses import fields, replace
 
-from sweep.cell import OPTIONS, Device, Limits, Measure, Mode, Model, Request, Rule, Setting, Tolerance
+from sweep.cell import OPTIONS, Device, Limits, Measure, Mode, Model, Request, Rule, Setting, Tolerance, asked
 from sweep.plan.cells import expand
+from sweep.user_data import UserData
 
 REQUEST = Request(
     model=Model(name="mlp", config={"_target_": "a.B", "input": {"shape": [4]}}),
     device=Device(name="cpu"),
     conversions=("EAGER", "ONNX_CPU"),
 )
+
+
+DATA = UserData(name="mine", arguments={"_target_": "a.batches"})
 
 
 def test_every_name_asked_for_is_a_cell_known_or_not(modes: dict[str, Mode]) -> None:
@@ -37,6 +41,9 @@ def test_an_id_changes_with_whatever_changes_the_meaning(modes: dict[str, Mode])
         replace(REQUEST, device=Device(name="cuda", kind="cuda", gpus=1)),
         replace(REQUEST, model=replace(REQUEST.model, config={"_target_": "a.C"})),
         replace(REQUEST, model=replace(REQUEST.model, name="other")),
+        replace(REQUEST, data=DATA),
+        replace(REQUEST, data=replace(DATA, calibration=1)),
+        replace(REQUEST, data=replace(DATA, arguments={"_target_": "a.batches", "split": "test"})),
     ]
     cells = expand(variants, modes)
     assert len({cell.id for cell in cells}) == len(cells) == 2 * len(variants)
@@ -51,6 +58,13 @@ def test_how_it_is_measured_and_judged_does_not_make_another_cell(modes: dict[st
         replace(REQUEST, tolerance={"fp32": Tolerance(rel_l2=1e-9)}),
     ):
         assert [cell.id for cell in cells] == [cell.id for cell in expand([other], modes)]
+    judged_otherwise = replace(DATA, samples=9, metric="a.accuracy", allowed_drop=0.1, higher_is_better=False)
+    one, other_ = (expand([replace(REQUEST, data=data)], modes) for data in (DATA, judged_otherwise))
+    assert [cell.id for cell in one] == [cell.id for cell in other_]
+    assert asked({"data": "mine", "data.samples": "9", "data.metric.average": "micro", "data.split": "b"}) == {
+        "data": "mine",
+        "data.split": "b",
+    }
 
 
 def test_what_is_asked_twice_is_kept_and_marked(modes: dict[str, Mode]) -> None:

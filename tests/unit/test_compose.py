@@ -6,6 +6,7 @@ from sweep.cell import Device, Measure, Request, Rule
 from sweep.errors import BadRequest
 from sweep.request.compose import compose
 from sweep.request.settings import Dispatch, Settings
+from sweep.user_data import UserData
 
 
 @pytest.fixture(autouse=True)
@@ -322,3 +323,58 @@ def test_an_option_within_a_group_that_is_taken_away_is_as_by_default() -> None:
     assert composed is not None
     ((request,), _) = composed
     assert (request.env, request.start, request.measure) == ((), "fork", Measure())
+
+
+DATA = """
+_target_: mypackage.batches
+split: test
+samples: 64
+metric: {_target_: torchmetrics.Accuracy, num_classes: 10}
+allowed_drop: 0.01
+"""
+
+
+@pytest.fixture
+def with_data() -> str:
+    for name, text in {"mine": DATA, "other": "_target_: mypackage.batches\nsplit: train\n"}.items():
+        path = Path("my_conf/data") / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return "--config-dir=my_conf"
+
+
+def test_data_has_arguments_of_its_target_and_options(with_data: str) -> None:
+    (request,), _ = composed(with_data, "+model=mlp", "+data=mine", "data.samples=32", "+data.calibration=2")
+    assert request.data == UserData(
+        name="mine",
+        arguments={"_target_": "mypackage.batches", "split": "test"},
+        samples=32,
+        calibration=2,
+        metric={"_target_": "torchmetrics.Accuracy", "num_classes": 10},
+        allowed_drop=0.01,
+    )
+    assert request.data.metric_name == "Accuracy"
+    assert request.overrides == {"data": "mine", "data.samples": "32", "data.calibration": "2"}
+    assert composed("+model=mlp")[0][0].data is None
+
+
+def test_data_is_swept_over_as_models_are(with_data: str) -> None:
+    requests, _ = composed(with_data, "+model=mlp,resnet", "+data=mine,other")
+    assert [(r.model.name, r.data and r.data.name) for r in requests] == [
+        (model, data) for model in ("mlp", "resnet") for data in ("mine", "other")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("+data=mime",), ["unknown data 'mime'"]),
+        (("+data=mine", "data.samples=0", "data.allowed_drop=-1"), ["data.samples", "data.allowed_drop"]),
+        (("+data=mine", "~data.metric"), ["data.allowed_drop needs data.metric"]),
+        (("+data=mine", "data.metric=accuracy"), ["data.metric must be a path such as mypackage.accuracy"]),
+        (("+data=mine", "data._target_=batches"), ["data needs a _target_ such as mypackage.batches"]),
+    ],
+)
+def test_what_is_wrong_with_data_is_said_at_once(with_data: str, arguments: tuple[str, ...], said: list[str]) -> None:
+    problems = " ".join(refused(with_data, "+model=mlp", *arguments))
+    assert all(text in problems for text in said), problems

@@ -110,6 +110,10 @@ def test_arguments_are_what_one_would_type() -> None:
         "fail_on=[crashed]",
         "threads=null",
     ]
+    with_data = hydra_grammar.command_line("mlp", None, None, None, {"data": ["a", "b"], "data.samples": 9})
+    assert with_data == ["+model=mlp", "+data=a,b", "data.samples=9"]
+    by_config = hydra_grammar.command_line("mlp", None, None, None, {"data": {"_target_": "a.b"}})
+    assert by_config == ["+model=mlp", "data={_target_:a.b}"]
     assert hydra_grammar.command_line("mlp", "EAGER", None, None, {}) == ["+model=mlp", "conversion=[EAGER]"]
     assert hydra_grammar.command_line("mlp", None, "cpu_all", None, {}) == ["+model=mlp", "conversions=cpu_all"]
 

@@ -15,13 +15,15 @@ from sweep.evidence import (
     Found,
     MachineLoad,
     Memory,
+    MetricCheck,
     OutputCheck,
     OutputPart,
     Sampled,
     Trial,
     View,
 )
-from sweep.result import Crash, Result
+from sweep.result import Crash, MetricFigures, Result
+from sweep.user_data import UserData
 from sweep.verdict import figures, judge, remarks
 
 SAMPLES = tuple(0.001 + i * 1e-6 for i in range(30))
@@ -484,3 +486,91 @@ def test_an_exception_brings_its_own_stack(make_cell: Callable[..., Cell]) -> No
 def test_only_a_crash_has_one(make_cell: Callable[..., Cell]) -> None:
     assert judged(make_cell()).crash is None
     assert judged(make_cell(), None, {"device": "cuda"}).crash is None
+
+
+QUANTO = Engine(requested="quanto", actual="quanto", precision="int8")
+
+
+def with_metric(
+    make_cell: Callable[..., Cell],
+    converted: float,
+    nonsense: float | None = 0.1,
+    output: OutputCheck | None = None,
+    **of: Any,
+) -> Result:
+    """A row of a conversion whose metric is this, beside 0.9 of eager; `of` are options of data, or its conversion."""
+    conversion = of.pop("conversion", "OPTIMUM_QUANTO_WI8")
+    options: dict[str, Any] = {"metric": "a.accuracy", "allowed_drop": 0.02} | of
+    cell = make_cell(
+        conversion=conversion,
+        data=UserData(name="mine", arguments={"_target_": "a.batches"}, **options),
+        tolerance={"int8": Tolerance(rel_l2=0.01), "fp32": Tolerance()},
+    )
+    evidence: dict[str, Any] = {
+        "engine": QUANTO if conversion != "EAGER" else GOOD["engine"],
+        "output": output or compared(1e-3, {"fp32": 1e-6, "int8": 2e-3}),
+        "metric": MetricCheck(eager=0.9, converted=converted, nonsense=nonsense, samples=500),
+    }
+    return judged(cell, None, evidence)
+
+
+def test_a_metric_is_in_the_row_and_said(make_cell: Callable[..., Cell]) -> None:
+    row = with_metric(make_cell, 0.89)
+    assert (row.status, row.message) == ("ok", "accuracy 0.89, eager 0.9")
+    assert row.metric is not None
+    assert row.metric.drop == pytest.approx(0.01)
+    assert replace(row.metric, drop=0) == MetricFigures(
+        name="accuracy", value=0.89, eager=0.9, drop=0, allowed_drop=0.02, samples=500
+    )
+
+
+@pytest.mark.parametrize(
+    ("converted", "higher", "verdict"),
+    [(0.87, True, "mismatch"), (0.93, True, "ok"), (0.93, False, "mismatch"), (0.87, False, "ok")],
+)
+def test_what_loses_more_than_is_allowed_is_a_mismatch_by_the_users_own_measure(
+    make_cell: Callable[..., Cell], converted: float, higher: bool, verdict: str
+) -> None:
+    row = with_metric(make_cell, converted, 0.1 if higher else 2.0, higher_is_better=higher)
+    assert row.status == verdict
+    if verdict == "mismatch":
+        assert row.message.startswith(f"accuracy {converted}, eager 0.9: 0.03 is lost, 0.02 is allowed: do not ship it")
+    assert with_metric(make_cell, converted, higher_is_better=higher, allowed_drop=None).status == "ok"
+
+
+FAR_OFF = compared(0.1, {"fp32": 1e-6, "int8": 2e-3})
+LIKE_NONSENSE = compared(0.1, {"fp32": 1e-6, "int8": 2e-2}, nonsense=0.02)
+
+
+@pytest.mark.parametrize(("output", "without"), [(FAR_OFF, "mismatch"), (LIKE_NONSENSE, "unproved")])
+def test_a_metric_proves_narrow_numbers_that_outputs_do_not(
+    make_cell: Callable[..., Cell], output: OutputCheck, without: str
+) -> None:
+    proved = with_metric(make_cell, 0.89, output=output)
+    assert (proved.status, proved.message) == (
+        "ok",
+        "accuracy 0.89, eager 0.9; proved by its metric, not by its outputs",
+    )
+    assert with_metric(make_cell, 0.8, output=output).status == "mismatch"
+    for blind in (
+        with_metric(make_cell, 0.89, 0.89, output=output),
+        with_metric(make_cell, 0.89, None, output=output),
+        with_metric(make_cell, 0.89, output=output, allowed_drop=None),
+    ):
+        assert blind.status == without
+        assert "proved by its metric" not in blind.message
+    assert "the metric cannot tell: answers to other inputs have 0.89" in with_metric(make_cell, 0.89, 0.89).message
+
+
+def test_a_metric_excuses_no_label_that_leaves_no_choice(make_cell: Callable[..., Cell]) -> None:
+    row = with_metric(make_cell, 0.9, output=FAR_OFF, conversion="EAGER")
+    assert (row.status, row.reason) == ("mismatch", "output")
+    assert row.message.startswith("relative L2 error")
+
+
+def test_data_that_cannot_be_used_makes_a_row_of_its_own_kind(make_cell: Callable[..., Cell]) -> None:
+    failure = Failure(type="sweep.child.batches.BadData", message="it yields no batch")
+    for phase in (Phase.BUILD, Phase.EAGER, Phase.FIRST_CALL):
+        row = judged(make_cell(), {"code": 1, "phase": phase}, {"failure": failure, "done": False})
+        assert (row.status, row.reason) == ("invalid", "bad-data")
+        assert row.message == "its data cannot be used: it yields no batch"

@@ -125,7 +125,7 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
     thread_count = threads.pin(cell.threads)  # before torch makes its pool of threads
     import torch
 
-    from sweep.child import convert, measure, survey
+    from sweep.child import batches, convert, measure, survey
     from sweep.child.benchmark import Baseline
 
     device = torch.device(cell.device.kind)
@@ -133,8 +133,9 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
     channel.tell(**survey.where_it_runs(cpus), threads=thread_count, timer_overhead=timer.overhead)
     with channel.during(Phase.BUILD):
         convert.prepare(cell.threads)
+        read = batches.read(cell)  # before what memory is measured from: it is no conversion's
         memory = measure.MemoryWatch(device)
-        return Baseline(cell, device, timer), memory
+        return Baseline(cell, device, timer, read), memory
 
 
 def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "MemoryWatch") -> None:
@@ -155,6 +156,8 @@ def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "Memory
         if not conversion.is_quick:  # beside compilers, a quick one would take ten times as long as alone
             channel.end_turn()
         channel.tell(output=asdict(conversion.verify()))
+        if (measured := conversion.check_metric()) is not None:
+            channel.tell(metric=asdict(measured))
         channel.tell(engine=asdict(conversion.attest()))
 
 
@@ -180,6 +183,7 @@ def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
         baseline.find_losses(earlier=baseline_file)
         baseline.take_shapes()
         channel.end_turn()
+        baseline.take_metric()
     baseline_file.unlink(missing_ok=True)  # that of an earlier one, which others may have open
     baseline.keep(baseline_file)
     memory.forget_peak()  # the copies of the model are gone

@@ -1,20 +1,21 @@
 """What is done with a cell's model, step by step: in its processes, and in the script that makes a cell again.
 
     Baseline(…)     builds; then, in a control: take_reference → warm_up → examine_memory → examine_latency →
-                    find_losses → take_shapes → keep; in the process of a conversion: recall; in one that does both:
-                    take_reference → measure → examine_latency → find_losses
-    Conversion(…)   casts; then convert → first_call → warm_up → sample → look_beyond_the_call → verify → attest
+                    find_losses → take_shapes → take_metric → keep; in the process of a conversion: recall; in
+                    one that does both: take_reference → measure → examine_latency → find_losses
+    Conversion(…)   casts; then convert → first_call → warm_up → sample → look_beyond_the_call → verify →
+                    check_metric → attest
 
 The steps are taken in this order. Each raises what the model or its conversion raises. Two things come before them:
 `threads.pin`, before torch is imported, and so before this module is; and `convert.prepare`.
 """
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import islice
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ import torch
 
 from sweep import inputs
 from sweep.cell import Cell
-from sweep.child import beyond, convert, engines, examine, libraries, shapes
-from sweep.child.data import Data, cast, clone, tensors
+from sweep.child import beyond, convert, engines, examine, libraries, metric, shapes
+from sweep.child.batches import BadData, Batch
+from sweep.child.data import Data, cast, clone
+from sweep.child.feed import Feed
 from sweep.child.measure import Inputs, Subject, Timer
 from sweep.child.reference import Reference
-from sweep.evidence import Engine, Found, OutputCheck, ShapeCheck, loss_class
+from sweep.evidence import Engine, Found, MetricCheck, OutputCheck, ShapeCheck, loss_class
 from sweep.reaper import resident
 
 QUICK_SECONDS = 2.0
@@ -44,17 +47,18 @@ class Baseline:
     reference: Reference
     eager: Subject
 
-    def __init__(self, cell: Cell, device: torch.device, timer: Timer) -> None:
-        """Build the model and its inputs from the cell's seed."""
+    def __init__(self, cell: Cell, device: torch.device, timer: Timer, read: Sequence[Batch] = ()) -> None:
+        """Build the model and its inputs from the cell's seed, or these from what was `read` of its data."""
         self.cell, self.device, self.timer = cell, device, timer
         self._surroundings = examine.Surroundings()
         convert.seed(cell.seed, device)
         model, prefix = convert.build_model(cell.model.config, device)
-        self._unwrapped = model
-        self._called_with = convert.described(cell, model)
-        self.model = convert.taking_one_value(model, cell.model.config, self._called_with)
-        self.example, *self.others = convert.make_inputs(cell, self._called_with, device)
+        self.feed = Feed(cell, model, device, read)
+        self.model = convert.taking_one_value(model, cell.model.config, self.feed.called_with)
+        self.example, *self.others = self.feed.first()
         self.found: list[Found] = [*self._surroundings.restored(), *examine.of_the_model(self.model)]
+        if given := self.feed.given:
+            self.found += examine.of_its_data(len(given.inputs), given.left_out)
         self.found += [Found(kind="library", text=note) for note in getattr(model, libraries.NOTES, ())]
         if prefix:
             self.found.append(
@@ -64,6 +68,7 @@ class Baseline:
         self.forward: Callable[[Any], Any] = self.model if examine.has_hooks(self.model) else self.model.forward
         self._delays: dict[str, float] = dict.fromkeys(beyond.KINDS, 0.0)
         self.shapes: list[dict[str, Any]] = []
+        self.metric: dict[str, Any] = {}
 
     def take_reference(self) -> None:
         """Have the model's outputs for `others`, and see what is odd about them."""
@@ -77,16 +82,18 @@ class Baseline:
         return Subject(self.forward, self.inputs(), self.timer, self.cell.measure)
 
     def inputs(self, changed: Callable[[Data], Data] = clone) -> Inputs:
-        """What gives each timed call its input, changed: `example`, unless the model changes or remembers it."""
+        """What gives each timed call its input, changed: `example`, or those of its data in turn, unless the model
+        changes or remembers it."""
         kinds = {one.kind for one in self.found}
         if "memory" in kinds:
             return self.new_inputs(changed)
-        data = changed(self.example)
-        return partial(clone, data) if "input" in kinds else lambda: data
+        timed = [self.example, *self.others] if self.feed.given else [self.example]
+        in_turn = cycle([changed(data) for data in timed])
+        return (lambda: clone(next(in_turn))) if "input" in kinds else lambda: next(in_turn)
 
     def new_inputs(self, changed: Callable[[Data], Data] = clone) -> Inputs:
         """Gives inputs that are like `example`, changed, but that nobody has seen."""
-        new = convert.new_inputs(self.cell, self._called_with, self.device)
+        new = self.feed.new()
         return lambda: changed(next(new))
 
     def find_losses(self, earlier: Path | None = None) -> None:
@@ -110,17 +117,18 @@ class Baseline:
 
     def keep(self, file: Path) -> None:
         """Write what `recall` reads."""
-        found = [asdict(one) for one in self.found]
-        torch.save(
-            {"reference": self.reference.kept(), "found": found, "delays": self._delays, "shapes": self.shapes}, file
-        )
+        kept = {"reference": self.reference.kept(), "found": [asdict(one) for one in self.found]}
+        kept |= {"delays": self._delays, "shapes": self.shapes, "metric": self.metric, "data": self.feed.digest}
+        torch.save(kept, file)
 
     def recall(self, file: Path) -> None:
-        """Take from what another process kept for an equal cell."""
+        """Take from what another process kept for an equal cell. Raises BadData where that had other data."""
         kept = torch.load(file, weights_only=True, mmap=True)
+        if self.feed.digest != kept["data"]:
+            raise BadData("it yields other batches each time it is read: have it seed what it shuffles by")
         self.reference = Reference.recalled(kept["reference"], self.others)
         self.found = [Found(**one) for one in kept["found"]]
-        self._delays, self.shapes = kept["delays"], kept["shapes"]
+        self._delays, self.shapes, self.metric = kept["delays"], kept["shapes"], kept["metric"]
         list(self._surroundings.restored())
         self.eager = self._subject()
 
@@ -129,14 +137,10 @@ class Baseline:
         with torch.no_grad():
             self.shapes = [shapes.of_eager(self, sizes) for sizes in inputs.shapes(self.cell.model.config)]
 
-    def inputs_of(self, sizes: Mapping[str, int], count: int) -> tuple[list[Data], int]:
-        """So many inputs with other sizes, and how many samples each has. Raises BadDescription; ValueError where they
-        hold another number of tensors, for the model is converted for one number."""
-        called_with = convert.described(self.cell, self._unwrapped, sizes)
-        made = list(islice(convert.new_inputs(self.cell, called_with, self.device), count))
-        if len(tensors(made[0])) != len(tensors(self.example)):
-            raise ValueError(f"{len(tensors(made[0]))} tensors, and it is converted for {len(tensors(self.example))}")
-        return made, sizes.get("batch", self.cell.batch_size)
+    def take_metric(self) -> None:
+        """Measure the model by the user's own metric, if there is one. Raises BadData."""
+        with torch.no_grad():
+            self.metric = metric.of_eager(self.feed, self.forward)
 
     def warm_up(self) -> None:
         """Call the model until its latency has settled."""
@@ -210,7 +214,8 @@ class Conversion:
     def convert(self) -> None:
         """Convert the model, which many modes do in place, with an input of its own, which some change."""
         baseline = self.baseline
-        self.forward = convert.convert(baseline.model, self._mode, clone(self.data), baseline.device)
+        calibration = baseline.feed.calibration(self.cast)
+        self.forward = convert.convert(baseline.model, self._mode, clone(self.data), baseline.device, calibration)
         baseline.timer.wait()
         self.converted = Subject(self.forward, partial(clone, self.data), baseline.timer, baseline.cell.measure)
 
@@ -255,6 +260,11 @@ class Conversion:
             self.converted.call_many_times()
             check = self.baseline.reference.check(self.forward, self.cast, self.loss_class)
             return check if check.problem else replace(check, problem=self._late)
+
+    def check_metric(self) -> MetricCheck | None:
+        """What the user's metric says of the callable that was timed; None where there is none."""
+        with torch.no_grad():
+            return metric.check(self.baseline.feed, self.baseline.metric, self.forward, self.cast)
 
     def check_shape(self, number: int, alone: Callable[[], AbstractContextManager[None]]) -> ShapeCheck:
         """How it takes the inputs of one of the further sizes; `alone` is entered for what is timed."""

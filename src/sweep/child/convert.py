@@ -2,9 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,13 @@ import torch
 
 from sweep import inputs
 from sweep.cell import Cell, Mode
-from sweep.child import compat, compat_inputs, facade, installed, threads
+from sweep.child import calibrate, compat, compat_inputs, facade, installed, threads
 from sweep.child.data import Data, filled
+from sweep.child.instantiate import HYDRA_KEYS, instantiate, locate
 from sweep.inputs import Description, TensorSpec
 
 RESERVED = {"input", "inputs", "output", "checkpoint", "named", "needs", "shapes"}
 """Keys of a model's config that are not arguments of its target."""
-
-_HYDRA_KEYS = {"_target_", "_args_", "_partial_", "_convert_", "_recursive_"}
 
 Forward = Callable[[Any], Any]
 """Of the input as one value, `data.Data`."""
@@ -47,11 +44,14 @@ def build_model(config: Mapping[str, Any], device: torch.device) -> tuple[torch.
 def _sizes_alone(config: Mapping[str, Any]) -> set[str]:
     """The keys that are sizes of inputs and no arguments of the target."""
     named = inputs.sizes(config)
+    return named - _arguments(locate(config["_target_"])) if named else set()
+
+
+def _arguments(target: Callable[..., Any]) -> set[str]:
     try:
-        arguments = set(inspect.signature(_locate(config["_target_"])).parameters) if named else set()
+        return set(inspect.signature(target).parameters)
     except ValueError:  # it has no signature
-        arguments = set()
-    return named - arguments
+        return set()
 
 
 PREFIXES = ("_orig_mod.", "module.", "model.")
@@ -77,38 +77,6 @@ def seed(number: int, device: torch.device) -> None:
         torch.manual_seed(number)
 
 
-def instantiate(node: Any) -> Any:
-    """A config node as Python: every mapping with a `_target_` becomes the call it describes, as in Hydra."""
-    if isinstance(node, list):
-        return [instantiate(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    values = {key: instantiate(value) for key, value in node.items() if key not in _HYDRA_KEYS}
-    if "_target_" not in node:
-        return values
-    target, positional = _locate(node["_target_"]), instantiate(node.get("_args_") or [])
-    return partial(target, *positional, **values) if node.get("_partial_") else target(*positional, **values)
-
-
-def _locate(path: str) -> Any:
-    """The object at a dotted path; ImportError names the part that is missing."""
-    parts = path.split(".")
-    for split in range(len(parts) - 1, 0, -1):
-        module_name = ".".join(parts[:split])
-        try:
-            value = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module_name + ".").startswith(error.name + "."):
-                raise
-            continue
-        for part in parts[split:]:
-            if not hasattr(value, part):
-                raise ImportError(f"target {path!r}: {value.__name__} has no {part!r}")
-            value = getattr(value, part)
-        return value
-    raise ImportError(f"target {path!r}: there is no module {parts[0]!r}")
-
-
 def _state_dict(path: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -119,17 +87,20 @@ def _state_dict(path: Path) -> Mapping[str, Any]:
     return nested if isinstance(nested, Mapping) else loaded
 
 
-def described(cell: Cell, model: torch.nn.Module, sizes: Mapping[str, int] | None = None) -> Description:
-    """What a cell's model is called with, as its config says, or the function that this names; with other `sizes`.
+def described(cell: Cell, model: torch.nn.Module, sizes: Mapping[str, int] | None = None) -> Description | None:
+    """What a cell's model is called with, as its config says, or the function that this names; with other `sizes`. None
+    where it is data that says it.
 
     Raises BadDescription, and whatever that function raises.
     """
+    if cell.data and not sizes and not inputs.are_described(cell.model.config):
+        return None
     config, other = cell.model.config, dict(sizes or {})
     batch = other.pop("batch", cell.batch_size)
     config = {**config, **other}
     if inputs.is_computed(config):
         node = {**config["inputs"], **other}
-        config = {**config, "inputs": _locate(node["_target_"])(model, **instantiate(_without(node, _HYDRA_KEYS)))}
+        config = {**config, "inputs": locate(node["_target_"])(model, **instantiate(_without(node, HYDRA_KEYS)))}
     return inputs.describe(config, batch)
 
 
@@ -147,21 +118,11 @@ def taking_one_value(model: torch.nn.Module, config: Mapping[str, Any], called_w
         and not called_with.args[1:]
     ):
         return model
-    return facade.around(model, called_with, parts, _locate)
+    return facade.around(model, called_with, parts, locate)
 
 
-def make_inputs(cell: Cell, called_with: Description, device: torch.device) -> list[Data]:
-    """One input to convert and time with, then `measure.verify_inputs` others."""
-    return list(islice(_random_inputs(called_with, device, cell.seed), 1 + cell.measure.verify_inputs))
-
-
-def new_inputs(cell: Cell, called_with: Description, device: torch.device) -> Iterator[Data]:
-    """Inputs of the same kind, without end, none of which is one of those."""
-    seed = (cell.seed + 0x5EED_5EED) % 2**32  # torch takes no more of a seed than 32 bits
-    return _random_inputs(called_with, device, seed)
-
-
-def _random_inputs(called_with: Description, device: torch.device, seed: int) -> Iterator[Data]:
+def random_inputs(called_with: Description, device: torch.device, seed: int) -> Iterator[Data]:
+    """Inputs of this form, without end."""
     specs = [leaf for leaf in inputs.leaves(called_with) if isinstance(leaf, TensorSpec)]
     generator = torch.Generator().manual_seed(seed)
     while True:
@@ -183,18 +144,24 @@ def prepare(thread_count: int | None) -> None:
         compat.before_conversion()
 
 
-def convert(model: torch.nn.Module, mode: Mode, data: Data, device: torch.device) -> Forward:
+def convert(
+    model: torch.nn.Module, mode: Mode, data: Data, device: torch.device, calibration: Sequence[Data] = ()
+) -> Forward:
     """alma's forward call for `mode`, or what the mode's own target returns for the model and an input.
 
-    Many modes change `model` in place. Raises what the conversion raises; TypeError if it returned nothing to call.
+    Static quantisation is fitted to `calibration`; a target gets it if it has an argument of the name. Many modes
+    change `model` in place. Raises what the conversion raises; TypeError if it returned nothing to call.
     """
     if mode.target is None:
         from alma.conversions.select import select_forward_call_function
 
         compat_inputs.before_conversion(model, mode, data)
+        calibrate.on(calibration, mode)
         found = select_forward_call_function(model, mode.name, compat_inputs.to_convert_with(mode, data), device)
         return compat_inputs.given(compat.callable_from(found, model), mode, data)
-    forward: Forward = _locate(mode.target)(model, data)
+    target = locate(mode.target)
+    more = {"calibration": list(calibration)} if calibration and "calibration" in _arguments(target) else {}
+    forward: Forward = target(model, data, **more)
     if not callable(forward):
         raise TypeError(f"{mode.target} returned {type(forward).__name__}, which cannot be called")
     return forward

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from sweep.child.data import Data, clone
+from sweep.child.feed import Feed
 from sweep.child.measure import Timer
 from sweep.child.reference import Reference
 from sweep.evidence import ShapeCheck
@@ -24,8 +25,7 @@ class Unconverted(Protocol):
     timer: Timer
     reference: Reference
     shapes: list[dict[str, Any]]
-
-    def inputs_of(self, sizes: Mapping[str, int], count: int) -> tuple[list[Data], int]: ...
+    feed: Feed
 
 
 class Converted(Protocol):
@@ -41,7 +41,7 @@ def of_eager(baseline: Unconverted, sizes: Mapping[str, int]) -> dict[str, Any]:
     """What `check` needs of the unconverted model, as `torch.save` can write it."""
     found: dict[str, Any] = {"sizes": dict(sizes), "failure": None}
     try:
-        inputs, batch = baseline.inputs_of(sizes, INPUTS)
+        inputs, batch = baseline.feed.of_sizes(sizes, INPUTS)
         found["reference"] = Reference(baseline.forward, inputs, batch).kept()
         found["seconds"] = _seconds(baseline, baseline.forward, inputs[0])
     except Exception as error:
@@ -62,7 +62,7 @@ def check(
         return ShapeCheck(sizes=kept["sizes"], eager_failure=kept["failure"])
     compiled = _graphs()
     try:
-        inputs, _ = baseline.inputs_of(kept["sizes"], INPUTS)
+        inputs, _ = baseline.feed.of_sizes(kept["sizes"], INPUTS)
         reference = Reference.recalled(kept["reference"], inputs)
         reference.losses, reference.nonsense = baseline.reference.losses, baseline.reference.nonsense
         data = conversion.cast(inputs[0])

@@ -37,6 +37,7 @@ _CONSTRAINTS = {
     "--p99-under": ("MS", "99th percentile of latency"),
     "--min-speedup": ("X", "speed-up against eager"),
     "--max-convert": ("SECONDS", "what the conversion itself takes"),
+    "--max-metric-drop": ("X", "by how much your own metric (data.metric) is worse than eager's"),
 }
 
 
@@ -186,6 +187,7 @@ def _figures(row: Result) -> str:
         f"p99 {row.latency_ms.p99:.4g} ms",
         f"rel. L2 error {row.fidelity.rel_l2:.1e}" if row.fidelity.rel_l2 is not None else "",
         f"cosine {row.fidelity.cosine:.6f}" if row.fidelity.cosine is not None else "",
+        f"{row.metric.name} {row.metric.value:.4g} (eager {row.metric.eager:.4g})" if row.metric else "",
         f"converts in {convert:.1f} s" if convert is not None else "",
         f"{memory:.0f} MB" if memory is not None else "",
         f"pays off after {text.pays_off(row)} calls" if text.pays_off(row) not in {"–", "never"} else "",

@@ -25,6 +25,7 @@ class Constraints:
     `min_cosine` and `max_rel_l2` are of the output check. `max_memory` (MB) is the peak of what CUDA's allocator held,
     where the row has that, else of the process's resident set. `p50_under` and `p99_under` are milliseconds a call.
     `min_speedup` is a quotient, such as 1.5. `max_convert` is seconds that the conversion alone may take.
+    `max_metric_drop` is how much less than eager's the user's own metric may be, in what that is in.
     """
 
     min_cosine: float | None = None
@@ -34,6 +35,7 @@ class Constraints:
     p99_under: float | None = None
     min_speedup: float | None = None
     max_convert: float | None = None
+    max_metric_drop: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,7 @@ def obstacles(row: Result, constraints: Constraints) -> Iterator[str]:
         ("p99 in ms", row.latency_ms.p99, constraints.p99_under, LESS_THAN),
         ("speed-up", row.speedup.value, constraints.min_speedup, AT_LEAST),
         ("conversion in s", row.seconds.get("convert"), constraints.max_convert, AT_MOST),
+        ("drop of the metric", row.metric.drop if row.metric else None, constraints.max_metric_drop, AT_MOST),
     ]
     for name, value, bound, (meets, words) in bounds:
         if bound is None:

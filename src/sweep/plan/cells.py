@@ -11,6 +11,7 @@ from typing import Any
 from sweep.cell import OPTIONS, Cell, Device, Mode, Model, Option, Request, Rule
 from sweep.plan import registry, rules
 from sweep.plan.rules import EVERY_CELL, Grid
+from sweep.user_data import UserData
 
 
 def expand(requests: Iterable[Request], modes: Mapping[str, Mode], grid: Grid = EVERY_CELL) -> list[Cell]:
@@ -83,6 +84,8 @@ def _as_json(value: Any) -> Any:
             return value.config
         case Device():
             return _device_needs(value)
+        case UserData():
+            return value.asked
         case Mapping():
             return {key: _as_json(item) for key, item in value.items()}
     return value

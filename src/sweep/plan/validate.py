@@ -25,7 +25,7 @@ class Eligibility:
 
     def refusal(self, cell: Cell) -> tuple[Reason, str] | None:
         """Why no node can run a cell, and what to do; None if one can. Reasons of the status `invalid` come first."""
-        key = (cell.conversion, cell.mode is None, cell.model.key, cell.device.key)
+        key = (cell.conversion, cell.mode is None, cell.model.key, cell.data is None, cell.device.key)
         if key not in self._answers:
             self._answers[key] = self._refusal(cell)
         answer = self._answers[key]
@@ -95,15 +95,17 @@ def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
         hint = did_you_mean(cell.model.near) or "; `python -m sweep --help` lists the shipped ones"
         problems.append((Reason.UNKNOWN_MODEL, f"unknown model {cell.model.name!r}{hint}"))
     else:
-        problems += [(Reason.BAD_MODEL, f"model {cell.model.name!r}: {text}") for text in bad_model(cell.model.config)]
+        found = bad_model(cell.model.config, has_data=cell.data is not None)
+        problems += [(Reason.BAD_MODEL, f"model {cell.model.name!r}: {text}") for text in found]
     if not cell.device.known:
         hint = did_you_mean(cell.device.near) or "; `python -m sweep --help` lists the shipped ones"
         problems.append((Reason.UNKNOWN_DEVICE, f"unknown device {cell.device.name!r}{hint}"))
     return problems
 
 
-def bad_model(config: Mapping[str, object]) -> list[str]:
-    """The problems of a model's config that can be found without torch, each in words."""
+def bad_model(config: Mapping[str, object], *, has_data: bool = False) -> list[str]:
+    """The problems of a model's config that can be found without torch, each in words; with data it need not say what
+    the model is called with."""
     problems = []
     target = config.get("_target_")
     if not isinstance(target, str) or "." not in target:
@@ -117,7 +119,7 @@ def bad_model(config: Mapping[str, object]) -> list[str]:
             for need in needs
             if need not in registry.REQUIREMENTS
         ]
-    return [*problems, *inputs.problems(config)]
+    return [*problems, *inputs.problems(config, needed=not has_data)]
 
 
 def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:

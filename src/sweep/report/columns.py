@@ -190,6 +190,12 @@ COLUMNS = (
             "JSON",
             "how it takes each of the further sizes: sizes, status, message, times, recompiled",
         ),
+        ("metric.name", "string", "", "the measure of your own, data.metric"),
+        ("metric.value", "double", "metric", "that measure of the conversion, on your data"),
+        ("metric.eager", "double", "metric", "that measure of the unconverted model"),
+        ("metric.drop", "double", "metric", "by how much the conversion is worse; less than 0 where it is better"),
+        ("metric.allowed_drop", "double", "metric", "how much worse it may be; empty where nothing was said"),
+        ("metric.samples", "int64", "samples", "of your data that it was taken of"),
         since=2,
     ),
 )

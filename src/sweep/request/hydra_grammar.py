@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Any
@@ -31,7 +31,7 @@ def command_line(
     """One argument for each option that is given. Raises BadRequest with all that no command line can express."""
     named = {"+model": models, "conversion": conversions, "conversions": preset, "device": devices}
     arguments, problems = [], []
-    for key, value in [*((key, value) for key, value in named.items() if value is not None), *options.items()]:
+    for key, value in [*((key, value) for key, value in named.items() if value is not None), *_of_groups(options)]:
         try:
             arguments.append(f"{key}={_value(key, value)}")
         except ValueError as error:
@@ -43,10 +43,17 @@ def command_line(
     return arguments
 
 
+def _of_groups(options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The options; a name of data is one of a config that no default has."""
+    for key, value in options.items():
+        is_name = isinstance(value, str) or (_is_list(value) and all(isinstance(one, str) for one in value))
+        yield ("+data" if key == "data" and is_name else key), value
+
+
 def _value(key: str, value: Any) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError("is no name of an option")
-    run_each = key == "+model" or key.partition(".")[0] in _RUN_EACH
+    run_each = key in {"+model", "+data"} or key.partition(".")[0] in _RUN_EACH
     if not run_each or not _is_list(value):
         return literal([value] if key == "conversion" and not _is_list(value) else value)
     if not value:

@@ -18,6 +18,7 @@ from sweep.plan.rules import Grid, Override
 from sweep.request import settings
 from sweep.request.nested import at
 from sweep.request.settings import Settings
+from sweep.user_data import UserData
 
 _OF_CELLS = {name for name, option in cell.OPTIONS.items() if option.group is None}
 _GROUPED = {option.group for option in cell.OPTIONS.values() if option.group is not None}
@@ -27,7 +28,7 @@ _COLUMNS = _CONVERSIONS | {name for name, option in cell.OPTIONS.items() if opti
 WHOLE_SWEEP = settings.OPTIONS | _GROUPED
 """Options that hold for all cells of a sweep."""
 
-GROUPS = {*settings.GROUPS, *_GROUPED, "conversions"} | _OF_CELLS.difference(cell.PLAIN)
+GROUPS = {*settings.GROUPS, *_GROUPED, "conversions"} | _OF_CELLS.difference({*cell.PLAIN, "data"})
 """Options that hold options of their own."""
 
 _UNRECORDED = {n for n, option in cell.OPTIONS.items() if option.meaning == "never" and not option.recorded}
@@ -53,6 +54,7 @@ def read(
         **{name: value for group in _GROUPED for name, value in plain[group].items()},
         "model": _model(plain["model"], choices.get("model")),
         "device": _device(plain["device"], choices["device"]),
+        "data": _data(plain["data"], choices.get("data")),
         "conversions": _conversions(plain),
         "python_path": [str(Path.cwd())],  # `python -m` finds the user's own code there, so cells do too
         "overrides": _overrides_without_a_column(task, plain),
@@ -220,6 +222,18 @@ def _model(node: dict[str, Any], choice: str | None) -> dict[str, Any]:
         node["checkpoint"] = str(Path(str(node["checkpoint"])).expanduser().absolute())
     name = node.get("named") or choice or str(node.get("_target_", "model")).rpartition(".")[2]
     return {"name": str(name), "config": node}
+
+
+def _data(node: Any, choice: str | None) -> Any:
+    """Data by the name of its file; the options of sweep's own in it, and the arguments of its target."""
+    if not isinstance(node, dict):
+        if node is None:
+            return None
+        raise BadRequest(f"data={node} is no config: +data={node} takes that of conf/data/{node}.yaml")
+    options = _field_names(UserData) - {"name", "arguments"}
+    own = {key: value for key, value in node.items() if key in options}
+    name = choice or str(node.get("_target_", "data")).rpartition(".")[2]
+    return {"name": name, "arguments": {key: value for key, value in node.items() if key not in options}, **own}
 
 
 def _device(node: dict[str, Any], choice: str) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sweep.cell import Cell, Mode
-from sweep.evidence import Evidence, Trial
+from sweep.evidence import Evidence, OutputCheck, Trial
 from sweep.result import SECONDS, Eager, Latency, Quotient, Result, Speedup
 from sweep.status import Problem, Reason, Status
-from sweep.verdict import crash, engine, estimate, figures, output, remarks, shapes
+from sweep.verdict import crash, engine, estimate, figures, metric, output, remarks, shapes
 
 
 def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
@@ -18,11 +18,11 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
     """
     assert cell.mode is not None, "only cells with a mode are run"
     number, found = next(((n, one) for n, trial in enumerate(trials) if (one := problem(cell, trial))), (0, None))
-    ending, evidence = trials[number].ending, trials[number].evidence
+    evidence = trials[number].evidence
     measured, counted, quotients = _measured(trials)
-    latency, eager = _latencies(cell, counted) if counted else (None, None)
+    latency, eager = _latencies(cell, counted)
     other_sizes = shapes.figures(cell, cell.mode, trials[0].evidence)
-    all_remarks = (*remarks.from_evidence(cell.mode, evidence), *remarks.from_measurements(measured, counted))
+    all_remarks = (*remarks.from_evidence(cell, evidence), *remarks.from_measurements(measured, counted))
     row = Result(
         id=cell.id,
         model=cell.model.name,
@@ -33,8 +33,8 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         overrides=cell.overrides,
         status=found.status if found else Status.OK,
         reason=found.reason if found else None,
-        message="; ".join([*_said_of(found, number, all_remarks), *shapes.remarks(other_sizes)]),
-        phase=ending.phase,
+        message="; ".join(_said_of(found, number, [*all_remarks, *shapes.remarks(other_sizes)])),
+        phase=trials[number].ending.phase,
         seconds=_seconds(trials),
         convert_cpus=_convert_cpus(evidence),
         latency_ms=latency,
@@ -46,15 +46,16 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         crash=crash.describe(trials[number]) if found and found.status is Status.CRASHED else None,
         load=figures.worst_load(map(figures.load, counted)) if counted else None,
         memory_mb=figures.peak([t.evidence.memory for t in trials if t.evidence.memory]),
-        node=evidence.node,
-        hardware=evidence.hardware,
-        versions=evidence.versions,
-        compat=evidence.compat,
-        found=evidence.found,
+        **{name: getattr(evidence, name) for name in ("node", "hardware", "versions", "compat", "found")},
         shapes=other_sizes,
-        attempts=(f"{found.reason if found else Status.OK} on {evidence.node or 'an unknown node'}",),
+        metric=metric.figures(cell, evidence),
+        attempts=(_attempt(found, evidence),),
     )
     return estimate.estimated([row], [cell])[0]
+
+
+def _attempt(found: Problem | None, evidence: Evidence) -> str:
+    return f"{found.reason if found else Status.OK} on {evidence.node or 'an unknown node'}"
 
 
 def _said_of(found: Problem | None, number: int, all_remarks: Sequence[str]) -> list[str]:
@@ -73,8 +74,10 @@ def _measured(trials: Sequence[Trial]) -> tuple[list[Trial], list[Trial], tuple[
     return [trial for trial, _ in found], [trial for trial, quotient in found if quotient in counting], quotients
 
 
-def _latencies(cell: Cell, trials: Sequence[Trial]) -> tuple[Latency, Latency]:
-    """Of the conversion and of eager, beside it."""
+def _latencies(cell: Cell, trials: Sequence[Trial]) -> tuple[Latency | None, Latency | None]:
+    """Of the conversion and of eager, beside it; None of no trials."""
+    if not trials:
+        return None, None
     converted = [trial.evidence.converted.samples for trial in trials if trial.evidence.converted]
     eager = [trial.evidence.eager.samples for trial in trials if trial.evidence.eager]
     return figures.latency(*converted, drift=cell.measure.drift), figures.latency(*eager, drift=cell.measure.drift)
@@ -114,9 +117,17 @@ def _not_proved(cell: Cell, mode: Mode, evidence: Evidence) -> Problem | None:
     return (
         engine.wrong_precision(mode, ran)
         or engine.small_share(ran)
-        or output.problem(cell, mode, check, ran, evidence.found)
+        or metric.problem(cell, evidence)
+        or _wrong_output(cell, mode, check, evidence)
         or engine.unattested(ran)
     )
+
+
+def _wrong_output(cell: Cell, mode: Mode, check: OutputCheck, evidence: Evidence) -> Problem | None:
+    """Why outputs do not prove the label, unless the user's own measure does."""
+    assert evidence.engine is not None, "looked at before"
+    found = output.problem(cell, mode, check, evidence.engine, evidence.found)
+    return None if found and metric.overrules(cell, mode, evidence, found) else found
 
 
 def _convert_cpus(evidence: Evidence) -> float | None:

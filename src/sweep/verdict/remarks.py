@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from sweep.cell import Mode
+from sweep.cell import Cell
 from sweep.evidence import Evidence, Trial
-from sweep.verdict import figures
+from sweep.verdict import figures, metric, output
 from sweep.verdict.engine import FREE_TO_CHOOSE, HALF, MOST, share_of
 
 
-def from_evidence(mode: Mode, evidence: Evidence) -> Iterator[str]:
+def from_evidence(cell: Cell, evidence: Evidence) -> Iterator[str]:
     """Remarks on what ran and on the output check, from what one process reported."""
-    engine = evidence.engine
+    engine, mode = evidence.engine, cell.mode
+    assert mode is not None, "only cells with a mode are run"
     if engine is None or evidence.converted is None or evidence.eager is None or evidence.output is None:
         return
     if engine.actual in FREE_TO_CHOOSE and engine.precision != mode.precision:
@@ -21,6 +22,10 @@ def from_evidence(mode: Mode, evidence: Evidence) -> Iterator[str]:
         yield f"{breaks} graph breaks"
     if engine.share is not None and HALF <= engine.share < MOST:
         yield share_of(engine)
+    yield from metric.remarks(cell, evidence)
+    of_outputs = output.problem(cell, mode, evidence.output, engine, evidence.found)
+    if of_outputs and metric.overrules(cell, mode, evidence, of_outputs):
+        yield "proved by its metric, not by its outputs"
     yield from (f"the model {one.text}" for one in evidence.found)
 
 

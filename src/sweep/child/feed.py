@@ -1,0 +1,76 @@
+"""The inputs of a cell's model: random ones, as its config describes them, or the user's own data."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+
+from sweep import inputs
+from sweep.cell import Cell
+from sweep.child import batches, convert
+from sweep.child.batches import Batch
+from sweep.child.data import Data, each, tensors
+from sweep.inputs import TensorSpec
+
+
+class Feed:
+    """Gives inputs, each as one value on the device. `called_with` is the form they have, `given` what there is of
+    data, None where inputs are random."""
+
+    def __init__(self, cell: Cell, model: torch.nn.Module, device: torch.device, read: Sequence[Batch]) -> None:
+        """`read` is what was read of the cell's data. Raises BadDescription, BadData, and what the model's config names
+        to describe its inputs raises."""
+        self._cell, self._model, self._device = cell, model, device
+        described = convert.described(cell, model)
+        self.given = batches.given(read, described, model) if read else None
+        called_with = self.given.called_with if self.given else described
+        assert called_with is not None, "without data its config describes it"
+        self.called_with = called_with
+
+    @property
+    def digest(self) -> str:
+        """Of the data; empty where inputs are random, which the seed makes the same anywhere."""
+        return self.given.digest if self.given else ""
+
+    def first(self) -> list[Data]:
+        """One input to convert and time with, then `measure.verify_inputs` others, or as many as there are."""
+        count = 1 + self._cell.measure.verify_inputs
+        if self.given is None:
+            return list(islice(convert.random_inputs(self.called_with, self._device, self._cell.seed), count))
+        found = list(map(self.moved, self.given.inputs[:count]))
+        return found if len(found) > 1 else [*found, *found]
+
+    def new(self) -> Iterator[Data]:
+        """Inputs of the same kind, without end, that nobody has seen."""
+        seed = (self._cell.seed + 0x5EED_5EED) % 2**32  # torch takes no more of a seed than 32 bits
+        if self.given is None:
+            return convert.random_inputs(self.called_with, self._device, seed)
+        return map(self.moved, batches.unseen(self.given.inputs, seed))
+
+    def of_sizes(self, sizes: Mapping[str, int], count: int) -> tuple[list[Data], int]:
+        """So many random inputs with other sizes, and how many samples each has.
+
+        Raises BadDescription; ValueError where they hold another number of tensors than the model is converted for.
+        """
+        described = convert.described(self._cell, self._model, sizes)
+        assert described is not None, "sizes are of what a config describes"
+        made = list(islice(convert.random_inputs(described, self._device, self._cell.seed + 1), count))
+        wanted = sum(isinstance(leaf, TensorSpec) for leaf in inputs.leaves(self.called_with))
+        if len(tensors(made[0])) != wanted:
+            raise ValueError(f"{len(tensors(made[0]))} tensors, and it is converted for {wanted}")
+        return made, sizes.get("batch", self._cell.batch_size)
+
+    def calibration(self, cast: Callable[[Data], Data]) -> list[Data]:
+        """The first batches of its data, cast, as many as static quantisation is to be fitted to."""
+        if self.given is None or self._cell.data is None:
+            return []
+        return [cast(self.moved(data)) for data in self.given.inputs[: self._cell.data.calibration]]
+
+    def moved(self, data: Data) -> Data:
+        return each(data, lambda x: x.to(self._device))
+
+    @property
+    def metric(self) -> Any:
+        """The user's measure, where there is one and something that it can be taken of."""
+        return self._cell.data.metric if self._cell.data and self.given else None

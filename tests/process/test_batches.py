@@ -1,0 +1,264 @@
+"""The user's own data: what may yield it, how it is cut, and where a model takes it."""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from tests.process import digits
+
+from sweep import inputs
+from sweep.cell import Cell
+from sweep.child import batches, data, metric
+from sweep.child.batches import BadData, Batch
+from sweep.inputs import TensorSpec
+from sweep.user_data import UserData
+
+MakeCell = Callable[..., Cell]
+
+LINEAR = torch.nn.Linear(8, 4)
+
+
+def of(make_cell: MakeCell, target: str, size: int = 4, **options: Any) -> list[Batch]:
+    named = {name: options.pop(name) for name in list(options) if name not in UserData.__dataclass_fields__}
+    arguments = {"_target_": f"tests.process.test_batches.{target}", **named}
+    return batches.read(make_cell(batch_size=size, data=UserData(name="mine", arguments=arguments, **options)))
+
+
+def pairs(*sizes: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    count = 0
+    for size in sizes:
+        numbers = torch.arange(count, count + size)
+        yield numbers[:, None].float(), numbers
+        count += size
+
+
+def named() -> Iterator[dict[str, Any]]:
+    for _ in range(3):
+        yield {"ids": torch.ones(4, 2, dtype=torch.int64), "mask": numpy.ones((4, 2)), "labels": ["a", "b", "c", "d"]}
+
+
+class Samples(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, number: int) -> tuple[Any, int]:
+        return numpy.full(3, number, dtype=numpy.float64), number
+
+
+class Stream(torch.utils.data.IterableDataset[Any]):
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(torch.arange(10.0)[:, None])
+
+
+def ragged() -> Iterator[torch.Tensor]:
+    yield torch.ones(3, 5)
+    yield torch.ones(3, 6)
+
+
+def graphs() -> Iterator[tuple[Any, None]]:
+    for nodes in (5, 5, 7):
+        yield (torch.ones(nodes, 8), torch.zeros(2, 9, dtype=torch.int64)), None
+
+
+def shuffled() -> Iterator[torch.Tensor]:
+    numbers = list(range(8))
+    random.shuffle(numbers)
+    yield torch.tensor(numbers) + torch.rand(8) + torch.tensor(numpy.random.random(8))
+
+
+def a_file() -> Iterator[torch.Tensor]:
+    yield torch.full((4,), float(Path("here.txt").read_text()))
+
+
+def nothing() -> list[Any]:
+    return []
+
+
+def fails() -> Iterator[torch.Tensor]:
+    yield torch.ones(4, 2)
+    raise OSError("the disk is gone")
+
+
+def a_tensor() -> torch.Tensor:
+    return torch.ones(4)
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (12,), (1,) * 12, (5, 7), (3, 9, 2)])
+def test_batches_are_cut_and_joined_to_the_size_of_the_cell(make_cell: MakeCell, sizes: tuple[int, ...]) -> None:
+    read = of(make_cell, "pairs", _args_=list(sizes))
+    assert [batch.targets.tolist() for batch in read] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    assert all(torch.equal(batch.inputs[:, 0], batch.targets.float()) for batch in read)
+
+
+def test_no_more_is_read_than_asked(make_cell: MakeCell) -> None:
+    assert len(of(make_cell, "pairs", _args_=[4] * 100, samples=10)) == 2
+    assert len(of(make_cell, "pairs", _args_=[4] * 100, samples=1)) == 1
+    assert len(of(make_cell, "fails", samples=4)) == 1
+
+
+def test_the_samples_of_a_data_set_are_chosen_by_the_seed(make_cell: MakeCell) -> None:
+    first, second = (of(make_cell, "Samples", samples=40) for _ in range(2))
+    chosen = [number for batch in first for number in batch.targets.tolist()]
+    assert len(set(chosen)) == 40
+    assert max(chosen) > 60
+    assert chosen == [number for batch in second for number in batch.targets.tolist()]
+    assert [batch.inputs.tolist() for batch in of(make_cell, "Stream")] == [
+        [[0.0], [1.0], [2.0], [3.0]],
+        [[4.0], [5.0], [6.0], [7.0]],
+    ]
+
+
+def test_what_is_shuffled_by_a_generator_of_the_process_is_the_same_in_each(make_cell: MakeCell) -> None:
+    first, second = (of(make_cell, "shuffled", size=8) for _ in range(2))
+    assert torch.equal(first[0].inputs, second[0].inputs)
+
+
+def test_a_mapping_gives_inputs_by_name_and_what_is_right_by_its_key(make_cell: MakeCell) -> None:
+    batch = of(make_cell, "named", targets="labels")[0]
+    assert (list(batch.inputs), batch.targets) == (["ids", "mask"], ["a", "b", "c", "d"])
+    assert of(make_cell, "named", size=2, targets="labels")[1].targets == ("c", "d")
+
+
+def test_graphs_are_no_samples_of_a_batch(make_cell: MakeCell) -> None:
+    with pytest.raises(BadData, match="rebatch=false takes each batch"):
+        of(make_cell, "graphs", size=1)
+    read = of(make_cell, "graphs", size=1, rebatch=False)
+    found = batches.given(read, None, LINEAR)
+    assert [len(data.tensors(one)[0]) for one in found.inputs] == [5, 5]
+    assert found.left_out == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nothing", "no batch of 4 samples"),
+        ("a_tensor", "it is a Tensor, and must be a Dataset, or yield batches"),
+        ("fails", "OSError: the disk is gone"),
+        ("nosuch", "has no 'nosuch'"),
+        ("ragged", "cannot be joined to a batch"),
+        ("named", "no mapping that holds 'label'"),
+    ],
+)
+def test_what_cannot_be_read_is_said(make_cell: MakeCell, target: str, said: str) -> None:
+    with pytest.raises(BadData, match=said):
+        of(make_cell, target, targets="label" if target == "named" else None)
+
+
+def test_files_are_found_from_where_the_sweep_was_started(make_cell: MakeCell, tmp_path: Path) -> None:
+    (tmp_path / "here.txt").write_text("7")
+    arguments = {"_target_": "tests.process.test_batches.a_file"}
+    cell = make_cell(batch_size=4, data=UserData(name="m", arguments=arguments), python_path=(str(tmp_path),))
+    assert batches.read(cell)[0].inputs.tolist() == [7.0] * 4
+
+
+def described(**config: Any) -> inputs.Description:
+    return inputs.describe({"_target_": "a.B", **config})
+
+
+TENSOR = {"shape": ["batch", 3]}
+
+
+def test_what_a_batch_holds_goes_where_the_config_says() -> None:
+    one, other = torch.ones(2, 3), torch.zeros(2, 5)
+    for_one = batches.given([Batch(inputs=one)], described(inputs={"x": TENSOR, "scale": 0.5}), LINEAR)
+    assert for_one.called_with.kwargs == {"x": TensorSpec(shape=(2, 3)), "scale": 0.5}
+    assert for_one.inputs == (one,)
+    nest = described(inputs=[{"tuple": [TENSOR, TENSOR]}, True])
+    in_order = batches.given([Batch(inputs=[one, other])], nest, LINEAR)
+    assert in_order.called_with.args == ((TensorSpec(shape=(2, 3)), TensorSpec(shape=(2, 5))), True)
+    by_name = batches.given(
+        [Batch(inputs={"y": other, "x": one})], described(inputs={"x": TENSOR, "flag": False}), LINEAR
+    )
+    assert list(by_name.called_with.kwargs) == ["x", "flag", "y"]
+    assert [data.tensors(by_name.inputs[0])[n].shape[1] for n in (0, 1)] == [3, 5]
+    assert batches.given([Batch(inputs=one)], None, LINEAR).called_with.args == (TensorSpec(shape=(2, 3)),)
+
+
+def test_what_a_batch_lacks_is_said() -> None:
+    with pytest.raises(BadData, match="it yields no mask, which the model is called with: it has x"):
+        batches.given([Batch(inputs={"x": torch.ones(2)})], described(inputs={"x": TENSOR, "mask": TENSOR}), LINEAR)
+    with pytest.raises(BadData, match="hold 1 tensors, and the model is called with 2"):
+        batches.given([Batch(inputs=torch.ones(2))], described(inputs=[TENSOR, TENSOR]), LINEAR)
+    with pytest.raises(BadData, match="hold no tensor"):
+        batches.given([Batch(inputs="text")], None, LINEAR)
+
+
+def test_floats_of_numpy_are_narrowed_for_a_model_that_is_not_wide() -> None:
+    wide = [Batch(inputs=torch.ones(2, 3, dtype=torch.float64))]
+    assert data.tensors(batches.given(wide, None, LINEAR).inputs[0])[0].dtype == torch.float32
+    assert data.tensors(batches.given(wide, None, torch.nn.Linear(8, 4).double()).inputs[0])[0].dtype == torch.float64
+
+
+def test_unseen_inputs_are_like_those_that_are_there_and_none_of_them() -> None:
+    known = [(torch.randn(2, 6), torch.randint(0, 9, (2, 6))), (torch.randn(2, 6), torch.randint(0, 9, (2, 6)))]
+    for (floats, integers), (near, turned) in zip(known * 5, islice(batches.unseen(known, 0), 10), strict=True):
+        assert isinstance(near, torch.Tensor)
+        assert not torch.equal(floats, near)
+        assert torch.allclose(floats, near, rtol=0.01)
+        assert torch.equal(integers.sort().values, turned.sort().values)
+
+
+def test_the_digest_is_of_inputs_and_targets() -> None:
+    def digest(x: float, y: float) -> str:
+        return batches.given([Batch(inputs=torch.full((2,), x), targets=torch.full((2,), y))], None, LINEAR).digest
+
+    assert digest(1, 2) == digest(1, 2)
+    assert len({digest(1, 2), digest(1, 3), digest(2, 2)}) == 3
+
+
+LOGITS = [torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.tensor([[3.0, 0.0], [1.0, 0.0]])]
+LABELS = [torch.tensor([0, 1]), torch.tensor([0, 1])]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("tests.process.digits.accuracy", 0.75),
+        ({"_target_": "torchmetrics.classification.MulticlassAccuracy", "num_classes": 2, "average": "micro"}, 0.75),
+        (
+            {
+                "_target_": "torchmetrics.functional.accuracy",
+                "_partial_": True,
+                "task": "multiclass",
+                "num_classes": 2,
+            },
+            0.75,
+        ),
+        ("torchmetrics.MeanSquaredError", None),
+        ("math.nan", None),
+        ("tests.process.test_batches.not_a_number", None),
+    ],
+)
+def test_a_metric_is_a_function_or_one_of_torchmetrics(wanted: Any, expected: float | None) -> None:
+    if expected is None:
+        with pytest.raises(BadData, match="its metric"):
+            metric.value(wanted, LOGITS, LABELS)
+    else:
+        assert metric.value(wanted, LOGITS, LABELS) == pytest.approx(expected)
+
+
+def not_a_number(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float("nan")
+
+
+def keys(outputs: dict[str, torch.Tensor], targets: Any) -> float:
+    assert targets == ["a", "b", "c"]
+    return float(outputs["logits"].sum())
+
+
+def test_a_metric_has_the_parts_of_outputs_by_their_names_and_lists_as_lists() -> None:
+    answers = [{"logits": torch.ones(2), "x": torch.ones(1)}, {"logits": torch.ones(1), "x": torch.ones(1)}]
+    assert metric.value("tests.process.test_batches.keys", answers, [["a", "b"], ["c"]]) == 3
+
+
+def test_the_trained_model_is_good_at_what_it_was_trained_on(tmp_path: Path) -> None:
+    digits.trained(tmp_path / "weights.pt")
+    model = digits.Digits()
+    model.load_state_dict(torch.load(tmp_path / "weights.pt"))
+    images, labels = digits.images_and_labels(tested=True)
+    assert digits.accuracy(model(images), labels) > 0.9
