@@ -227,6 +227,7 @@ class Setting:
     threads: int | None = field(default=None, metadata=_option(meaning="always", plain=True, column=True, by_rule=True))
     seed: int = field(default=0, metadata=_option(meaning="always", plain=True))
     cache: Literal["cold", "warm"] = field(default="cold", metadata=_option(meaning="always", plain=True))
+    dynamic: bool = field(default=False, metadata=_option(plain=True))
     data: UserData | None = field(default=None, metadata=_option())
     start: Literal["fork", "spawn"] = field(default="fork", metadata=_option(meaning="never", group="isolate"))
     env: tuple[str, ...] = field(default=(), metadata=_option(meaning="never", group="isolate"))

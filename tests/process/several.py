@@ -144,3 +144,16 @@ class Dies(torch.nn.Module):
         if x.shape[1] == 6:
             raise ValueError("six is too many")
         return x.cumsum(1)
+
+
+class Half(torch.nn.Module):
+    """A model whose weights are of half precision, as language models come; takes token ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Embedding(50, 64), torch.nn.Linear(64, 64), torch.nn.GELU())
+        self.layers.to(torch.bfloat16)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.layers(ids)
+        return hidden

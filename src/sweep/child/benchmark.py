@@ -23,7 +23,7 @@ import torch
 
 from sweep import inputs
 from sweep.cell import Cell
-from sweep.child import beyond, convert, engines, examine, libraries, metric, shapes
+from sweep.child import beyond, convert, dynamic, engines, examine, libraries, metric, shapes
 from sweep.child.batches import BadData, Batch
 from sweep.child.data import Data, cast, clone
 from sweep.child.feed import Feed
@@ -52,7 +52,7 @@ class Baseline:
         self.cell, self.device, self.timer = cell, device, timer
         self._surroundings = examine.Surroundings()
         convert.seed(cell.seed, device)
-        model, prefix = convert.build_model(cell.model.config, device)
+        model, prefix = convert.build_model(cell.model.config, device, cell.limits.memory)
         self.feed = Feed(cell, model, device, read)
         self.model = convert.taking_one_value(model, cell.model.config, self.feed.called_with)
         self.example, *self.others = self.feed.first()
@@ -214,6 +214,8 @@ class Conversion:
     def convert(self) -> None:
         """Convert the model, which many modes do in place, with an input of its own, which some change."""
         baseline = self.baseline
+        if baseline.cell.dynamic:
+            dynamic.on(baseline.model, self.cast(baseline.feed.without_ones()), baseline.feed.varying())
         calibration = baseline.feed.calibration(self.cast)
         self.forward = convert.convert(baseline.model, self._mode, clone(self.data), baseline.device, calibration)
         baseline.timer.wait()

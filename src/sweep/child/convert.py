@@ -10,7 +10,7 @@ import torch
 
 from sweep import inputs
 from sweep.cell import Cell, Mode
-from sweep.child import calibrate, compat, compat_inputs, facade, installed, threads
+from sweep.child import calibrate, compat, compat_inputs, facade, installed, threads, weights
 from sweep.child.data import Data, filled
 from sweep.child.instantiate import HYDRA_KEYS, instantiate, locate
 from sweep.inputs import Description, TensorSpec
@@ -22,26 +22,30 @@ Forward = Callable[[Any], Any]
 """Of the input as one value, `data.Data`."""
 
 
-def build_model(config: Mapping[str, Any], device: torch.device) -> tuple[torch.nn.Module, str]:
+def build_model(
+    config: Mapping[str, Any], device: torch.device, most_memory: float | None = None
+) -> tuple[torch.nn.Module, str]:
     """The model in evaluation mode on `device`, with its checkpoint if it has one; and what was taken off its keys.
 
-    Raises whatever its target raises; TypeError if that is no torch.nn.Module; RuntimeError if the
-    checkpoint does not fit.
+    Raises TooLarge where its weights are more than `most_memory` (MB), or than this machine has; whatever its target
+    raises; TypeError if that is no torch.nn.Module; RuntimeError if the checkpoint does not fit.
     """
-    no_arguments = RESERVED | _sizes_alone(config)
-    model = instantiate({key: value for key, value in config.items() if key not in no_arguments})
+    no_arguments = RESERVED | sizes_alone(config)
+    arguments = {key: value for key, value in config.items() if key not in no_arguments}
+    weights.refuse_too_large(config, lambda: instantiate(arguments), most_memory)
+    model = instantiate(arguments)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"{config['_target_']} returned {type(model).__name__}, not a torch.nn.Module")
     prefix = ""
     if config.get("checkpoint"):
-        state, prefix = _without_prefix(_state_dict(Path(config["checkpoint"])), model)
+        state, prefix = _without_prefix(weights.state_dict(Path(config["checkpoint"])), model)
         model.load_state_dict(state)
     model = model.to(device)
     model.eval()  # not for what it returns: a train() of the model's own may return nothing
     return model, prefix
 
 
-def _sizes_alone(config: Mapping[str, Any]) -> set[str]:
+def sizes_alone(config: Mapping[str, Any]) -> set[str]:
     """The keys that are sizes of inputs and no arguments of the target."""
     named = inputs.sizes(config)
     return named - _arguments(locate(config["_target_"])) if named else set()
@@ -75,16 +79,6 @@ def seed(number: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(number)
     else:
         torch.manual_seed(number)
-
-
-def _state_dict(path: Path) -> Mapping[str, Any]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    loaded: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    nested = loaded.get("state_dict")
-    return nested if isinstance(nested, Mapping) else loaded
 
 
 def described(cell: Cell, model: torch.nn.Module, sizes: Mapping[str, int] | None = None) -> Description | None:

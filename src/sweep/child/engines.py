@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from sweep.cell import Mode
-from sweep.child import onnx_session
+from sweep.child import examine, onnx_session
 from sweep.child.attestors import ATTESTORS, Observation
 from sweep.child.data import Data
 from sweep.child.trace import trace
@@ -21,6 +21,7 @@ class Witness:
 
     def __init__(self, mode: Mode, model: torch.nn.Module) -> None:
         self._mode, self._model = mode, model
+        self._own = examine.half_precision(model)
         self._scripted = any(isinstance(m, torch.jit.ScriptModule | torch.jit.ScriptFunction) for m in _held(model))
         self._sessions: list[Any] = []
         if mode.engine == "onnxruntime":
@@ -52,6 +53,7 @@ class Witness:
         )
         actual, precision, evidence = attestor(observed)
         share = evidence.pop("share", None)
+        evidence |= {"model": self._own} if self._own else {}
         return Engine(
             requested=self._mode.engine,
             actual=actual,

@@ -15,6 +15,7 @@ hooks       has hooks of its own                                  the baseline i
 tf32        may compute fp32 in TF32, on a GPU                    a note; what it loses is allowed
 threads     sets torch's threads                                  they are set back
 dtype       sets torch's default dtype, or computes in fp64       a note
+half        is of half precision                                  what fp32 labels stand for
 data        is given data of the user's                           a note: how much, and what was left out
 """
 
@@ -76,12 +77,20 @@ def of_the_model(model: torch.nn.Module) -> Iterator[Found]:
         yield Found(kind="tf32", text="may compute fp32 in TF32: torch.backends allows it")
     if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
         yield Found(kind="dtype", text="is a float64 model: alma's modes are of float32, float16 and bfloat16")
+    if own := half_precision(model):
+        yield Found(kind="half", text=f"is of {own}: for it labels of fp32 stand for that")
 
 
 def of_its_data(batches: int, left_out: int) -> Iterator[Found]:
     """How much of the user's own data it is given."""
     rest = f"; {left_out} others have other shapes than the first and are left out: pad them" if left_out else ""
     yield Found(kind="data", text=f"is given {batches} batches of your data{rest}")
+
+
+def half_precision(model: torch.nn.Module) -> str | None:
+    """That which all weights of a model are in; None for any other."""
+    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(kinds.pop()) if len(kinds) == 1 else None
 
 
 def _may_use_tf32(model: torch.nn.Module) -> bool:

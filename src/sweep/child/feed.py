@@ -11,7 +11,7 @@ from sweep.cell import Cell
 from sweep.child import batches, convert
 from sweep.child.batches import Batch
 from sweep.child.data import Data, each, tensors
-from sweep.inputs import TensorSpec
+from sweep.inputs import Description, TensorSpec
 
 
 class Feed:
@@ -53,13 +53,43 @@ class Feed:
 
         Raises BadDescription; ValueError where they hold another number of tensors than the model is converted for.
         """
-        described = convert.described(self._cell, self._model, sizes)
-        assert described is not None, "sizes are of what a config describes"
+        described = self._described(sizes)
         made = list(islice(convert.random_inputs(described, self._device, self._cell.seed + 1), count))
-        wanted = sum(isinstance(leaf, TensorSpec) for leaf in inputs.leaves(self.called_with))
+        wanted = len(_specs(self.called_with))
         if len(tensors(made[0])) != wanted:
             raise ValueError(f"{len(tensors(made[0]))} tensors, and it is converted for {wanted}")
         return made, sizes.get("batch", self._cell.batch_size)
+
+    def varying(self) -> list[frozenset[int]]:
+        """Of each of its tensors the dimensions that follow the batch or a named size; of data the first, if that is as
+        long as a batch."""
+        specs = _specs(self.called_with)
+        if self.given is not None:
+            return [frozenset([0] if spec.shape[:1] == (self._cell.batch_size,) else []) for spec in specs]
+        found: list[set[int]] = [set() for _ in specs]
+        for name, size in self._sizes().items():
+            others = _specs(self._described({name: size + 1}))
+            for dims, spec, other in zip(found, specs, others, strict=True):
+                dims |= {n for n, pair in enumerate(zip(spec.shape, other.shape, strict=True)) if len(set(pair)) > 1}
+        return list(map(frozenset, found))
+
+    def without_ones(self) -> Data:
+        """An input of which no size that varies is 1."""
+        if self.given is not None:
+            return each(self.first()[0], lambda x: x.repeat(2, *[1] * (x.dim() - 1)) if x.shape[:1] == (1,) else x)
+        larger = {name: 2 for name, size in self._sizes().items() if size == 1}
+        return self.of_sizes(larger, 1)[0][0] if larger else self.first()[0]
+
+    def _sizes(self) -> dict[str, int]:
+        """The batch, and the named sizes that are no arguments of the model."""
+        config = self._cell.model.config
+        named = inputs.sizes(config) if inputs.is_computed(config) else convert.sizes_alone(config)
+        return {"batch": self._cell.batch_size, **{name: int(config[name]) for name in named}}
+
+    def _described(self, sizes: Mapping[str, int]) -> Description:
+        described = convert.described(self._cell, self._model, sizes)
+        assert described is not None, "sizes are of what a config describes"
+        return described
 
     def calibration(self, cast: Callable[[Data], Data]) -> list[Data]:
         """The first batches of its data, cast, as many as static quantisation is to be fitted to."""
@@ -74,3 +104,7 @@ class Feed:
     def metric(self) -> Any:
         """The user's measure, where there is one and something that it can be taken of."""
         return self._cell.data.metric if self._cell.data and self.given else None
+
+
+def _specs(described: Description) -> list[TensorSpec]:
+    return [leaf for leaf in inputs.leaves(described) if isinstance(leaf, TensorSpec)]

@@ -251,6 +251,10 @@ def _refuse_unless_replaceable(missing: MissingConfigException, problems: Sequen
     raise BadRequest(f"unknown {group} {name!r}{hint}{names}", *problems)
 
 
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _refers_to(values: Mapping[str, Sequence[Any]], resolved: Callable[..., Any]) -> bool:
     """Whether anything else is another with another value of a swept option; it is left at its first."""
     found = False
@@ -269,7 +273,7 @@ def _read(
 
     def read_plain(plain: Any, taken: Collection[str] = (), /, **chosen: Any) -> tuple[Request, Settings]:
         both = {**chosen, **{path: at(plain, path) for path in sorted(taken)}}
-        task = [*job.overrides.task, *(f"{key}={value}" for key, value in both.items())]
+        task = [*job.overrides.task, *(f"{key}={_written(value)}" for key, value in both.items())]
         return read.read({**plain, **chosen}, job.runtime.choices, task, job.runtime.output_dir, arguments)
 
     def resolved(**chosen: Any) -> Any:

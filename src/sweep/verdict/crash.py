@@ -19,6 +19,9 @@ _UNREADABLE = "sweep.child.outputs.UnreadableOutput"
 _BAD_DATA = "sweep.child.batches.BadData"
 """What is raised for data that cannot be read, in whatever phase that shows."""
 
+_TOO_LARGE = "sweep.child.weights.TooLarge"
+"""What is raised for a model whose weights do not fit, before they are made; it does the sum."""
+
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in (.+)$', re.MULTILINE)
 """A line of a stack as faulthandler prints it."""
 
@@ -60,6 +63,8 @@ def _raised(ending: Exit, kind: str, text: str) -> tuple[Reason, str]:
     summary = f"{kind} in phase {ending.phase}: {one_line(text) or 'no message'}"
     if kind in _MEMORY_ERRORS or any(mark in text for mark in _OUT_OF_MEMORY):
         return Reason.MEMORY, f"{summary}: make batch_size smaller, or run it where there is more"
+    if kind == _TOO_LARGE:
+        return Reason.MEMORY, one_line(text)
     if kind == _BAD_DATA:
         return Reason.BAD_DATA, f"its data cannot be used: {one_line(text)}"
     if ending.phase is Phase.EAGER and kind == _UNREADABLE:

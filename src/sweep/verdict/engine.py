@@ -51,11 +51,17 @@ def unattested(engine: Engine) -> Problem | None:
     return Problem(status=Status.UNPROVED, reason=Reason.ENGINE, message=message)
 
 
+def named(mode: Mode, engine: Engine | None) -> str:
+    """The precision that a label stands for: fp32, which names none, is the model's own, where that is half."""
+    own = engine.evidence.get("model") if engine else None
+    return str(own) if own and mode.precision == "fp32" else mode.precision
+
+
 def wrong_precision(mode: Mode, engine: Engine) -> Problem | None:
     """That it computed in another precision than the label names; None where not, or where it is unknown."""
     if engine.precision is None or engine.actual in FREE_TO_CHOOSE:
         return None
-    if {mode.precision, *SEEN_AS.get(mode.precision, ())} & set(engine.precision.split("+")):
+    if {named(mode, engine), *SEEN_AS.get(mode.precision, ())} & set(engine.precision.split("+")):
         return None
     message = f"computes in {engine.precision}, its label says {mode.precision}"
     return Problem(reason=Reason.ENGINE, message=message)

@@ -13,7 +13,7 @@ from sweep.cell import Cell, Mode, Tolerance
 from sweep.evidence import Engine, Found, OutputCheck, OutputPart, View, loss_class
 from sweep.result import Fidelity, OutputFigures
 from sweep.status import Problem, Reason, Status
-from sweep.verdict.engine import FREE_TO_CHOOSE
+from sweep.verdict.engine import FREE_TO_CHOOSE, named
 
 ROOM = 0.8
 """The share of the error of nonsense that may be allowed at most; beyond, nothing is proved."""
@@ -52,9 +52,10 @@ def tolerance_class(cell: Cell, mode: Mode, engine: Engine | None) -> str:
 
     The weights of a model in half precision stay rounded, however exactly the engine computes.
     """
+    label = named(mode, engine)
     if engine is None or not engine.precision or engine.actual not in FREE_TO_CHOOSE:
-        return mode.precision
-    return max(mode.precision, engine.precision, key=lambda name: _floor(cell.tolerance.get(name)))
+        return label
+    return max(label, engine.precision, key=lambda name: _floor(cell.tolerance.get(name)))
 
 
 def _floor(tolerance: Tolerance | None) -> float:
@@ -134,7 +135,7 @@ def views(cell: Cell, mode: Mode, check: OutputCheck, engine: Engine) -> list[Ju
     """All views of all parts, judged by the class of the label; single places only where its loss leaves room."""
     name = tolerance_class(cell, mode, engine)
     tolerance = cell.tolerance.get(name, Tolerance())
-    label = loss_class(mode) if name == mode.precision else name
+    label = loss_class(mode) if name == named(mode, engine) else name
     judged = [
         _judged(part, view_name, view, tolerance, label)
         for part in check.parts

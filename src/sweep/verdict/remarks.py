@@ -7,6 +7,9 @@ from sweep.evidence import Evidence, Trial
 from sweep.verdict import figures, metric, output
 from sweep.verdict.engine import FREE_TO_CHOOSE, HALF, MOST, share_of
 
+DYNAMIC = "dynamic-shapes"
+"""Among a row's fixes: what it was converted with was told which sizes vary."""
+
 
 def from_evidence(cell: Cell, evidence: Evidence) -> Iterator[str]:
     """Remarks on what ran and on the output check, from what one process reported."""
@@ -22,6 +25,8 @@ def from_evidence(cell: Cell, evidence: Evidence) -> Iterator[str]:
         yield f"{breaks} graph breaks"
     if engine.share is not None and HALF <= engine.share < MOST:
         yield share_of(engine)
+    if cell.dynamic and DYNAMIC not in evidence.compat:
+        yield "dynamic changes nothing here: it exports and compiles nothing for a shape, or no size varies"
     yield from metric.remarks(cell, evidence)
     of_outputs = output.problem(cell, mode, evidence.output, engine, evidence.found)
     if of_outputs and metric.overrules(cell, mode, evidence, of_outputs):
