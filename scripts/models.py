@@ -17,7 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 CONVERSIONS = (
     *("EAGER", "EXPORT+EAGER", "JIT_TRACE", "ONNX_CPU", "COMPILE_INDUCTOR_DEFAULT", "EXPORT+AOT_INDUCTOR"),
-    *("COMPILE_OPENVINO", "FP16+EAGER", "BF16+EAGER", "OPTIMUM_QUANTO_WI8"),
+    *("COMPILE_OPENVINO", "FP16+EAGER", "BF16+EAGER", "OPTIMUM_QUANTO_WI8", "OPTIMUM_QUANTO_WI4", "TORCH_SCRIPT"),
+    *("ONNX+DYNAMO_EXPORT", "EXPORT+AI8WI8_STATIC_QUANTIZED", "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED"),
 )
 BERT = "{num_hidden_layers: 2, hidden_size: 128, num_attention_heads: 2, intermediate_size: 256, vocab_size: 2000}"
 GPT2 = "{n_layer: 2, n_embd: 128, n_head: 2}"
@@ -54,17 +55,43 @@ MODELS: dict[str, tuple[str, ...]] = {
     "torchvision deeplabv3": ("+model=torchvision", "model.name=deeplabv3_resnet50"),
     "torchvision faster-rcnn": ("+model=torchvision", "model.name=fasterrcnn_mobilenet_v3_large_320_fpn"),
     "LSTM with its state": ("--config-dir", "CONF", "+model=lstm"),
+    "graph layer": ("--config-dir", "CONF", "+model=graph"),
     "diffusion U-Net": ("+model=diffusers", "model.name=UNet2DModel", f"+model.config={UNET}"),
     "diffusion VAE": ("+model=diffusers", "model.name=AutoencoderKL"),
 }
-LSTM = """
+OWN = {
+    "model/lstm.yaml": """
 _target_: torch.nn.LSTM
 input_size: 16
 hidden_size: 32
 inputs:
   - {shape: [50, batch, 16]}
   - {tuple: [{shape: [1, batch, 32]}, {shape: [1, batch, 32]}]}
-"""
+""",
+    "model/graph.yaml": """
+_target_: graph_layer.Graph
+features: 16
+nodes: 100
+edges: 400
+inputs:
+  - {shape: [nodes, features]}
+  - {shape: [2, edges], dtype: int64, high: nodes}
+""",
+    "../graph_layer.py": """
+import torch
+
+class Graph(torch.nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.own, self.theirs = torch.nn.Linear(features, 32), torch.nn.Linear(features, 32)
+
+    def forward(self, nodes: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        heard = torch.zeros(nodes.shape[0], 32, dtype=nodes.dtype, device=nodes.device)
+        heard = heard.index_add(0, edges[1], self.theirs(nodes)[edges[0]])
+        return torch.relu(self.own(nodes) + heard)
+""",
+}
+"""Files of models that no library has."""
 
 
 def main(asked: list[str]) -> None:
@@ -72,17 +99,17 @@ def main(asked: list[str]) -> None:
     found: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "conf" / "model").mkdir(parents=True)
-        (Path(folder) / "conf" / "model" / "lstm.yaml").write_text(LSTM)
+        for file, text in OWN.items():
+            (Path(folder) / "conf" / file).write_text(text)
         for name, overrides in MODELS.items():
             print(name, file=sys.stderr, flush=True)
             named = [part.replace("CONF", f"{folder}/conf") for part in overrides]
             found[name] = swept(Path(folder) / name, [*named, *given])
+            for conversion, row in found[name].items():
+                if row["status"] != "ok":
+                    print(f"  {conversion}: {label(row)}: {row['message']}", file=sys.stderr, flush=True)
     conversions = list(dict.fromkeys(conversion for rows in found.values() for conversion in rows))
     print(*table(found, conversions), sep="\n")
-    for name, rows in found.items():
-        for conversion, row in rows.items():
-            if row["status"] != "ok":
-                print(f"{name}, {conversion}: {label(row)}: {row['message']}", file=sys.stderr)
 
 
 def swept(run: Path, overrides: Iterable[str]) -> dict[str, dict[str, Any]]:
