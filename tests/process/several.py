@@ -157,3 +157,15 @@ class Half(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self.layers(ids)
         return hidden
+
+
+class Branches(torch.nn.Module):
+    """Goes one of two ways, by what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        chosen: torch.Tensor = self.layer(x) if x.sum() > 0 else self.layer(-x)
+        return chosen

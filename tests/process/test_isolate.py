@@ -166,3 +166,15 @@ def test_a_warm_cell_finds_what_it_compiled_before_and_a_cold_one_nothing(
     assert row.status == "ok", row.message
     assert row.engine is not None
     assert (row.engine.evidence["cache_hits"] > 0) is (cache == "warm")
+
+
+@pytest.mark.parametrize(
+    "conversion", ["NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED", "NATIVE_FAKE_QUANTIZED_AI8WI8_STATIC"]
+)
+def test_what_alma_catches_and_forgets_is_what_the_row_says(
+    make_cell: Callable[..., Cell], supervisor: isolate.Supervisor, conversion: str
+) -> None:
+    config = {"_target_": "several.Branches", "input": {"shape": [4]}}
+    row = isolate.run(make_cell(model=Model(name="m", config=config), conversion=conversion), supervisor).result
+    assert (row.status, row.reason) == ("crashed", "raised")
+    assert "symbolically traced variables cannot be used as inputs to control flow" in row.message

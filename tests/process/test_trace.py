@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sweep.cell import Mode
-from sweep.child import attestors
+from sweep.child import attestors, narrow
 from sweep.child import trace as tracing
 from sweep.child.engines import Witness
 from sweep.evidence import Engine
@@ -20,7 +20,9 @@ from sweep.evidence import Engine
 CPU = torch.device("cpu")
 X = torch.randn(8, 256)
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning", "ignore:torch.quantize_per_tensor"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +222,25 @@ def test_the_share_of_narrow_weights_is_of_all_weights() -> None:
     assert found.share == pytest.approx(1 / 9)
 
 
+def test_tables_that_are_only_looked_up_are_none_of_them() -> None:
+    table, head = torch.nn.Embedding(1000, 8), torch.nn.Linear(8, 8)
+    apart = torch.nn.ModuleDict({"table": table, "head": head})
+    tied = torch.nn.ModuleDict({"table": table, "head": head, "tied": torch.nn.Linear(8, 1000)})
+    tied["tied"].weight = table.weight
+
+    def share(model: torch.nn.Module) -> Any:
+        return narrow.share_of_weights(narrow.of_model(model, lambda weight: weight is head.weight))["share"]
+
+    assert share(apart) == 1
+    assert share(tied) == pytest.approx(64 / 8064)
+    found = narrow.share_of_weights(narrow.of_modules(apart))["share"]
+    assert found == 0
+    assert narrow.share_of_weights(narrow.of_modules(torch.nn.Sequential(table)))["share"] is None
+    program = torch.export.export(torch.nn.Sequential(table, head), (torch.tensor([1, 2]),)).module()
+    assert isinstance(program, torch.fx.GraphModule)
+    assert [tuple(weight.shape) for weight, _ in narrow.of_graph(program) if weight.dim() > 1] == [(8, 8)]
+
+
 def test_a_session_that_is_made_and_not_run_is_no_mark(tmp_path: Any) -> None:
     def convert(model: torch.nn.Module) -> Any:
         onnx_session(model, tmp_path / "m.onnx")
@@ -416,7 +437,7 @@ def test_the_weights_of_a_graph_are_those_that_are_read() -> None:
             graph.call_function(torch.neg, (weight,))
     graph.output(None)
     module = torch.fx.GraphModule(root, graph)
-    assert attestors._by_weights(attestors._weights_of_graph(module))["share"] == pytest.approx(5 / 6)
+    assert narrow.share_of_weights(narrow.of_graph(module))["share"] == pytest.approx(5 / 6)
     ran = observation("pt2e-quantized", names=Counter({"aten::linear": 1}))
     name, precision, evidence = attestors._pt2e(replace(ran, forward=module.forward))
     assert (name, precision, evidence["share"]) == ("pt2e-quantized", "fp32", pytest.approx(5 / 6))
@@ -434,7 +455,7 @@ def test_the_weights_of_modules_are_packed_or_rounded_at_every_call() -> None:
     rounded = torch.nn.Linear(8, 2)
     rounded.weight_fake_quant = torch.nn.Identity()
     model = torch.nn.Sequential(packed, rounded, torch.nn.Linear(8, 5), torch.nn.LayerNorm(8))
-    assert attestors._by_weights(attestors._weights_of_modules(model))["share"] == pytest.approx(0.5)
+    assert narrow.share_of_weights(narrow.of_modules(model))["share"] == pytest.approx(0.5)
 
 
 def test_what_is_watched_is_put_back() -> None:

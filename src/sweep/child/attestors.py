@@ -3,16 +3,16 @@
 None believes a label: an attestor that finds no mark of its engine names the engine whose mark it finds instead.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import torch
 
 from sweep.cell import Mode
 from sweep.child import onnx_session
+from sweep.child.narrow import of_graph, of_model, of_modules, share_of_weights
 from sweep.child.trace import Trace
 
 
@@ -42,7 +42,7 @@ class Observation:
 
     def by_weights(self, narrow: Callable[[torch.Tensor], bool]) -> dict[str, Any]:
         """The share of the model's weights that are kept in a narrow type; caches in its buffers are none."""
-        return _by_weights((tensor, narrow(tensor)) for tensor in self.model.parameters())
+        return share_of_weights(of_model(self.model, narrow))
 
     @property
     def owner(self) -> Any:
@@ -59,13 +59,6 @@ class Observation:
         """What torch's operators computed in; where none shows, what the model's weights are kept in."""
         quantized = {"int8"} if self.trace.count("quantized::") else set()
         return "+".join(sorted(self.trace.precisions | quantized)) or _weight_precision(self.model)
-
-
-def _by_weights(weights: Iterable[tuple[torch.Tensor, bool]]) -> dict[str, Any]:
-    """The share of weights that are narrow, of pairs that say of each whether it is; biases and scales are none."""
-    sizes = [(tensor.numel(), narrow) for tensor, narrow in weights if tensor.dim() > 1]
-    total = sum(size for size, _ in sizes)
-    return {"share": sum(size for size, narrow in sizes if narrow) / total if total else None, "share_of": "weights"}
 
 
 Finding = tuple[str, str | None, dict[str, Any]]
@@ -194,31 +187,14 @@ def _pt2e(observed: Observation) -> Finding:
         return ran, observed.precision, {}
     graph = observed.owner
     nodes = [str(node.target) for node in graph.graph.nodes]
-    weights = _weights_of_graph(graph)
+    weights = of_graph(graph)
     int8 = sum(tensor.dtype is torch.int8 for tensor in (*graph.parameters(), *graph.buffers()))
     steps = sum("quantize" in node for node in nodes)
     layers = sum(any(kind in node for kind in ("conv", "linear", "addmm")) for node in nodes)
     evidence = {"int8_weights": int8, "quantize_nodes": steps, "layers": layers}
     if not int8 and not steps:
         return "export", None, evidence
-    return "pt2e-quantized", observed.mode.precision, {**evidence, **_by_weights(weights)}
-
-
-def _weights_of_graph(module: torch.fx.GraphModule) -> list[tuple[torch.Tensor, bool]]:
-    """The weights that its nodes read, each once; and of each whether it is in int8, or rounded to it where it is read.
-
-    A graph may still hold those that were replaced, which nothing reads. Tables of other integers are none.
-    """
-    readers: dict[str, list[str]] = defaultdict(list)
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            readers[str(node.target)] += [str(user.target) for user in node.users]
-    found = {name: attrgetter(name)(module) for name, by in readers.items() if by}
-    return [
-        (tensor, tensor.dtype is torch.int8 or all("quantize_per" in by for by in readers[name]))
-        for name, tensor in found.items()
-        if isinstance(tensor, torch.Tensor) and (tensor.dtype is torch.int8 or tensor.is_floating_point())
-    ]
+    return "pt2e-quantized", observed.mode.precision, {**evidence, **share_of_weights(weights)}
 
 
 def _fx_quantized(observed: Observation) -> Finding:
@@ -230,18 +206,8 @@ def _fx_quantized(observed: Observation) -> Finding:
     if not ran[wanted]:
         return observed.what_ran, observed.precision, ran
     owner = observed.owner
-    share = _by_weights(_weights_of_modules(owner)) if isinstance(owner, torch.nn.Module) else {}
+    share = share_of_weights(of_modules(owner)) if isinstance(owner, torch.nn.Module) else {}
     return "fx-quantized", observed.mode.precision, {**ran, **share}
-
-
-def _weights_of_modules(module: torch.nn.Module) -> Iterator[tuple[torch.Tensor, bool]]:
-    """The weights of its modules; and of each whether it is packed as integers, or rounded to them at every call."""
-    for part in module.modules():
-        packed = getattr(part, "weight", None)
-        if callable(packed):
-            yield packed(), True
-        for name, parameter in part.named_parameters(recurse=False):
-            yield parameter, name == "weight" and hasattr(part, "weight_fake_quant")
 
 
 def _torchao(observed: Observation) -> Finding:

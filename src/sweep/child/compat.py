@@ -43,7 +43,7 @@ def before_import() -> None:
 def before_conversion() -> None:
     """Fix what alma's conversions call and no longer find. Call after `before_import`."""
     _apply(_export_for_training, _onnx_dynamo_export, _onnx_model_folder, _native_convert_device)
-    _apply(_int4_weight_only, _library_paths, _locks_of_killed_builds)
+    _apply(_int4_weight_only, _library_paths, _locks_of_killed_builds, _fx_errors)
 
 
 def _apply(*fixes: Callable[[], None]) -> None:
@@ -187,6 +187,27 @@ def _native_convert_device() -> None:
     own = [function for function in functions if function.__module__ == module.__name__]
     if any("device" in function.__code__.co_names for function in own) and not hasattr(module, "device"):
         module.device = torch.device("cpu")  # type: ignore[attr-defined]
+
+
+def _fx_errors() -> None:
+    """alma catches what FX quantisation raises, and goes on with a name that so was never set."""
+    fake, edge = (importlib.import_module(f"{OPTIONS}.{name}") for name in ("fake_quant", "quant_edge_convert"))
+    inner, outer, raised = fake._fx_quantize, fake.fx_quantize, list[Exception]()
+
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return inner(*args, **kwargs)
+        except Exception as error:
+            raised.append(error)
+            raise
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return outer(*args, **kwargs)
+        except UnboundLocalError as error:
+            raise raised[-1] if raised else error from None
+
+    fake._fx_quantize, fake.fx_quantize, edge.fx_quantize = kept, told, told  # type: ignore[attr-defined]
 
 
 def _int4_weight_only() -> None:
