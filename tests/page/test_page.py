@@ -13,7 +13,7 @@ from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
 from sweep.evidence import Found
-from sweep.result import Crash, Decision, OutputFigures, Quality, Quotient, Result, Speedup
+from sweep.result import Crash, Decision, MetricFigures, OutputFigures, Quality, Quotient, Result, ShapeFigures, Speedup
 from sweep.status import Reason, Status
 from tests.page.conftest import Open, Write
 from tests.page.synthetic import synthetic
@@ -193,6 +193,23 @@ def test_what_is_unproved_says_so_and_shows_each_part_of_its_output(
         ["[0].labels", "integer", "0.5", "0"],
     ]
     expect(tab.get_by_text(f"The model {row.model} {noise.text}.", exact=True)).to_have_count(1)
+
+
+def test_other_sizes_and_the_users_own_metric_are_in_a_cell(rows: list[Result], write: Write, visit: Open) -> None:
+    (row, *_) = [row for row in rows if row.status is Status.OK and row.conversion != "EAGER"]
+    shapes = (
+        ShapeFigures(sizes={"seq": 64}, status="ok", first_call_ms=30.0, p50_ms=2.0, eager_p50_ms=3.0, recompiled=1),
+        ShapeFigures(sizes={"batch": 4, "seq": 32}, status="raised", message="ValueError: <b>too short</b>"),
+    )
+    metric = MetricFigures(name="f1", value=0.91, eager=0.93, drop=0.02, allowed_drop=0.05, samples=1500)
+    tab = visit(write([replace(row, shapes=shapes, metric=metric), rows[0]]), f"#cell={quote(row.id)}")
+    dialog = tab.get_by_role("dialog")
+    lines = dialog.get_by_role("region", name="Other sizes").locator("tbody tr")
+    texts = lines.nth(0).locator("th, td").all_inner_texts()
+    assert texts == ["seq=64", "ok", "2 ms", "3 ms", "30 ms", "1", ""]
+    assert lines.nth(1).locator("th, td").all_inner_texts()[-1] == "ValueError: <b>too short</b>"
+    for said in ("Your metric", "0.91", "0.02", "of 0.05 allowed", "1,500"):
+        expect(dialog).to_contain_text(said)
 
 
 def test_rows_of_the_first_schema_are_a_page_too(rows: list[Result], write: Write, visit: Open) -> None:

@@ -49,16 +49,31 @@ class Feed:
         return map(self.moved, batches.unseen(self.given.inputs, seed))
 
     def of_sizes(self, sizes: Mapping[str, int], count: int) -> tuple[list[Data], int]:
-        """So many random inputs with other sizes, and how many samples each has.
+        """So many random inputs with other sizes, or of its data with another batch; and how many samples each has.
 
         Raises BadDescription; ValueError where they hold another number of tensors than the model is converted for.
         """
+        if self.given is not None and set(sizes) == {"batch"}:
+            return self._rebatched(sizes["batch"], count), sizes["batch"]
         described = self._described(sizes)
         made = list(islice(convert.random_inputs(described, self._device, self._cell.seed + 1), count))
         wanted = len(_specs(self.called_with))
         if len(tensors(made[0])) != wanted:
             raise ValueError(f"{len(tensors(made[0]))} tensors, and it is converted for {wanted}")
         return made, sizes.get("batch", self._cell.batch_size)
+
+    def _rebatched(self, size: int, count: int) -> list[Data]:
+        """Of its data, from the first sample on; repeated where there are too few. Raises ValueError for what has no
+        batch."""
+        assert self.given is not None
+        batch = self._cell.batch_size
+        columns = list(zip(*map(tensors, self.given.inputs), strict=True))
+        if any(column[0].shape[:1] != (batch,) for column in columns):
+            raise ValueError("its data has no batch")
+        joined = [torch.cat(column) for column in columns]
+        rows = torch.arange(size * count) % len(joined[0])
+        made = [tuple(column[part] for column in joined) for part in rows.reshape(count, size)]
+        return [self.moved(one if len(one) > 1 else one[0]) for one in made]
 
     def varying(self) -> list[frozenset[int]]:
         """Of each of its tensors the dimensions that follow the batch or a named size; of data the first, if that is as

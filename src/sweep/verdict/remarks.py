@@ -25,12 +25,12 @@ def from_evidence(cell: Cell, evidence: Evidence) -> Iterator[str]:
         yield f"{breaks} graph breaks"
     if engine.share is not None and HALF <= engine.share < MOST:
         yield share_of(engine)
-    if cell.dynamic and DYNAMIC not in evidence.compat:
-        yield "dynamic changes nothing here: it exports and compiles nothing for a shape, or no size varies"
     yield from metric.remarks(cell, evidence)
     of_outputs = output.problem(cell, mode, evidence.output, engine, evidence.found)
     if of_outputs and metric.overrules(cell, mode, evidence, of_outputs):
         yield "proved by its metric, not by its outputs"
+    if cell.dynamic and DYNAMIC not in evidence.compat:
+        yield "dynamic changes nothing here"
     yield from (f"the model {one.text}" for one in evidence.found)
 
 

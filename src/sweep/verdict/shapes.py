@@ -7,7 +7,7 @@ from sweep.cell import Cell, Mode
 from sweep.evidence import Evidence, ShapeCheck
 from sweep.result import ShapeFigures
 from sweep.status import Status
-from sweep.verdict import output
+from sweep.verdict import metric, output
 
 
 def figures(cell: Cell, mode: Mode, evidence: Evidence) -> tuple[ShapeFigures, ...]:
@@ -49,4 +49,6 @@ def _status(cell: Cell, mode: Mode, evidence: Evidence, check: ShapeCheck) -> tu
     problem = output.problem(cell, mode, check.output, evidence.engine, evidence.found)
     if problem is None:
         return "ok", ""
+    if metric.overrules(cell, mode, evidence, problem):
+        return "unproved", f"{problem.message}; its metric was taken at its own size"
     return ("unproved" if problem.status is Status.UNPROVED else "wrong"), problem.message

@@ -134,6 +134,7 @@ class Page:
             "parts": compact.PARTS,
             "quotient": compact.QUOTIENT,
             "output": compact.OUTPUT,
+            "shape": compact.SHAPE,
             "floor": asdict(floor) if floor else None,
             "groups": [
                 [one_line(name), _setting(name, rows[0]), [numbers[row.id] for row in rows]] for name, rows in groups

@@ -10,18 +10,32 @@ from sweep.evidence import Memory
 from sweep.plan import registry
 from sweep.reading import one_line
 from sweep.report import text
-from sweep.result import SECONDS, Crash, Eager, Fidelity, Latency, OutputFigures, Quotient, Result, Speedup
+from sweep.result import (
+    SECONDS,
+    Crash,
+    Eager,
+    Fidelity,
+    Latency,
+    MetricFigures,
+    OutputFigures,
+    Quotient,
+    Result,
+    ShapeFigures,
+    Speedup,
+)
+from sweep.verdict.shapes import in_words
 
 FIELDS = (
     *("id", "model", "conversion", "device", "batch_size", "threads", "overrides", "family", "cause"),
     *("status", "reason", "quality", "message", "phase", "seconds", "latency_ms", "throughput_per_s", "eager"),
     *("speedup", "decision", "quotients", "fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware"),
     *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures", "outputs", "convert_cpus"),
+    *("shapes", "metric"),
 )
 """The values of a row's array, in order.
 
-`decision` is `text.decision`, `quotients` and `outputs` are arrays as QUOTIENT and OUTPUT say, and `figures` are the
-texts in the matrix, from `p50 ms` to `pays off`.
+`decision` is `text.decision`, `quotients`, `outputs` and `shapes` are arrays as QUOTIENT, OUTPUT and SHAPE say, and
+`figures` are the texts in the matrix, from `p50 ms` to `pays off`.
 """
 
 SHARED = frozenset(
@@ -43,6 +57,7 @@ PARTS: dict[str, tuple[str, ...]] = {
             "fidelity": Fidelity,
             "memory_mb": Memory,
             "crash": Crash,
+            "metric": MetricFigures,
         }.items()
     },
 }
@@ -53,6 +68,9 @@ QUOTIENT = tuple(field.name for field in fields(Quotient))
 
 OUTPUT = tuple(field.name for field in fields(OutputFigures))
 """The values in the array of a part of the output."""
+
+SHAPE = tuple(field.name for field in fields(ShapeFigures))
+"""The values in the array of a further size, which is in words."""
 
 MOST_OUTPUTS = 8
 """Parts of the output that a page has of a row, the furthest off first; results.jsonl has more."""
@@ -96,6 +114,7 @@ class Compact:
             "quotients": [astuple(quotient) for quotient in row.speedup.quotients] if row.speedup else [],
             "figures": text.columns(row)[2:8],
             "outputs": [astuple(part) for part in row.fidelity.outputs[:MOST_OUTPUTS]] if row.fidelity else [],
+            "shapes": [(in_words(one.sizes), *astuple(one)[1:]) for one in row.shapes],
             "message": text.note(row),
             "crash": self._crash(row.crash),
         }

@@ -99,6 +99,27 @@ function Outputs({ row }) {
   </table></div>`;
 }
 
+/** How what was converted once takes each of the further sizes. */
+function Shapes({ row }) {
+  const shapes = row.raw[AT.shapes].map((held) => Object.fromEntries(DATA.shape.map((key, place) => [key, held[place]])));
+  if (!shapes.length) return null;
+  const ms = (value) => (value === null ? "–" : `${figure(value)} ms`);
+  return html`<section><h3>Other sizes</h3><div class="scroll parts" tabindex="0" role="region" aria-label="Other sizes"><table>
+    <thead><tr>${["sizes", "is", "a call", "eager", "first call", "compiled", "why"].map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <tbody>${shapes.map((one) => html`<tr><th scope="row">${one.sizes}</th><td>${one.status}</td><td>${ms(one.p50_ms)}</td>
+      <td>${ms(one.eager_p50_ms)}</td><td>${ms(one.first_call_ms)}</td><td>${one.recompiled ?? "–"}</td><td>${one.message}</td></tr>`)}</tbody>
+  </table></div></section>`;
+}
+
+function Metric({ row }) {
+  const metric = part(row, "metric");
+  if (!metric) return null;
+  const allowed = metric.allowed_drop === null ? "" : ` of ${figure(metric.allowed_drop)} allowed`;
+  return html`<section><h3>Your metric</h3><${Pairs} of=${[
+    [metric.name, figure(metric.value, 4)], ["eager's", figure(metric.eager, 4)], ["lost", `${figure(metric.drop, 3)}${allowed}`],
+    ["of samples", metric.samples.toLocaleString("en")]]} /></section>`;
+}
+
 function Files({ row }) {
   const [log, samples] = [whole(row, "log"), whole(row, "samples")];
   if (!log) return null;
@@ -132,6 +153,7 @@ function Body({ row }) {
     <${Trials} row=${row} /><${Latencies} row=${row} /><${Seconds} row=${row} /><${Crashed} row=${row} />
     ${part(row, "fidelity") && html`<section><h3>Output against eager</h3><${Pairs} of=${entries(part(row, "fidelity"))} />
       <${Outputs} row=${row} /></section>`}
+    <${Metric} row=${row} /><${Shapes} row=${row} />
     ${engine && html`<section><h3>What ran</h3><${Pairs} of=${[...entries(ran), ...entries(evidence)]} /></section>`}
     ${whole(row, "load") && html`<section><h3>Load by others, the worst</h3><${Pairs} of=${loads(whole(row, "load"))} /></section>`}
     <${Files} row=${row} />
