@@ -79,6 +79,8 @@ def test_an_example_of_the_guide_gives_rows_that_are_ok(sweep: Sweep, guide: Pat
     command = [part for part in command if not part.startswith("conversion")]
     if "model.name=bert-base-uncased" in command:  # of its twelve layers two show as much
         command.append("+model.config.num_hidden_layers=2")
+    if "model.name=gpt2" in command:
+        command.append("+model.config.n_layer=2")
     ran = sweep(*command, "conversion=EAGER,EXPORT+EAGER", "dispatch=serial", *QUICKLY)
     assert ran.code == 0, ran.err
     rows = rows_of(ran)

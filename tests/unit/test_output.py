@@ -144,6 +144,16 @@ def test_what_would_let_nonsense_pass_proves_nothing(problem: Judge) -> None:
     assert says(problem(check(part(0.04, loss=coarse)), "int2")) == "ok"  # as near as any class must be
 
 
+@pytest.mark.parametrize(
+    ("error", "noise", "verdict"), [(0.0, 0, "ok"), (0.011, 0, "ok"), (0.02, 0, "unproved"), (0.0, 0.04, "unproved")]
+)
+def test_what_is_as_near_as_honest_ones_is_proved_where_only_the_floor_would_let_nonsense_pass(
+    problem: Judge, error: float, noise: float, verdict: str
+) -> None:
+    hardly_changed = part(error, loss={"fp32": 1e-6, "int2": 3e-3}, nonsense=0.06, noise=noise)  # the floor is 0.05
+    assert says(problem(check(hardly_changed), "int2")) == verdict
+
+
 def test_a_model_that_amplifies_rounding_is_nobodys_fault(problem: Judge) -> None:
     found = Found(kind="rounding", text="amplifies rounding: in fp32 it is off its own fp64 answer by 1e+04")
     amplified = {"fp32": 1e4}

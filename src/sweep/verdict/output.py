@@ -149,10 +149,12 @@ def _judged(part: OutputPart, name: str, view: View, tolerance: Tolerance, label
     exactly = part.kind != "float"
     floor = 0.0 if exactly else tolerance.rel_l2 or 0.0
     losses = [view.loss[key] for key in (label, "fp32") if key in view.loss]
+    honest = 0.0
     if label in view.loss:
         loss = max(losses)
         by_chance = RULE_OF_THREE / part.elements if exactly and label != "fp32" else 0.0
-        allowed = max(floor, tolerance.multiple * loss + by_chance)
+        honest = tolerance.multiple * loss + by_chance
+        allowed = max(floor, honest)
         why = f"honest {label} loses {loss:.2g} of it on this model"
     else:
         allowed = floor if exactly else max(floor, tolerance.otherwise)
@@ -166,6 +168,8 @@ def _judged(part: OutputPart, name: str, view: View, tolerance: Tolerance, label
     exact_enough = view.nonsense is None or floor <= ROOM * view.nonsense
     if view.error <= floor and view.noise <= floor and exact_enough:
         says: Literal["proved", "refuted", "nothing"] = "proved"
+    elif not has_room and not is_noise and view.error <= honest <= ROOM * (view.nonsense or 0.0):
+        says, allowed = "proved", honest  # it is the floor that nonsense keeps
     elif not has_room:
         says = "nothing"
     else:
