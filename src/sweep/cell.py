@@ -255,7 +255,7 @@ OPTIONS: Mapping[str, Option] = {
 def asked(overrides: Mapping[str, str]) -> dict[str, str]:
     """Those of a row's overrides that change what is asked, and not how it is measured or judged."""
     how = {name for name, option in OPTIONS.items() if option.meaning == "never"}
-    how |= {name for name in overrides if name.startswith(JUDGED_BY)}
+    how |= {name for name in overrides for judged in JUDGED_BY if f"{name}.".startswith(f"{judged}.")}
     return {name: value for name, value in overrides.items() if not {name, name.partition(".")[0]} & how}
 
 

@@ -99,14 +99,15 @@ class OutputCheck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricCheck:
-    """The user's own measure over `samples` samples: of the unconverted model (`eager`), of the conversion, and of
-    eager's answers to other samples than they are compared with (`nonsense`, None where there are no others).
+    """The user's own measure over `samples` samples: of the unconverted model (`eager`), of the conversion (None where
+    it cannot be taken: `failure` says why), and the best of answers that are none (`nonsense`, None of no such).
     """
 
     eager: float
-    converted: float
+    converted: float | None
     nonsense: float | None
     samples: int
+    failure: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+ASKED = ("arguments", "rebatch", "calibration", "targets")
+"""What of data changes the question that a cell asks."""
+
 JUDGED_BY = ("data.samples", "data.metric", "data.allowed_drop", "data.higher_is_better")
-"""Options by which an answer is judged: they change no question."""
+"""Options by which an answer is judged: they, and what is in them, change no question."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +54,7 @@ class UserData:
     @property
     def asked(self) -> dict[str, Any]:
         """What of it changes what a cell means: what inputs it gives, and what is fitted to them."""
-        return {
-            "arguments": self.arguments,
-            "rebatch": self.rebatch,
-            "calibration": self.calibration,
-            "targets": self.targets,
-        }
+        return {name: getattr(self, name) for name in ASKED}
 
 
 def _is_target(node: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from sweep import inputs
 from sweep.cell import Cell
 from sweep.child import batches, data, metric
 from sweep.child.batches import BadData, Batch
+from sweep.child.feed import Feed
 from sweep.inputs import TensorSpec
 from sweep.user_data import UserData
 
@@ -75,6 +76,20 @@ def a_file() -> Iterator[torch.Tensor]:
     yield torch.full((4,), float(Path("here.txt").read_text()))
 
 
+class Rows:
+    """Like a data set of another library: samples by number, and no class of torch's."""
+
+    def __len__(self) -> int:
+        return 9
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return {"ids": torch.full((5,), number), "label": number}
+
+
+def detected() -> Iterator[tuple[Any, Any]]:
+    yield (torch.ones(3, 8, 8), torch.ones(3, 8, 8)), ({"boxes": 1}, {"boxes": 2})
+
+
 def nothing() -> list[Any]:
     return []
 
@@ -122,6 +137,19 @@ def test_a_mapping_gives_inputs_by_name_and_what_is_right_by_its_key(make_cell: 
     batch = of(make_cell, "named", targets="labels")[0]
     assert (list(batch.inputs), batch.targets) == (["ids", "mask"], ["a", "b", "c", "d"])
     assert of(make_cell, "named", size=2, targets="labels")[1].targets == ("c", "d")
+
+
+def test_what_is_like_a_data_set_is_one(make_cell: MakeCell) -> None:
+    first, second = of(make_cell, "Rows", targets="label")
+    assert first.inputs["ids"].shape == second.inputs["ids"].shape == (4, 5)
+    assert first.inputs["ids"][:, 0].tolist() == first.targets.tolist()
+    fewer = of(make_cell, "Rows", targets="label", samples=4)
+    assert torch.equal(fewer[0].targets, first.targets)  # how many are read changes none of them
+
+
+def test_images_of_unlike_sizes_are_no_batch(make_cell: MakeCell) -> None:
+    with pytest.raises(BadData, match="rebatch=false takes each batch"):
+        of(make_cell, "detected", size=1)
 
 
 def test_graphs_are_no_samples_of_a_batch(make_cell: MakeCell) -> None:
@@ -194,13 +222,35 @@ def test_floats_of_numpy_are_narrowed_for_a_model_that_is_not_wide() -> None:
     assert data.tensors(batches.given(wide, None, torch.nn.Linear(8, 4).double()).inputs[0])[0].dtype == torch.float64
 
 
-def test_unseen_inputs_are_like_those_that_are_there_and_none_of_them() -> None:
-    known = [(torch.randn(2, 6), torch.randint(0, 9, (2, 6))), (torch.randn(2, 6), torch.randint(0, 9, (2, 6)))]
-    for (floats, integers), (near, turned) in zip(known * 5, islice(batches.unseen(known, 0), 10), strict=True):
-        assert isinstance(near, torch.Tensor)
-        assert not torch.equal(floats, near)
-        assert torch.allclose(floats, near, rtol=0.01)
-        assert torch.equal(integers.sort().values, turned.sort().values)
+def test_unseen_inputs_are_rows_that_are_there_in_other_batches() -> None:
+    known = [(torch.randn(2, 6), torch.randint(0, 9, (2, 1))) for _ in range(5)]
+    pairs_ = [pair for floats, numbers in known for pair in zip(floats, numbers, strict=True)]
+    rows = {tuple(row.tolist()): number.item() for row, number in pairs_}
+    made = list(islice(data.unseen(known, 0, seen=3), 12))
+    assert [torch.equal(made[n][1], known[n + 3][1]) for n in (0, 1)] == [True, True]  # those that nobody had yet
+    for floats, numbers in made:
+        assert floats.shape == (2, 6)
+        for row, number in zip(floats, numbers, strict=True):
+            near = [of for of in rows if torch.allclose(row, torch.tensor(of), rtol=0.01)]
+            assert [rows[of] for of in near] == [number.item()]
+            assert tuple(row.tolist()) not in rows
+
+
+def test_of_what_has_no_rows_floats_differ_a_little() -> None:
+    graph = (torch.randn(5, 3), torch.randint(0, 5, (2, 9)))
+    for floats, edges in islice(data.unseen([graph], 0), 3):
+        assert torch.equal(edges, graph[1])
+        assert torch.allclose(floats, graph[0], rtol=0.01)
+        assert not torch.equal(floats, graph[0])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_compared_is_another_input_than_what_is_converted_with(make_cell: MakeCell, count: int) -> None:
+    read = [Batch(inputs=torch.randn(4, 8)) for _ in range(count)]
+    cell = make_cell(batch_size=4, data=UserData(name="d", arguments={"_target_": "a.b"}))
+    example, *others = Feed(cell, LINEAR, torch.device("cpu"), read).first()
+    assert len(others) == 3
+    assert not any(data.same(example, other) for other in others)
 
 
 def test_the_digest_is_of_inputs_and_targets() -> None:
@@ -209,6 +259,26 @@ def test_the_digest_is_of_inputs_and_targets() -> None:
 
     assert digest(1, 2) == digest(1, 2)
     assert len({digest(1, 2), digest(1, 3), digest(2, 2)}) == 3
+    right: list[Any] = [["a"], ["b"], {"a": 1}]
+    texts = {batches.given([Batch(inputs=torch.ones(2), targets=one)], None, LINEAR).digest for one in right}
+    assert len(texts) == 3
+
+
+def test_the_keys_of_mappings_have_one_order_and_constants_one_value() -> None:
+    a, b = torch.zeros(2, 1), torch.ones(2, 1)
+    made = ({"a": a, "b": b, "n": 3}, {"b": b, "n": 3, "a": a}, {"a": a, "b": b, "n": 7})
+    found = batches.given([Batch(inputs=one) for one in made], None, LINEAR)
+    assert [[float(x[0, 0]) for x in data.tensors(one)] for one in found.inputs] == [[0, 1], [0, 1]]
+    assert found.left_out == 1
+
+
+def test_floats_have_the_type_that_is_described() -> None:
+    half = described(inputs={"x": {**TENSOR, "dtype": "bfloat16"}})
+    for given in (torch.ones(2, 3), {"x": torch.ones(2, 3)}):
+        (value,) = data.tensors(batches.given([Batch(inputs=given)], half, LINEAR).inputs[0])
+        assert value.dtype == torch.bfloat16
+    with pytest.raises(BadData, match="by name, and the model is called with some by position"):
+        batches.given([Batch(inputs={"m": torch.ones(2)})], described(inputs={"_args_": [TENSOR], "m": TENSOR}), LINEAR)
 
 
 LOGITS = [torch.tensor([[2.0, 1.0], [1.0, 2.0]]), torch.tensor([[3.0, 0.0], [1.0, 0.0]])]
@@ -254,6 +324,27 @@ def keys(outputs: dict[str, torch.Tensor], targets: Any) -> float:
 def test_a_metric_has_the_parts_of_outputs_by_their_names_and_lists_as_lists() -> None:
     answers = [{"logits": torch.ones(2), "x": torch.ones(1)}, {"logits": torch.ones(1), "x": torch.ones(1)}]
     assert metric.value("tests.process.test_batches.keys", answers, [["a", "b"], ["c"]]) == 3
+
+
+def majority(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return float((logits.argmax(1) == labels).float().mean())
+
+
+def test_one_answer_for_all_is_nonsense_too() -> None:
+    labels = torch.tensor([0] * 19 + [1])
+    logits = torch.nn.functional.one_hot(labels, 2).float()
+    found, targets = list(logits.reshape(5, 4, 2)), list(labels.reshape(5, 4))
+    of_nonsense = metric._of_nonsense("tests.process.test_batches.majority", found, targets)
+    assert max(of_nonsense) == pytest.approx(0.95)
+    named = [{"a": one, "b": one} for one in found]
+    assert len(metric._of_nonsense("tests.process.test_batches.of_named", named, targets)) == 2
+    two = list(logits[-2:].reshape(2, 1, 2)), list(labels[-2:].reshape(2, 1))
+    single = metric._of_nonsense("tests.process.test_batches.majority", *two)
+    assert single[0] == 0  # the two are exchanged
+
+
+def of_named(outputs: dict[str, torch.Tensor], labels: torch.Tensor) -> float:
+    return majority(outputs["b"], labels)
 
 
 def test_the_trained_model_is_good_at_what_it_was_trained_on(tmp_path: Path) -> None:

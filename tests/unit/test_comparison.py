@@ -527,6 +527,8 @@ def test_cells_whose_ids_changed_are_matched_by_what_they_ask() -> None:
     "changes",
     [
         {"seed": 1},
+        {"dynamic": True},
+        {"data": {"arguments": {"_target_": "a.batches"}, "calibration": 8, "samples": 9}},
         {"cache": "warm"},
         {"threads": 4},
         {"batch_size": 2},

@@ -559,7 +559,17 @@ def test_a_metric_proves_narrow_numbers_that_outputs_do_not(
     ):
         assert blind.status == without
         assert "proved by its metric" not in blind.message
-    assert "the metric cannot tell: answers to other inputs have 0.89" in with_metric(make_cell, 0.89, 0.89).message
+    assert "the metric cannot tell: answers that are none have 0.89" in with_metric(make_cell, 0.89, 0.89).message
+
+
+def test_outputs_that_have_no_metric_are_a_mismatch_and_not_bad_data(make_cell: Callable[..., Cell]) -> None:
+    failed = MetricCheck(eager=0.9, converted=None, nonsense=None, samples=500, failure="its metric gives nan")
+    data = UserData(name="mine", arguments={"_target_": "a.b"}, metric="a.accuracy")
+    row = judged(make_cell(data=data), None, {"metric": failed})
+    assert (row.status, row.reason, row.metric) == ("mismatch", "output", None)
+    assert row.message == "its outputs have no metric: its metric gives nan"
+    shape = replace(GOOD["output"], problem="input 1: shape [1, 5], eager's is [4, 5]")
+    assert judged(make_cell(data=data), None, {"metric": failed, "output": shape}).message == shape.problem
 
 
 def test_a_metric_excuses_no_label_that_leaves_no_choice(make_cell: Callable[..., Cell]) -> None:

@@ -20,9 +20,6 @@ from sweep.child.instantiate import instantiate
 from sweep.inputs import Description, Made, TensorSpec
 from sweep.reading import one_line
 
-UNLIKE = 1e-3
-"""By what share floats of an input that nobody has seen differ from those of one that is there."""
-
 
 class BadData(ValueError):
     """Data that cannot be read, or that the model cannot be called with."""
@@ -72,7 +69,11 @@ def _checked(source: Any) -> Iterable[Any]:
 
 
 def _holds_samples(source: Any) -> bool:
-    return isinstance(source, Dataset)
+    """A Dataset of torch, or what is like one."""
+    by_number = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    return isinstance(source, Dataset) or (
+        by_number and not isinstance(source, list | tuple | str | bytes | Mapping | torch.Tensor)
+    )
 
 
 def _of_samples(source: Any, cell: Cell, most: int) -> Iterator[Any]:
@@ -82,7 +83,7 @@ def _of_samples(source: Any, cell: Cell, most: int) -> Iterator[Any]:
     else:
         generator = torch.Generator().manual_seed(cell.seed)
         order = torch.randperm(len(source), generator=generator)[: most * cell.batch_size]
-        chosen = (source[int(number)] for number in order.sort().values)
+        chosen = (source[int(number)] for number in order)  # the first are the same however many there are
     while len(samples := list(islice(chosen, cell.batch_size))) == cell.batch_size:
         yield _joined(samples)
 
@@ -106,6 +107,8 @@ def _plain(node: Any) -> Any:
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return type(node)(map(_plain, node)) if type(node) in {list, tuple} else [_plain(value) for value in node]
+    if isinstance(node, torch.Tensor):
+        return node.detach().cpu()
     return torch.from_numpy(node) if isinstance(node, numpy.ndarray) and node.dtype.kind in "biufc" else node
 
 
@@ -113,7 +116,7 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
     """The same samples in batches of this size; one that has it is left as it is."""
     waiting: list[tuple[Any, Any]] = []
     for batch in batches:
-        long = _length(batch.inputs)
+        long = _length(batch)
         if long == size and not waiting:
             yield batch
             continue
@@ -123,8 +126,10 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
             del waiting[:size]
 
 
-def _length(node: Any) -> int:
-    lengths = {leaf.shape[0] if leaf.dim() else 0 for leaf in _leaves(node)}
+def _length(batch: Batch) -> int:
+    lengths = {leaf.shape[0] if leaf.dim() else 0 for leaf in _leaves(batch.inputs)}
+    if isinstance(batch.targets, list | tuple) or (isinstance(batch.targets, torch.Tensor) and batch.targets.dim()):
+        lengths.add(len(batch.targets))
     if len(lengths) != 1 or 0 in lengths:
         raise BadData(
             "its tensors are not all of one length, so they cannot be cut into samples: data.rebatch=false takes each "
@@ -175,9 +180,10 @@ class Given:
     @property
     def digest(self) -> str:
         """The same for the same inputs and targets, whichever process read them."""
+        held = [*self.inputs, *self.targets]
         found = hashlib.blake2b(digest_size=16)
-        for leaf in _leaves([*self.inputs, *self.targets]):
-            found.update(str((leaf.dtype, tuple(leaf.shape))).encode())
+        found.update(repr([_changed(one, lambda x: (x.dtype, tuple(x.shape))) for one in held]).encode())
+        for leaf in _leaves(held):
             found.update(leaf.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
@@ -185,12 +191,12 @@ class Given:
 def given(batches: Sequence[Batch], described: Description | None, model: torch.nn.Module) -> Given:
     """Batches as the model is called with them, which the description says if there is one. Raises BadData."""
     wide = any(parameter.dtype == torch.float64 for parameter in model.parameters())
-    made = [_fitted(batch.inputs, described) for batch in batches]
-    called_with = _changed(made[0], lambda x: TensorSpec(shape=tuple(x.shape), dtype=str(x.dtype)[len("torch.") :]))
-    values = [tuple(_leaves(one)) for one in made]
+    made = [_fitted(_ordered_as(batches[0].inputs, batch.inputs), described) for batch in batches]
+    forms = [_changed(one, _spec) for one in made]
+    called_with, values = forms[0], [tuple(_leaves(one)) for one in made]
     if not values[0]:
         raise BadData("its batches hold no tensor")
-    alike = [number for number, one in enumerate(values) if _form(one) == _form(values[0])]
+    alike = [number for number, form in enumerate(forms) if form == called_with]
     data = [values[number] if len(values[number]) > 1 else values[number][0] for number in alike]
     return Given(
         called_with=called_with,
@@ -205,8 +211,21 @@ def _narrowed(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype == torch.float64 else x
 
 
-def _form(values: Sequence[torch.Tensor]) -> list[tuple[Any, ...]]:
-    return [(tuple(value.shape), value.dtype) for value in values]
+def _spec(x: torch.Tensor) -> TensorSpec:
+    return TensorSpec(shape=tuple(x.shape), dtype=str(x.dtype).removeprefix("torch."))
+
+
+def _ordered_as(first: Any, batch: Any) -> Any:
+    """With the keys of mappings in the order that the first batch has them in."""
+    if not isinstance(first, dict) or not isinstance(batch, dict) or first.keys() != batch.keys():
+        return batch
+    return {key: _ordered_as(value, batch[key]) for key, value in first.items()}
+
+
+def _as_described(x: Any, spec: Any) -> Any:
+    """Floats of the type that is described."""
+    are_floats = isinstance(x, torch.Tensor) and x.is_floating_point() and isinstance(spec, TensorSpec)
+    return x.to(getattr(torch, spec.dtype)) if are_floats and spec.dtype in inputs.FLOATS else x
 
 
 def _fitted(batch: Any, described: Description | None) -> Description:
@@ -218,7 +237,9 @@ def _fitted(batch: Any, described: Description | None) -> Description:
             raise BadData(
                 f"it yields no {', '.join(missing)}, which the model is called with: it has {', '.join(batch)}"
             )
-        return Description(kwargs={**known, **batch})
+        if described and described.args and known:
+            raise BadData("it yields inputs by name, and the model is called with some by position: yield a list")
+        return Description(kwargs={**known, **{name: _as_described(x, known.get(name)) for name, x in batch.items()}})
     if described is None:
         return Description(args=tuple(batch) if isinstance(batch, list | tuple) else (batch,), kwargs={})
     values = _leaves([batch])
@@ -226,7 +247,7 @@ def _fitted(batch: Any, described: Description | None) -> Description:
     if len(values) != wanted:
         raise BadData(f"its batches hold {len(values)} tensors, and the model is called with {wanted}")
     rest = iter(values)
-    fitted: Description = _changed(described, lambda _: next(rest), TensorSpec)
+    fitted: Description = _changed(described, lambda spec: _as_described(next(rest), spec), TensorSpec)
     return fitted
 
 
@@ -250,19 +271,3 @@ def _changed(node: Any, change: Callable[[Any], Any], kind: type = torch.Tensor)
         case list() | tuple():
             return type(node)(_changed(child, change, kind) for child in node)
     return change(node) if isinstance(node, kind) else node
-
-
-def unseen(batches: Sequence[Data], seed: int) -> Iterator[Data]:
-    """Inputs like these, without end, that nobody has seen: floats off by a thousandth, the rest turned along a row."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def changed(x: torch.Tensor) -> torch.Tensor:
-        if x.is_floating_point():
-            return x * (1 + UNLIKE * torch.randn(x.shape, generator=generator).to(x))
-        if not x.dim() or x.shape[-1] < 2:
-            return x.clone()
-        return x.roll(int(torch.randint(1, x.shape[-1], (), generator=generator)), -1)
-
-    while True:
-        for batch in batches:
-            yield each(batch, changed)

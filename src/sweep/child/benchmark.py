@@ -158,11 +158,14 @@ class Baseline:
             return self.eager.take_block()
 
     def examine_memory(self) -> None:
-        """See whether calls leave something behind, once its latency has settled, by two blocks of them."""
+        """See whether calls leave something behind, once its latency has settled, in each of two blocks of them."""
         self.take_block()
-        before, calls = resident(), self.eager.calls
-        self.take_block()
-        self.found += examine.of_its_memory(before, resident(), self.eager.calls - calls)
+        grown, calls = [], self.eager.calls
+        for _ in range(2):
+            before = resident()
+            self.take_block()
+            grown.append(resident() - before)
+        self.found += examine.of_its_memory(min(grown), (self.eager.calls - calls) / 2)
 
     def examine_latency(self) -> None:
         """See whether the model remembers inputs or takes longer for some, and how long it takes to read its output."""
@@ -253,7 +256,7 @@ class Conversion:
     @property
     def is_quick(self) -> bool:
         """Whether the calls that are left to verify it are over within QUICK_SECONDS, alone."""
-        calls = len(self.baseline.others) + 2
+        calls = len(self.baseline.others) + 2 + self.baseline.feed.calls_of_metric
         return calls * statistics.median(self.converted.samples) < QUICK_SECONDS
 
     def verify(self) -> OutputCheck:

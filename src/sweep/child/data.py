@@ -1,6 +1,6 @@
 """A model's input as one value: a tensor, or a tuple of all the tensors that it is called with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -68,3 +68,33 @@ def filled(spec: TensorSpec, generator: torch.Generator) -> torch.Tensor:
         case _:
             made = torch.full(shape, float(spec.fill == "ones"))
     return made.to(dtype)
+
+
+UNLIKE = 1e-3
+"""By what share floats of an input that nobody has seen differ from those of one that is there."""
+
+
+def unseen(batches: Sequence[Data], seed: int, seen: int = 0) -> Iterator[Data]:
+    """Inputs like these, without end: first those after `seen` ones, and rows in combinations that none of them has;
+    floats are off by a thousandth besides. Of few integers that are no rows of a batch, some come again.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    columns = list(zip(*map(tensors, batches), strict=True))
+    long = {x.shape[0] if x.dim() else 0 for x in columns[0]} if columns else set()
+    have_rows = all(x.shape[:1] == columns[0][0].shape[:1] for column in columns for x in column) and long != {0}
+
+    def changed(x: torch.Tensor) -> torch.Tensor:
+        if not x.is_floating_point():
+            return x.clone()
+        return x * (1 + UNLIKE * torch.randn(x.shape, generator=generator).to(x))
+
+    yield from (each(batch, changed) for batch in batches[seen:])
+    pools = [torch.cat(column) for column in columns] if have_rows else []
+    while True:
+        for batch in batches:
+            if not pools:
+                yield each(batch, changed)
+                continue
+            rows = torch.randint(len(pools[0]), (len(tensors(batch)[0]),), generator=generator)
+            mixed = tuple(changed(pool[rows]) for pool in pools)
+            yield mixed if len(mixed) > 1 else mixed[0]

@@ -10,8 +10,11 @@ from sweep import inputs
 from sweep.cell import Cell
 from sweep.child import batches, convert
 from sweep.child.batches import Batch
-from sweep.child.data import Data, each, tensors
+from sweep.child.data import Data, each, tensors, unseen
 from sweep.inputs import Description, TensorSpec
+
+FEWEST = 4
+"""Inputs of data that there are at least: where it has fewer, others are made of its rows."""
 
 
 class Feed:
@@ -39,14 +42,16 @@ class Feed:
         if self.given is None:
             return list(islice(convert.random_inputs(self.called_with, self._device, self._cell.seed), count))
         found = list(map(self.moved, self.given.inputs[:count]))
-        return found if len(found) > 1 else [*found, *found]
+        if len(found) < FEWEST:  # what is compared must be another input than what is converted with
+            found += list(islice(self.new(), FEWEST - len(found)))
+        return found
 
     def new(self) -> Iterator[Data]:
         """Inputs of the same kind, without end, that nobody has seen."""
         seed = (self._cell.seed + 0x5EED_5EED) % 2**32  # torch takes no more of a seed than 32 bits
         if self.given is None:
             return convert.random_inputs(self.called_with, self._device, seed)
-        return map(self.moved, batches.unseen(self.given.inputs, seed))
+        return map(self.moved, unseen(self.given.inputs, seed, 1 + self._cell.measure.verify_inputs))
 
     def of_sizes(self, sizes: Mapping[str, int], count: int) -> tuple[list[Data], int]:
         """So many random inputs with other sizes, or of its data with another batch; and how many samples each has.
@@ -80,7 +85,10 @@ class Feed:
         long as a batch."""
         specs = _specs(self.called_with)
         if self.given is not None:
-            return [frozenset([0] if spec.shape[:1] == (self._cell.batch_size,) else []) for spec in specs]
+            described = convert.described(self._cell, self._model)
+            if described is None or len(_specs(described)) != len(specs):
+                return [frozenset([0] if spec.shape[:1] == (self._cell.batch_size,) else []) for spec in specs]
+            specs = _specs(described)
         found: list[set[int]] = [set() for _ in specs]
         for name, size in self._sizes().items():
             others = _specs(self._described({name: size + 1}))
@@ -114,6 +122,20 @@ class Feed:
 
     def moved(self, data: Data) -> Data:
         return each(data, lambda x: x.to(self._device))
+
+    @property
+    def calls_of_metric(self) -> int:
+        return len(self.given.inputs) if self.given and self.metric is not None else 0
+
+    @property
+    def batch_size(self) -> int:
+        return self._cell.batch_size
+
+    def nearest(self, of_nonsense: Sequence[float]) -> float | None:
+        """The best of what the metric says of nonsense; None of nothing."""
+        assert self._cell.data is not None
+        best = max if self._cell.data.higher_is_better else min
+        return best(of_nonsense, default=None)
 
     @property
     def metric(self) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from sweep.child.batches import BadData
 from sweep.child.data import Data
 from sweep.child.feed import Feed
 from sweep.child.instantiate import instantiate, locate
+from sweep.child.outputs import UnreadableOutput
 from sweep.child.variants import Forward
 from sweep.evidence import MetricCheck
 from sweep.reading import one_line
@@ -23,7 +25,7 @@ def of_eager(feed: Feed, forward: Forward) -> dict[str, Any]:
     found, targets = _answers(feed, forward, data.clone), feed.given.targets
     return {
         "eager": value(feed.metric, found, targets),
-        "nonsense": _of_nonsense(feed.metric, found, targets),
+        "nonsense": feed.nearest(_of_nonsense(feed.metric, found, targets)),
         "names": list(found[0]) if isinstance(found[0], dict) else None,
     }
 
@@ -32,15 +34,15 @@ def check(feed: Feed, eager: Mapping[str, Any], forward: Forward, cast: Callable
     """What the metric says of a conversion beside what `of_eager` found; None where there is none."""
     if not eager or feed.given is None:
         return None
-    found = _answers(feed, forward, cast)
-    if names := eager["names"]:  # engines return lists
-        found = [dict(zip(names, one.values(), strict=True)) if isinstance(one, dict) else one for one in found]
-    return MetricCheck(
-        eager=eager["eager"],
-        nonsense=eager["nonsense"],
-        converted=value(feed.metric, found, feed.given.targets),
-        samples=sum(len(data.tensors(one)[0]) for one in feed.given.inputs),
-    )
+    samples = len(feed.given.inputs) * feed.batch_size
+    try:
+        found = _answers(feed, forward, cast)
+        if names := eager["names"]:  # engines return lists
+            found = [dict(zip(names, one.values(), strict=True)) if isinstance(one, dict) else one for one in found]
+        converted = value(feed.metric, found, feed.given.targets)
+    except (BadData, ValueError, UnreadableOutput) as error:  # what its outputs are is for the verdict to say
+        return MetricCheck(eager=eager["eager"], nonsense=None, converted=None, samples=samples, failure=str(error))
+    return MetricCheck(eager=eager["eager"], nonsense=eager["nonsense"], converted=converted, samples=samples)
 
 
 def _answers(feed: Feed, forward: Forward, cast: Callable[[Data], Data]) -> list[Any]:
@@ -92,18 +94,43 @@ def _joined(batches: Sequence[Any]) -> Any:
     return list(batches)
 
 
-def _of_nonsense(metric: str | Mapping[str, Any], found: Sequence[Any], targets: Sequence[Any]) -> float | None:
-    """What it says of the answers in another order, of batches and of rows; None where there is no other order."""
-    if len(found) == 1 and not (isinstance(found[0], torch.Tensor) and found[0].dim() and len(found[0]) > 1):
-        return None
+def _of_nonsense(metric: Any, found: Sequence[Any], targets: Sequence[Any]) -> list[float]:
+    """What it says of answers that are none: those of other inputs, and the mean of all for each."""
     mixed = torch.Generator().manual_seed(0)
-    others = [_rows_mixed(found[number], mixed) for number in torch.randperm(len(found), generator=mixed).tolist()]
-    try:
-        return value(metric, others, targets)
-    except BadData:
+    order = torch.randperm(len(found), generator=mixed).tolist()
+    if order == sorted(order):
+        order = [*order[1:], *order[:1]]
+    others = [_each_tensor(found[number], lambda x: x[torch.randperm(len(x), generator=mixed)]) for number in order]
+    means = _means(found)
+    values = []
+    for nonsense in filter(None, (others if len(found) > 1 or _rows(found[0]) > 1 else None, means)):
+        with suppress(BadData):
+            values.append(value(metric, nonsense, targets))
+    return values
+
+
+def _means(found: Sequence[Any]) -> list[Any] | None:
+    """For each answer the mean of all rows; None where they cannot be joined."""
+    whole = _joined(found)
+    parts = whole if isinstance(whole, dict) else {"": whole}
+    if not all(isinstance(part, torch.Tensor) and part.is_floating_point() for part in parts.values()):
         return None
+    mean = {name: part.mean(0, keepdim=True) for name, part in parts.items()}
+
+    def of(answer: Any) -> Any:
+        if isinstance(answer, dict):
+            return {name: mean[name].expand_as(part) for name, part in answer.items()}
+        return mean[""].expand_as(answer)
+
+    return list(map(of, found))
 
 
-def _rows_mixed(answer: Any, mixed: torch.Generator) -> Any:
-    is_one = isinstance(answer, torch.Tensor) and answer.dim()
-    return answer[torch.randperm(len(answer), generator=mixed)] if is_one else answer
+def _rows(answer: Any) -> int:
+    tensors = [x for x in (answer.values() if isinstance(answer, dict) else [answer]) if isinstance(x, torch.Tensor)]
+    return min((len(x) if x.dim() else 1 for x in tensors), default=1)
+
+
+def _each_tensor(answer: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    if isinstance(answer, dict):
+        return {name: _each_tensor(part, change) for name, part in answer.items()}
+    return change(answer) if isinstance(answer, torch.Tensor) and answer.dim() else answer

@@ -19,21 +19,19 @@ class TooLarge(MemoryError):
 def refuse_too_large(config: Mapping[str, Any], make: Callable[[], Any], most_mb: float | None) -> None:
     """Raise TooLarge, with the sum, for a model that cannot fit. `make` makes it, `most_mb` is `limits.memory`.
 
-    Of a model of a library it is made without memory first, of any other its checkpoint is looked at; what neither
-    tells of is let through, and ended at the limit while it is made.
+    Only a model of a library is made without memory first; any other is let through, and ended at the limit while it is
+    made.
     """
     most = most_mb * 1e6 if most_mb else 0.9 * machine_memory()
     is_known = str(config["_target_"]).startswith(KNOWN) and not config.get("weights") and not config.get("pretrained")
     found = _made_without_memory(make) if is_known else None
-    of_file = Path(config["checkpoint"]).stat().st_size if config.get("checkpoint") else 0
-    count, size = found or (0, of_file)
-    if size <= most:
+    if found is None or found[1] <= most:
         return
-    what = f"{count / 1e9:.2f} billion weights take" if count else "its checkpoint has"
+    count, size = found
     limit = "limits.memory" if most_mb else f"90 % of the {machine_memory() / 1e9:.1f} GB here"
     raise TooLarge(
-        f"{what} {size / 1e9:.1f} GB, twice that with its control, and a process of this cell may hold "
-        f"{most / 1e9:.1f} GB ({limit}): give it narrower weights, or a node with more memory"
+        f"{count / 1e9:.2f} billion weights take {size / 1e9:.1f} GB, twice that with its control, and a process of "
+        f"this cell may hold {most / 1e9:.1f} GB ({limit}): give it narrower weights, or a node with more memory"
     )
 
 

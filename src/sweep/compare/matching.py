@@ -11,6 +11,7 @@ from sweep.plan.inventory import version_changes
 from sweep.reading import flat, one_line
 from sweep.result import Quotient, Result
 from sweep.status import Status
+from sweep.user_data import ASKED
 
 HOW = tuple(name for name, option in OPTIONS.items() if option.meaning == "never" and option.recorded)
 """Options that say how a cell is measured and judged: where they differ, the question is still the same."""
@@ -102,8 +103,11 @@ def _question(run: ComparedRun, id_: str) -> Hashable | None:
     own = _label(cell.get("mode"))
     device = {name: value for name, value in _part(cell, "device").items() if value and name not in {"known", "near"}}
     model = _part(cell, "model")
+    data = {name: value for name, value in _part(cell, "data").items() if name in ASKED}
     plain = [cell.get(name) for name in ("conversion", "batch_size", "threads", "seed", "cache")]
-    return _duplicate(id_), json.dumps([model.get("name"), model.get("config"), device, own, *plain], sort_keys=True)
+    newer = [data, cell.get("dynamic") or False]  # cells of earlier versions have neither
+    question = [model.get("name"), model.get("config"), device, own, *plain, *newer]
+    return _duplicate(id_), json.dumps(question, sort_keys=True)
 
 
 def _part(cell: Mapping[str, Any], name: str) -> Mapping[str, Any]:

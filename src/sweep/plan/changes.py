@@ -34,6 +34,11 @@ def runs_again(row: Result, retry: Sequence[str], planned: Collection[str]) -> b
     """Whether a resumed sweep runs the cell of a row again; `retry` holds statuses and reasons, `planned` ids."""
     if row.id not in planned or row.reason in {Reason.INTERRUPTED, Reason.EXCLUDED}:  # rules are of the request
         return True
-    if row.reason is Reason.EAGER_FAILS and {Status.CRASHED, Status.INVALID, Reason.BAD_MODEL}.intersection(retry):
+    if row.reason is Reason.EAGER_FAILS and {
+        Status.CRASHED,
+        Status.INVALID,
+        Reason.BAD_MODEL,
+        Reason.BAD_DATA,
+    }.intersection(retry):
         return True  # what was not tried because another cell failed depends on that cell
     return row.status in retry or row.reason in retry

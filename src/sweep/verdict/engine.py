@@ -63,5 +63,5 @@ def wrong_precision(mode: Mode, engine: Engine) -> Problem | None:
         return None
     if {named(mode, engine), *SEEN_AS.get(mode.precision, ())} & set(engine.precision.split("+")):
         return None
-    message = f"computes in {engine.precision}, its label says {mode.precision}"
+    message = f"computes in {engine.precision}, its label says {named(mode, engine)}"
     return Problem(reason=Reason.ENGINE, message=message)

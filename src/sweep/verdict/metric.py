@@ -20,7 +20,7 @@ EXACT = {"fp64", "fp32", "fp16", "bf16"}
 def figures(cell: Cell, evidence: Evidence) -> MetricFigures | None:
     """What the metric found; None where there is none."""
     found, data = evidence.metric, cell.data
-    if found is None or data is None:
+    if found is None or data is None or found.converted is None:
         return None
     return MetricFigures(
         name=data.metric_name,
@@ -34,6 +34,8 @@ def figures(cell: Cell, evidence: Evidence) -> MetricFigures | None:
 
 def problem(cell: Cell, evidence: Evidence) -> Problem | None:
     """That a conversion loses more than is allowed; None where it does not, or nothing is said of that."""
+    if evidence.metric and evidence.metric.converted is None:
+        return Problem(reason=Reason.OUTPUT, message=f"its outputs have no metric: {evidence.metric.failure}")
     found = figures(cell, evidence)
     if found is None or found.allowed_drop is None or found.drop <= found.allowed_drop:
         return None
@@ -62,7 +64,7 @@ def remarks(cell: Cell, evidence: Evidence) -> Iterator[str]:
     yield in_words(found)
     allowed = found.allowed_drop or 0.0
     if check.nonsense is not None and _drop(cell, check.eager, check.nonsense) <= allowed:
-        yield f"the metric cannot tell: answers to other inputs have {check.nonsense:.4g}"
+        yield f"the metric cannot tell: answers that are none have {check.nonsense:.4g}"
 
 
 def in_words(found: MetricFigures) -> str:
