@@ -210,9 +210,9 @@ class Evidence:
 
     `seconds` are what the phases took, by their keys; `convert_cpu` is the CPU time of converting, with that of the
     compilers it ran. `converted` are its samples, and `eager` those of its control, less `timer_overhead`, the seconds
-    that timing an empty call takes. `device` is the kind of device that it ran on, `gpu_free` how many MB that had left
-    once the model was there. `found` is what was found of the model. `shapes` are the further sizes of inputs, by their
-    numbers. `done` is whether the process got to its end.
+    that timing an empty call takes. `samples` is how many an input holds. `device` is the kind of device that it ran
+    on, `gpu_free` how many MB that had left once the model was there. `found` is what was found of the model. `shapes`
+    are the further sizes of inputs, by their numbers. `done` is whether the process got to its end.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -220,6 +220,7 @@ class Evidence:
     eager: Sampled | None = None
     converted: Sampled | None = None
     timer_overhead: float | None = None
+    samples: int | None = None
     output: OutputCheck | None = None
     metric: MetricCheck | None = None
     engine: Engine | None = None

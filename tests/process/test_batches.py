@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from tests.process import digits
 
 from sweep import inputs
-from sweep.cell import Cell
+from sweep.cell import Cell, Model
 from sweep.child import batches, data, metric
 from sweep.child.batches import BadData, Batch
 from sweep.child.feed import Feed
@@ -90,6 +91,10 @@ def detected() -> Iterator[tuple[Any, Any]]:
     yield (torch.ones(3, 8, 8), torch.ones(3, 8, 8)), ({"boxes": 1}, {"boxes": 2})
 
 
+def images() -> Iterator[list[torch.Tensor]]:
+    yield [torch.ones(3, 8, 8)] * 3
+
+
 def nothing() -> list[Any]:
     return []
 
@@ -158,7 +163,30 @@ def test_graphs_are_no_samples_of_a_batch(make_cell: MakeCell) -> None:
     read = of(make_cell, "graphs", size=1, rebatch=False)
     found = batches.given(read, None, LINEAR)
     assert [len(data.tensors(one)[0]) for one in found.inputs] == [5, 5]
-    assert found.left_out == 1
+    assert (found.left_out, found.samples) == (1, None)
+
+
+def test_a_batch_that_is_taken_as_it_is_says_how_many_samples_it_holds(make_cell: MakeCell) -> None:
+    mine = UserData(name="mine", arguments={"_target_": "a.b"}, rebatch=False)
+    cell = make_cell(model=Model(name="any", config={"_target_": "a.b"}), batch_size=4, data=mine)
+
+    def feed(target: str, *sizes: int) -> Feed:
+        return Feed(cell, LINEAR, torch.device("cpu"), of(make_cell, target, _args_=list(sizes), rebatch=False))
+
+    assert feed("pairs", 7, 7).samples == 7
+    assert feed("detected").samples == 2
+    assert Feed(make_cell(batch_size=4), LINEAR, torch.device("cpu"), []).samples == 4
+
+
+def test_the_samples_of_a_list_are_not_cut(make_cell: MakeCell) -> None:
+    image = {"shape": [3, 8, 8]}
+    model = Model(name="detector", config={"_target_": "a.b", "inputs": [{"times": "batch", "of": image}]})
+    mine = UserData(name="mine", arguments={"_target_": "tests.process.test_batches.images"})
+    with pytest.raises(BadData, match="called with a list of samples"):
+        batches.read(make_cell(model=model, batch_size=1, data=mine))
+    as_it_is = make_cell(model=model, batch_size=3, data=replace(mine, rebatch=False))
+    found = batches.given(batches.read(as_it_is), inputs.describe(model.config, 3), LINEAR)
+    assert (len(data.tensors(found.inputs[0])), found.samples) == (3, 3)
 
 
 @pytest.mark.parametrize(

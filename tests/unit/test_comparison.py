@@ -572,6 +572,20 @@ def test_without_cell_json_rows_tell_what_was_asked() -> None:
     assert found.measured_otherwise["measure quick → default"] == 2
 
 
+def test_another_metric_of_the_data_is_told_and_is_no_other_question() -> None:
+    def asked(**changes: Any) -> dict[str, Any]:
+        return cell(data={"name": "mine", "samples": 512, "metric": "a.accuracy", "allowed_drop": 0.01} | changes)
+
+    base = run("base", {}, ok("x-1", 2.0, conversion="X"), questions={"x-1": asked()})
+    now = asked(metric="a.f1", allowed_drop=0.02)
+    new = run("new", {}, ok("x-1", 2.0, conversion="X"), questions={"x-1": now})
+    assert against(base, new).measured_otherwise == {
+        "data.metric a.accuracy → a.f1": 1,
+        "data.allowed_drop 0.01 → 0.02": 1,
+    }
+    assert len(against(base, new).timed) == 1
+
+
 def test_where_several_cells_ask_the_same_none_is_matched() -> None:
     rows = [ok(f"x-{n}", 2.0, conversion="X") for n in range(3)]
     base = run("base", {}, *rows[:2], questions={row.id: cell() for row in rows[:2]})

@@ -74,6 +74,8 @@ def test_what_is_proved_is_ok(make_cell: Callable[..., Cell]) -> None:
     assert row.speedup is not None
     assert row.speedup.value == pytest.approx(2.0)
     assert row.throughput_per_s == pytest.approx(2 / 0.0010145, rel=1e-3)
+    of_data = judged(make_cell(), evidence={"samples": 7})  # what a batch of it holds, and not the batch size
+    assert of_data.throughput_per_s == pytest.approx(7 / 0.0010145, rel=1e-3)
     assert row.seconds == {
         **dict.fromkeys(("convert", "first_call", "warmup", "measure", "verify")),
         "build": 0.1,

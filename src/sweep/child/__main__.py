@@ -135,7 +135,9 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
         convert.prepare(cell.threads)
         read = batches.read(cell)  # before what memory is measured from: it is no conversion's
         memory = measure.MemoryWatch(device)
-        return Baseline(cell, device, timer, read), memory
+        baseline = Baseline(cell, device, timer, read)
+    channel.tell(samples=baseline.feed.samples)
+    return baseline, memory
 
 
 def measure_by_turns(conversion: "Conversion", channel: Channel, memory: "MemoryWatch") -> None:

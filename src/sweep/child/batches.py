@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from sweep import inputs
 from sweep.cell import Cell
-from sweep.child.data import Data, each
+from sweep.child.data import Data, each, tensors
 from sweep.child.instantiate import instantiate
 from sweep.inputs import Description, Made, TensorSpec
 from sweep.reading import one_line
@@ -44,6 +44,8 @@ def read(cell: Cell) -> list[Batch]:
     random.seed(cell.seed)
     numpy.random.seed(cell.seed % 2**32)  # the generators that others' code takes from
     torch.manual_seed(cell.seed)
+    if wanted.rebatch and _takes_a_list(cell.model.config):
+        raise BadData("its model is called with a list of samples: have it yield such lists, with data.rebatch=false")
     folder = next((path for path in cell.python_path if Path(path).is_dir()), ".")
     most = max(1, wanted.samples // cell.batch_size)
     try:
@@ -60,6 +62,13 @@ def read(cell: Cell) -> list[Batch]:
     if not batches:
         raise BadData(f"it yields no batch of {cell.batch_size} samples")
     return batches
+
+
+def _takes_a_list(config: Mapping[str, Any]) -> bool:
+    """Whether a model is called with as many tensors as a batch has samples: nothing that can be cut or joined."""
+    if inputs.is_computed(config) or not inputs.are_described(config):
+        return False
+    return len({len(list(inputs.leaves(inputs.describe(config, batch)))) for batch in (2, 3)}) > 1
 
 
 def _checked(source: Any) -> Iterable[Any]:
@@ -176,6 +185,18 @@ class Given:
     inputs: tuple[Data, ...]
     targets: tuple[Any, ...]
     left_out: int
+
+    @property
+    def samples(self) -> int | None:
+        """How many samples a batch holds: as there are targets, or images in a list, or rows; None where that cannot be
+        told."""
+        target, args = self.targets[0], self.called_with.args
+        if isinstance(target, list | tuple) or (isinstance(target, torch.Tensor) and target.dim()):
+            return len(target)
+        if len(args) == 1 and isinstance(args[0], list) and not self.called_with.kwargs:
+            return len(args[0])
+        lengths = {x.shape[0] if x.dim() else 0 for x in tensors(self.inputs[0])}
+        return lengths.pop() or None if len(lengths) == 1 else None
 
     @property
     def digest(self) -> str:

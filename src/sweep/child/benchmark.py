@@ -58,7 +58,7 @@ class Baseline:
         self.example, *self.others = self.feed.first()
         self.found: list[Found] = [*self._surroundings.restored(), *examine.of_the_model(self.model)]
         if given := self.feed.given:
-            self.found += examine.of_its_data(len(given.inputs), given.left_out)
+            self.found += examine.of_its_data(len(given.inputs), self.feed.samples, given.left_out)
         self.found += [Found(kind="library", text=note) for note in getattr(model, libraries.NOTES, ())]
         if prefix:
             self.found.append(
@@ -73,7 +73,7 @@ class Baseline:
     def take_reference(self) -> None:
         """Have the model's outputs for `others`, and see what is odd about them."""
         with torch.no_grad():
-            self.reference = Reference(self.forward, self.others, self.cell.batch_size)
+            self.reference = Reference(self.forward, self.others, self.feed.samples)
             self.found += examine.of_its_answers(self.reference, self.forward)
             self.found += self._surroundings.restored()
         self.eager = self._subject()

@@ -81,10 +81,10 @@ def of_the_model(model: torch.nn.Module) -> Iterator[Found]:
         yield Found(kind="half", text=f"is of {own}: for it labels of fp32 stand for that")
 
 
-def of_its_data(batches: int, left_out: int) -> Iterator[Found]:
+def of_its_data(batches: int, samples: int, left_out: int) -> Iterator[Found]:
     """How much of the user's own data it is given."""
     rest = f"; {left_out} others have other shapes than the first and are left out: pad them" if left_out else ""
-    yield Found(kind="data", text=f"is given {batches} batches of your data{rest}")
+    yield Found(kind="data", text=f"is given {batches} batches of your data, each of {samples}{rest}")
 
 
 def half_precision(model: torch.nn.Module) -> str | None:

@@ -128,8 +128,9 @@ class Feed:
         return len(self.given.inputs) if self.given and self.metric is not None else 0
 
     @property
-    def batch_size(self) -> int:
-        return self._cell.batch_size
+    def samples(self) -> int:
+        """How many samples an input holds: the batch size, or as many as a batch of data has that is taken as it is."""
+        return (self.given.samples if self.given else None) or self._cell.batch_size
 
     def nearest(self, of_nonsense: Sequence[float]) -> float | None:
         """The best of what the metric says of nonsense; None of nothing."""

@@ -34,7 +34,7 @@ def check(feed: Feed, eager: Mapping[str, Any], forward: Forward, cast: Callable
     """What the metric says of a conversion beside what `of_eager` found; None where there is none."""
     if not eager or feed.given is None:
         return None
-    samples = len(feed.given.inputs) * feed.batch_size
+    samples = len(feed.given.inputs) * feed.samples
     try:
         found = _answers(feed, forward, cast)
         if names := eager["names"]:  # engines return lists

@@ -11,9 +11,9 @@ from sweep.plan.inventory import version_changes
 from sweep.reading import flat, one_line
 from sweep.result import Quotient, Result
 from sweep.status import Status
-from sweep.user_data import ASKED
+from sweep.user_data import ASKED, JUDGED_BY
 
-HOW = tuple(name for name, option in OPTIONS.items() if option.meaning == "never" and option.recorded)
+HOW = (*(name for name, option in OPTIONS.items() if option.meaning == "never" and option.recorded), *JUDGED_BY)
 """Options that say how a cell is measured and judged: where they differ, the question is still the same."""
 
 WHAT = (
@@ -193,7 +193,7 @@ def measured_otherwise(base: ComparedRun, new: ComparedRun) -> Counter[str]:
 
 
 def _set(row: Result) -> dict[str, Any]:
-    return {name: value for name, value in row.overrides.items() if name.partition(".")[0] in HOW}
+    return {name: value for name, value in row.overrides.items() if name.startswith(HOW)}
 
 
 def _differences(base: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:

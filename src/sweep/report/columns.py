@@ -103,7 +103,12 @@ COLUMNS = (
         ("latency_ms.p50_low", "double", "ms", "lower end of p50's 95 % interval, measure.drift included"),
         ("latency_ms.p50_high", "double", "ms", "upper end of p50's 95 % interval, measure.drift included"),
         ("latency_ms.processes", "int64", "processes", "trials, each a fresh process, that samples come from"),
-        ("throughput_per_s", "double", "samples/s", "batch_size over the mean latency"),
+        (
+            "throughput_per_s",
+            "double",
+            "samples/s",
+            "batch_size, or what a batch of your own data holds, over the mean latency",
+        ),
         ("eager.p50_ms", "double", "ms", "median of a call of the unconverted model, by turns with it"),
         ("eager.n", "int64", "calls", "samples of the unconverted model"),
         (

@@ -38,7 +38,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         seconds=_seconds(trials),
         convert_cpus=_convert_cpus(evidence),
         latency_ms=latency,
-        throughput_per_s=cell.batch_size / latency.mean * 1e3 if latency else None,
+        throughput_per_s=(evidence.samples or cell.batch_size) / latency.mean * 1e3 if latency else None,
         eager=Eager(p50_ms=eager.p50, n=eager.n) if eager else None,
         speedup=_speedup(latency, eager, quotients, trials[0].evidence.seconds) if latency and eager else None,
         fidelity=output.fidelity(cell, cell.mode, evidence.output, evidence.engine),
