@@ -1,11 +1,11 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
-from sweep import dispatch, plan
+from sweep import dispatch, interrupts, plan
 from sweep.cell import Cell, Request
 from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
@@ -15,7 +15,7 @@ from sweep.plan import Plan
 from sweep.plan.inventory import Inventory, nodes_as_json
 from sweep.record import SPENT, RunFolder
 from sweep.report import files, matrix, text
-from sweep.report.listener import Listener
+from sweep.report.listener import Listeners
 from sweep.report.live import Live
 from sweep.report.mlflow import Tracker
 from sweep.report.terminal import Board
@@ -26,7 +26,7 @@ from sweep.status import Reason
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
     """Give a row to every cell that the requests ask for. Raises SweepError where nothing can run or be written."""
-    with _run_folder_and_dispatcher(settings, board) as (folder, dispatcher):
+    with interrupts.once() as hear_no_more, _run_folder_and_dispatcher(settings, board) as (folder, dispatcher):
         listeners = _listeners(settings, folder, board)
         nodes = dispatcher.nodes()
         planned = plan.make(requests, nodes, settings.grid, settings.register)
@@ -39,21 +39,26 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         kept = _start_or_resume(planned, nodes, settings, folder)
         remaining = planned.without(kept)
         about = folder.about()
-        _tell(listeners, lambda one: one.planned(remaining, kept, about))
+        listeners.tell(lambda one: one.planned(remaining, kept, about))
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
         refinement = Refinement(planned.cells, backlog, kept, folder)
-        interrupted = _run_cells(remaining, refinement, dispatcher, folder, listeners)
+        outcomes = dispatcher.run(backlog, lambda cell: listeners.tell(lambda one: one.started(cell)))
+        interrupted = False
+        try:
+            _run_cells(remaining.refused, refinement, outcomes, folder, listeners)
+        except KeyboardInterrupt:
+            hear_no_more()
+            interrupted = True
+            outcomes.close()
+            _end_interrupted(remaining.cells, refinement, folder, listeners)
+        hear_no_more()  # every cell has its row, and what is left takes seconds
 
         if (nodes_now := dispatcher.nodes()) is not nodes:
             folder.add_about(nodes_as_json(nodes_now))
         about = folder.about()
-        _tell(listeners, lambda one: one.done(about))
-        rows = matrix.tabulate(planned.cells, folder.load())
-        if said := text.of_models(rows):
-            folder.add_about({"found": said})
-        history.remember(rows)
-        files.write(rows, folder, junit_too=settings.report.junit)
-        board.show_matrix(rows, folder.path, [problem for listener in listeners for problem in listener.problems])
+        listeners.tell(lambda one: one.done(about))
+        rows = _write_files(planned, folder, settings)
+        board.show_matrix(rows, folder.path, listeners.problems)
         if interrupted:
             board.show_how_to_resume(folder.path)
             return ExitCode.INTERRUPTED
@@ -72,12 +77,12 @@ def _run_folder_and_dispatcher(settings: Settings, board: Board) -> Iterator[tup
         folder.release()
 
 
-def _listeners(settings: Settings, folder: RunFolder, board: Board) -> list[Listener]:
+def _listeners(settings: Settings, folder: RunFolder, board: Board) -> Listeners:
     """The listeners of a sweep, in the order in which they are called."""
     if settings.dry_run:
-        return []
+        return Listeners([])
     tracker = [Tracker(settings.record.mlflow)] if settings.record.mlflow else []
-    return [board, *tracker, Live(str(folder.path), folder.write)]
+    return Listeners([board, *tracker, Live(str(folder.path), folder.write)])
 
 
 def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settings, folder: RunFolder) -> list[Result]:
@@ -91,22 +96,19 @@ def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settin
 
 
 def _run_cells(
-    remaining: Plan,
+    refused: Sequence[Result],
     refinement: Refinement,
-    dispatcher: Dispatcher,
+    outcomes: Iterator[Outcome],
     folder: RunFolder,
-    listeners: Sequence[Listener],
-) -> bool:
-    """Run the cells and record a row for each, those of refused cells first, and then those that come again.
-
-    Returns whether it was interrupted.
-    """
+    listeners: Listeners,
+) -> None:
+    """Record a row for each cell, of refused ones first, as outcomes come; and then for those that come again."""
     backlog = refinement.backlog
 
     def record(outcome: Outcome) -> None:
         row = folder.append(refinement.with_attempts(outcome))
         again = refinement.recorded(row)
-        _tell(listeners, lambda one: (one.refined if again else one.ended)(row))
+        listeners.tell(lambda one: (one.refined if again else one.ended)(row))
 
     def go_on() -> None:
         if not backlog.is_idle:
@@ -114,41 +116,42 @@ def _run_cells(
         _write_rows(refinement, folder, listeners)
         if begun := refinement.begin_round():
             files.write(refinement.rows, folder)
-            _tell(listeners, lambda one: one.round(begun.number, begun.cells, begun.confirms))
+            listeners.tell(lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
-    outcomes = dispatcher.run(backlog, lambda cell: _tell(listeners, lambda one: one.started(cell)))
-    try:
-        with ExitStack() as stack:
-            for listener in listeners:
-                stack.enter_context(listener)
-            for row in remaining.refused:
-                record(Outcome(result=row))
+    with listeners:
+        for row in refused:
+            record(Outcome(result=row))
+        go_on()
+        for outcome in outcomes:
+            for ended in backlog.ended(outcome):
+                record(ended)
             go_on()
-            for outcome in outcomes:
-                for ended in backlog.ended(outcome):
-                    record(ended)
-                go_on()
-    except KeyboardInterrupt:
-        outcomes.close()
-        rows = _record_interrupted(remaining.cells, refinement, folder)
-        _tell(listeners, lambda one: one.interrupted(rows))
-        _write_rows(refinement, folder, listeners)
-        return True
-    return False
 
 
-def _tell(listeners: Sequence[Listener], event: Callable[[Listener], None]) -> None:
-    for listener in listeners:
-        event(listener)
+def _write_files(planned: Plan, folder: RunFolder, settings: Settings) -> list[Result]:
+    """Write what is made of all rows, and return these; each took so long, which the next sweep goes by."""
+    rows = matrix.tabulate(planned.cells, folder.load())
+    if said := text.of_models(rows):
+        folder.add_about({"found": said})
+    history.remember(rows)
+    files.write(rows, folder, junit_too=settings.report.junit)
+    return rows
 
 
-def _write_rows(refinement: Refinement, folder: RunFolder, listeners: Sequence[Listener]) -> None:
+def _end_interrupted(cells: Sequence[Cell], refinement: Refinement, folder: RunFolder, listeners: Listeners) -> None:
+    """Give a row to every cell that has none."""
+    rows = _record_interrupted(cells, refinement, folder)
+    listeners.tell(lambda one: one.interrupted(rows))
+    _write_rows(refinement, folder, listeners)
+
+
+def _write_rows(refinement: Refinement, folder: RunFolder, listeners: Listeners) -> None:
     """Write one row for each cell that has one, with figures that take account of all of them."""
     changed = refinement.estimate()
     folder.rewrite(refinement.rows)
     folder.add_about({SPENT: refinement.spent})
     for row in changed:
-        _tell(listeners, lambda one, row=row: one.refined(row))  # type: ignore[misc]
+        listeners.tell(lambda one, row=row: one.refined(row))  # type: ignore[misc]
 
 
 def _record_interrupted(cells: Sequence[Cell], refinement: Refinement, folder: RunFolder) -> list[Result]:

@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from sweep.errors import BadRequest, ExitCode, SweepError
 
@@ -28,10 +29,11 @@ def run_command(name: str, work: Callable[[], int]) -> int:
         _print_error(f"{name}: interrupted")
         return ExitCode.INTERRUPTED
     except Exception:
-        traceback.print_exc()
+        _print_error(traceback.format_exc())
         _print_error(f"{name}: this is a bug in sweep; what was written to the run folder is kept")
         return ExitCode.BUG
 
 
 def _print_error(text: str) -> None:
-    print(text, file=sys.stderr)
+    with suppress(OSError, ValueError):  # nobody reads it any more: the exit code says it, too
+        print(text, file=sys.stderr)

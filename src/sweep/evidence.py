@@ -14,7 +14,8 @@ class Exit:
     `timeout` and `memory` are messages that name the limit it was ended for, None where it was not. `oom_killed` is
     whether the kernel killed a process of this machine meanwhile for want of memory. `strays` is how many processes it
     left behind, which were ended too. `waited` are the seconds for which it stood still, so that others could measure
-    or until it was its turn to measure; they are not part of `seconds`.
+    or until it was its turn to measure; they are not part of `seconds`. `not_killed` is whether it could not be ended:
+    it may be there still.
     """
 
     code: int
@@ -24,6 +25,7 @@ class Exit:
     timeout: str | None = None
     memory: str | None = None
     report_too_long: bool = False
+    not_killed: bool = False
     oom_killed: bool = False
     strays: int = 0
 
@@ -191,12 +193,14 @@ class MachineLoad:
 class Sampled:
     """Latencies of single calls, in seconds, in the order they were taken, and in blocks of calls in a row.
 
-    `settled` is whether warm-up reached a steady state; `load` is the machine load while they were taken.
+    `settled` is whether warm-up reached a steady state; `load` is the machine load while they were taken, and
+    `page_faults` how many pages of memory were asked of the kernel in a call, on average.
     """
 
     blocks: tuple[tuple[float, ...], ...]
     settled: bool
     load: MachineLoad = MachineLoad()
+    page_faults: float | None = None
 
     @property
     def samples(self) -> tuple[float, ...]:

@@ -2,11 +2,15 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+AGAIN_SECONDS = 3.0
+"""For so long after one a further one is no wish of its own: a terminal that is closed sends several at once."""
 
 
 def listen() -> None:
@@ -18,6 +22,34 @@ def listen() -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def once() -> Iterator[Callable[[], None]]:
+    """Signals are heard as before until the function that this gives is called; from then on they do nothing.
+
+    Nor do those that come within AGAIN_SECONDS of one: the ending that the first began must not be torn by the second.
+    Outside the main thread, where none is heard, nothing changes.
+    """
+    heard, ends = -AGAIN_SECONDS, threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield ends.set
+        return
+    before = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if not ends.is_set() and time.monotonic() - heard >= AGAIN_SECONDS:
+            heard = time.monotonic()
+            before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield ends.set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -21,6 +21,11 @@ PR_SET_CHILD_SUBREAPER, PR_GET_CHILD_SUBREAPER = 36, 37
 """prctl(2): orphans among our descendants become our children instead of init's."""
 
 
+DYING_SECONDS = 5.0
+"""How long a process may take to be gone once it was killed. One that waits for a dead disk or driver (state D), or is
+in a frozen control group, may never be."""
+
+
 def adopt_orphans(adopt: bool = True) -> bool:
     """Take orphans among our descendants for children, or no longer; returns whether that was so before."""
     before = ctypes.c_int()
@@ -86,29 +91,36 @@ def end_all(mark: str | None = None, spare: Collection[int] = ()) -> int:
 
     With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them;
     but not those in `spare`, nor what is below these. They are stopped first, until none is new, so that nothing that
-    forks as fast as it is killed gets away.
+    forks as fast as it is killed gets away. What is not gone DYING_SECONDS after it was killed is given up.
     """
     ended: set[int] = set()
+    given_up: set[int] = set()
 
     def to_end() -> set[int]:
-        return _marked(mark) - {*spare, *descendants(*spare)} if mark else descendants(os.getpid())
+        found = _marked(mark) - {*spare, *descendants(*spare)} if mark else descendants(os.getpid())
+        return found - given_up
 
     while stopped := _stop_all(to_end):
         ended |= stopped
         _send(stopped, signal.SIGKILL)
-        for pid in stopped:
-            _wait_for(pid)
+        ends = time.monotonic() + DYING_SECONDS
+        given_up |= {pid for pid in stopped if not wait_for(pid, ends)}
     return len(ended)
 
 
-def _wait_for(pid: int, seconds: float = 5) -> None:
-    """Wait for a killed process. If its parent was killed too it comes to us, but that may take a moment."""
-    ends = time.monotonic() + seconds
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < ends:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            time.sleep(0.001)
+def wait_for(pid: int, ends: float) -> bool:
+    """Wait for a killed process, until a moment of the monotonic clock; returns whether it is gone.
+
+    If its parent was killed too it comes to us, but that may take a moment.
+    """
+    while Path(f"/proc/{pid}").exists():
+        with suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                return True
+        if time.monotonic() >= ends:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def stop_below(pid: int) -> set[int]:

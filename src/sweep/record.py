@@ -17,6 +17,7 @@ from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
 from sweep.plan import changes
 from sweep.result import SCHEMA, Outcome, Result
+from sweep.status import Reason
 
 SPENT = "refined_seconds"
 """The entry of `sweep.json` that says how much of its budget a sweep has spent."""
@@ -124,8 +125,8 @@ class RunFolder:
     def append(self, outcome: Outcome) -> Result:
         """Write a cell's files, then its row, synced; returns the row as written, with the paths of those files.
 
-        An interrupt waits until the row is written. Raises RunFolderFull where there is no room; then no part of the
-        row is written.
+        A row that could not be read again is written as one that says so. An interrupt waits until the row is written.
+        Raises RunFolderFull where there is no room; then no part of the row is written.
         """
         with interrupts.held():
             return self._write_outcome(outcome)
@@ -141,7 +142,8 @@ class RunFolder:
                     write_atomically(folder / name, text)
                 relative = f"cells/{result.id}"
                 result = replace(result, log=f"{relative}/cell.log", samples=f"{relative}/samples.json")
-            self._append_line(_line(result))
+            result, line = _readable(result)
+            self._append_line(line)
         except OSError as error:
             raise self._full_error(error) from error
         return result
@@ -270,6 +272,20 @@ class _SharedValues:
 
     def _first_equal(self, value: Any) -> Any:
         return self._seen.setdefault(repr(value), value)
+
+
+def _readable(row: Result) -> tuple[Result, str]:
+    """A row and its line, which can be read again; of one that cannot, what says so in its place."""
+    try:
+        line = _line(row)
+        reading.of(Result).validate_json(line)
+    except (ValueError, RecursionError, TypeError) as error:
+        said = f"its row could not be read again, and was left out: {reading.one_line(str(error))}"
+        names = ("id", "model", "conversion", "device", "batch_size", "threads", "attempts", "log", "samples")
+        kept = {name: reading.clean(getattr(row, name)) for name in names}
+        row = Result(**kept, status=Reason.NO_REPORT.status, reason=Reason.NO_REPORT, message=said)
+        return row, _line(row)
+    return row, line
 
 
 def _line(row: Result) -> str:

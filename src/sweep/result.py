@@ -110,7 +110,8 @@ class Quotient:
     """What one trial found: the latency of eager over that of the conversion, from blocks by turns.
 
     `spread` is its standard error within the trial, as a share. `round`, `confirms` and `control` are as in
-    `evidence.Trial`, `disturbed` is whether others used the machine meanwhile.
+    `evidence.Trial`, `disturbed` is whether others used the machine meanwhile. `page_faults` is how many pages of
+    memory the conversion asked the kernel for in a call.
     """
 
     value: float
@@ -119,6 +120,7 @@ class Quotient:
     confirms: bool = False
     control: int = 0
     disturbed: bool = False
+    page_faults: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

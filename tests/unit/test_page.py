@@ -92,7 +92,7 @@ def test_every_row_is_on_the_page_with_its_figures(rows: list[Result]) -> None:
             assert [trial[0] for trial in said["quotients"]] == [
                 pytest.approx(quotient.value, rel=1e-7) for quotient in row.speedup.quotients
             ]
-            assert [trial[2:] for trial in said["quotients"]] == [
+            assert [trial[2:6] for trial in said["quotients"]] == [
                 [quotient.round, quotient.confirms, quotient.control, quotient.disturbed]
                 for quotient in row.speedup.quotients
             ]

@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import math
+import resource
 import statistics
 from collections.abc import Callable
 from contextlib import suppress
@@ -82,6 +83,7 @@ class Subject:
         self.settled = False
         self.blocks: list[list[float]] = []
         self.load = machine_load.LoadWatch(gpu=timer.on_gpu)
+        self._page_faults = self._calls_in_blocks = 0
 
     @property
     def samples(self) -> list[float]:
@@ -90,7 +92,13 @@ class Subject:
 
     def evidence(self) -> dict[str, Any]:
         """The fields of `evidence.Sampled`."""
-        return {"blocks": self.blocks, "settled": self.settled, "load": asdict(self.load.load())}
+        faults = self._page_faults / self._calls_in_blocks if self._calls_in_blocks else None
+        return {
+            "blocks": self.blocks,
+            "settled": self.settled,
+            "load": asdict(self.load.load()),
+            "page_faults": faults,
+        }
 
     def call(self) -> Any:
         self.calls += 1
@@ -152,6 +160,7 @@ class Subject:
         timed_call, length = self._timed_call, self._measure.block_seconds
         gc.collect(0)
         gc.disable()
+        calls, faults = self.calls, _page_faults()
         try:
             with self.load.during():
                 self._timer.wait()
@@ -164,6 +173,8 @@ class Subject:
                 self._timer.wait()
         finally:
             gc.enable()
+        self._calls_in_blocks += self.calls - calls
+        self._page_faults += _page_faults() - faults
         self.blocks.append(block)
         return block
 
@@ -181,6 +192,11 @@ class Subject:
         ends = perf_counter() + self._measure.seconds / 3
         while self.calls < self._measure.verify_after_calls and perf_counter() < ends:
             self.call()
+
+
+def _page_faults() -> int:
+    """How many pages this process has asked the kernel for that needed no disk: getrusage(2)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 class MemoryWatch:

@@ -12,6 +12,7 @@ from sweep.compare.matching import ComparedRun, Renamed
 from sweep.compare.significance import Pair, Tested
 from sweep.result import Quality, Result
 from sweep.status import Status
+from sweep.verdict import figures
 
 BY_EAGER = 0.25
 """A speed-up changed by eager alone if the conversion's latency moved by less than this share of it (of logarithms)."""
@@ -162,9 +163,10 @@ def _pair(base: ComparedRun, new: ComparedRun, id_: str) -> Pair | None:
     trials_before, trials_now = significance.compared(all_before, all_now)
     if not trials_before or not trials_now:
         return None
+    luck = max(figures.luck(trials_before, before.latency_ms), figures.luck(trials_now, now.latency_ms))
     return Pair(
-        base=significance.side(trials_before, all_before),
-        new=significance.side(trials_now, all_now),
+        base=significance.side(trials_before, all_before, luck),
+        new=significance.side(trials_now, all_now, luck),
         kind=(before.fingerprint, now.fingerprint),
     )
 

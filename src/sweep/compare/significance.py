@@ -56,15 +56,18 @@ class Side:
     degrees: int
 
 
-def side(trials: Sequence[Quotient], every: Sequence[Quotient]) -> Side:
-    """What the `trials` that are compared, at least one, and `every` trial of a cell tell. Quotients are above 0."""
+def side(trials: Sequence[Quotient], every: Sequence[Quotient], luck: float = 0.0) -> Side:
+    """What the `trials` that are compared, at least one, and `every` trial of a cell tell. Quotients are above 0.
+
+    `luck` is how far each of them may be off besides, as a share.
+    """
     mean = statistics.fmean(math.log(quotient.value) for quotient in trials)
     logs = [math.log(quotient.value) for quotient in _undisturbed(every)]
     return Side(
         mean=mean,
         trials=len(trials),
         shared=sum((n / len(trials)) ** 2 for n in Counter(quotient.control for quotient in trials).values()),
-        spread=statistics.fmean(quotient.spread**2 for quotient in trials),
+        spread=max(statistics.fmean(quotient.spread**2 for quotient in trials), luck**2),
         squares=sum((log - statistics.fmean(logs)) ** 2 for log in logs),
         degrees=len(logs) - 1,
     )

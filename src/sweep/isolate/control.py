@@ -222,3 +222,4 @@ class _ControlWatch(Watch):
 
     def end(self) -> None:
         self._zygote.signal(signal.SIGKILL)
+        self._gives_up = time.monotonic() + reaper.DYING_SECONDS

@@ -2,11 +2,13 @@
 
 import json
 import math
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
+from sweep import reading
 from sweep.cell import Phase
 
 REPORT_MOST = 64_000_000
@@ -42,7 +44,7 @@ class Log:
 
 
 class Report:
-    """The JSON lines of a report; a line that is no JSON object is left out.
+    """The JSON lines of a report, `reading.clean`; a line that is no JSON object is left out.
 
     `began` is when each phase began. `turns` is what the process says of its turn to measure: `ask`, `leave`, or that
     it is the control's; `ready` is what a control says. `blocks` are those that a control gave.
@@ -52,7 +54,7 @@ class Report:
         self.messages: list[dict[str, Any]] = []
         self.phase = Phase.START
         self.began: dict[Phase, float] = {}
-        self.turns: list[str] = []
+        self.turns: deque[str] = deque()
         self.blocks: SimpleQueue[Any] = SimpleQueue()
         self._size = 0
         self._rest = bytearray()
@@ -73,7 +75,7 @@ class Report:
 
     def _take(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
+            message = reading.clean(json.loads(line))
         except (ValueError, RecursionError):
             return
         if isinstance(message, dict):

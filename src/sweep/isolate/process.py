@@ -21,6 +21,9 @@ from sweep.isolate.exclusive import POLL_SECONDS, MeasureLock, Turn
 from sweep.isolate.output import Echo, Log, Report
 from sweep.isolate.zygote import Zygote
 
+MOST_AT_A_TIME = 100
+"""Messages about its turn that are heard before the process is looked at again, however many it sends."""
+
 
 class NodeMemory:
     """How much memory the cells of a node use together. A cell is known by its turn."""
@@ -76,6 +79,9 @@ class Watch:
         self._ended_in: Phase | None = None
         self._timeout: str | None = None
         self._memory: str | None = None
+        self._not_killed = False
+        self._gives_up = math.inf
+        """When it is no longer waited for, because it should have been dead for long."""
 
     def run_to_end(self, module: str, arguments: Sequence[str], folders: Path, environment: Mapping[str, str]) -> Exit:
         """Run `python -m module … arguments` until it, and all it leaves behind, is gone. Raises ZygoteLost, Withdrawn.
@@ -97,7 +103,7 @@ class Watch:
                 lock.remove(turn)  # a stopped process would not hear that it is to end
                 self._zygote.end(self._limits.grace)
                 raise
-            for key in list(selector.get_map().values()):  # nobody writes any more
+            for key in [] if self._not_killed else list(selector.get_map().values()):  # nobody writes any more
                 while key.data and (data := _read(key.fd)):
                     key.data(data)
         ended = time.monotonic()
@@ -108,6 +114,7 @@ class Watch:
             waited=turn.paused(came, ended),
             timeout=self._timeout,
             memory=self._memory,
+            not_killed=self._not_killed,
             report_too_long=self.report.too_long,
             oom_killed=_oom_kills() > killed_before,
             strays=strays,
@@ -120,6 +127,7 @@ class Watch:
         """
         selector.register(self._zygote, selectors.EVENT_READ)
         go, grant = os.pipe()
+        os.set_blocking(grant, False)  # who reads none of its answers must not hold up whoever writes them
         stack.callback(os.close, grant)
         writers = []
         for take in (self.report.add, self.log.add):
@@ -132,7 +140,7 @@ class Watch:
         return (report, go, log), grant
 
     def _until_gone(self, selector: selectors.BaseSelector, pid: int, started: float, grant: int) -> tuple[int, int]:
-        """The return code, and how many processes it left behind."""
+        """The return code, and how many processes it left behind; one that cannot be killed is abandoned."""
         phase, phase_started = Phase.START, started
         ending: list[tuple[float, signal.Signals]] | None = None
         while True:
@@ -147,8 +155,9 @@ class Watch:
                     selector.unregister(key.fd)
             self._slot.check()
             self._slot.lock.look_again()
-            while self.report.turns:
-                self._hear(self.report.turns.pop(0), grant)
+            self._zygote.wake()
+            for _ in range(min(len(self.report.turns), MOST_AT_A_TIME)):
+                self._hear(self.report.turns.popleft(), grant)
             now = time.monotonic()
             if self.report.phase is not phase:
                 phase, phase_started = self.report.phase, now
@@ -157,8 +166,12 @@ class Watch:
                 # QUIT has it print its stack (faulthandler); TERM and KILL follow whatever it makes of that
                 last = now + POLL_SECONDS + (self._limits.grace if self._timeout else 0)
                 ending = [(now, signal.SIGQUIT), (now + POLL_SECONDS, signal.SIGTERM), (last, signal.SIGKILL)]
+                self._gives_up = last + reaper.DYING_SECONDS
             while ending and ending[0][0] <= now:
                 self._zygote.signal(ending.pop(0)[1])
+            if now >= self._gives_up:
+                self._zygote.abandoned = self._not_killed = True
+                return -signal.SIGKILL, 0
 
     def _hear(self, said: str, grant: int) -> None:
         """What the process says of its turn to measure; `grant` is our end of the pipe on which it is answered."""

@@ -181,7 +181,7 @@ class Supervisor:
             raise
         else:
             with self._lock:
-                self._pool.release(zygote)
+                (self._pool.discard if zygote.abandoned else self._pool.release)(zygote)
 
     def _check(self) -> None:
         if self._ending.is_set():

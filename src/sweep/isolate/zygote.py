@@ -14,11 +14,15 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
+from sweep import reaper
 from sweep.errors import BadEnvironment
 
 Start = Literal["fork", "spawn"]
 
 _READY_SECONDS = 300
+
+ANSWER_SECONDS = 60
+"""How long one that has only to fork may take to answer, on a machine that swaps: what does not is as good as dead."""
 
 MARK = "SWEEP_ZYGOTE"
 """The variable by which what a nursery started is known, should a zygote die before its cell."""
@@ -42,7 +46,7 @@ class _Link:
         """The next message. Raises ZygoteLost."""
         try:
             data = self.socket.recv(1 << 16)
-        except ConnectionResetError as error:
+        except (ConnectionResetError, TimeoutError) as error:
             raise ZygoteLost from error
         if not data:
             raise ZygoteLost
@@ -73,8 +77,8 @@ class Nursery:
             try:
                 self._link.socket.settimeout(_READY_SECONDS)
                 self.start: Start = self._link.hear()["ready"]
-                self._link.socket.settimeout(None)
-            except (ZygoteLost, TimeoutError) as error:
+                self._link.socket.settimeout(ANSWER_SECONDS)
+            except ZygoteLost as error:
                 self._process.kill()
                 self.close()
                 output.seek(0)
@@ -100,8 +104,9 @@ class Nursery:
             with link.theirs:
                 socket.send_fds(self._link.socket, [b"{}"], [link.theirs.fileno()])
             return Zygote(link, link.hear()["zygote"], self.mark)
-        except OSError as error:
+        except (OSError, ZygoteLost) as error:
             link.socket.close()
+            self._process.kill()  # one that does not answer would be asked again
             raise ZygoteLost from error
         except BaseException:
             link.socket.close()
@@ -110,7 +115,11 @@ class Nursery:
     def close(self) -> None:
         """Close its socket, on which it ends; its zygotes stay."""
         self._link.socket.close()
-        self._process.wait()
+        for number in (signal.SIGCONT, signal.SIGKILL):
+            self._process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(reaper.DYING_SECONDS)
+                return
 
 
 class Zygote:
@@ -119,6 +128,9 @@ class Zygote:
     def __init__(self, link: _Link, pid: int, mark: str) -> None:
         self._link, self.pid, self.mark = link, pid, mark
         self._cell = 0
+        self.abandoned = False
+        """Whether what it ran could not be killed, so that it is of no use any more."""
+        link.socket.settimeout(ANSWER_SECONDS)
 
     def fileno(self) -> int:
         """Readable when there is something to hear."""
@@ -152,26 +164,43 @@ class Zygote:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and its group."""
         with suppress(OSError):  # whoever listens next finds out that it is gone
-            self._link.socket.send(json.dumps({"signal": int(number)}).encode())
+            self._link.socket.send(json.dumps({"signal": int(number)}).encode(), socket.MSG_DONTWAIT)
+
+    def wake(self) -> None:
+        """Have it go on if somebody stopped it: only its cell could, which it would then not see end."""
+        with suppress(OSError):
+            os.kill(self.pid, signal.SIGCONT)
 
     def hear(self) -> dict[str, Any]:
         """The next message. Raises ZygoteLost."""
         return self._link.hear()
 
     def end(self, grace: float) -> None:
-        """TERM, grace, KILL to the process that runs; returns when it, and all it left, is gone. Raises ZygoteLost."""
+        """TERM, grace, KILL to the process that runs; returns when it, and all it left, is gone.
+
+        Raises ZygoteLost, also where it cannot be killed.
+        """
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
-            self.signal(signal.SIGTERM)
-            until = time.monotonic() + grace
-            if not selector.select(max(0.0, until - time.monotonic())):
-                self.signal(signal.SIGKILL)
-            while "ended" not in self.hear():
-                pass
+            self.wake()
+            for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, reaper.DYING_SECONDS)):
+                self.signal(number)
+                ends = time.monotonic() + seconds
+                while selector.select(max(0.0, ends - time.monotonic())):
+                    if "ended" in self.hear():
+                        return
+        self.abandoned = True
+        raise ZygoteLost
 
     def close(self) -> None:
-        """Close its socket, on which it ends what it still runs, and then itself."""
+        """Close its socket, on which it ends what it still runs, and then itself; one that is abandoned is killed."""
         self._link.socket.close()
-        for pid in filter(None, (self.pid, self._cell)):  # if it was killed, its last process has come to us
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+        if self.abandoned:
+            with suppress(OSError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.wake()
+        ends = time.monotonic() + reaper.DYING_SECONDS
+        reaper.wait_for(self.pid, ends)
+        with suppress(ChildProcessError):  # if it was killed, its last process has come to us
+            os.waitid(os.P_PID, self._cell, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            reaper.wait_for(self._cell, ends)

@@ -167,7 +167,7 @@ COLUMNS = (
             "string",
             "JSON",
             "of every trial: value (eager over conversion), spread (its standard error as a share), round, confirms, "
-            "disturbed",
+            "disturbed, page_faults (in a call)",
         ),
         since=2,
     ),

@@ -1,19 +1,26 @@
 """The interface of what follows a sweep while it runs: the terminal, the report page, MLflow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from sweep.cell import Cell
+from sweep.errors import SweepError
 from sweep.plan import Plan
+from sweep.reading import one_line
 from sweep.result import Result
 
 
 class Listener:
     """A listener of a sweep: its methods are called from the plan to the end, and it is a context while cells run.
 
-    These methods do nothing; a listener defines those that it needs.
+    These methods do nothing; a listener defines those that it needs. Whatever one raises, but for a SweepError, has it
+    left out from then on: see `Listeners`.
     """
+
+    name = "a listener"
+    """What it is to a reader of its problems."""
 
     def __enter__(self) -> "Listener":
         """Cells begin to run."""
@@ -49,3 +56,44 @@ class Listener:
 
     def done(self, about: Mapping[str, Any]) -> None:
         """Every cell has its row; `about` is the content of `sweep.json` at the end."""
+
+
+class Listeners:
+    """Those of a sweep, in the order in which they are called. They are a context while cells run, as each of them is.
+
+    One that fails is left out from then on, and that is one of the `problems`: none of them can end a sweep.
+    """
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._all, self._there = listeners, list(listeners)
+        self._failures: list[str] = []
+
+    def tell(self, event: Callable[[Listener], object]) -> None:
+        """Call each of them. Raises the SweepError that one raises, as where the disk is full."""
+        for listener in list(self._there):
+            try:
+                event(listener)
+            except SweepError:
+                raise
+            except Exception as error:
+                self._there.remove(listener)
+                said = one_line(str(error)) or "no message"
+                self._failures.append(
+                    f"{listener.name} failed, and was left out from then on: {type(error).__name__}: {said}"
+                )
+                with suppress(Exception):  # what it has begun, such as a thread that draws
+                    listener.__exit__(None, None, None)
+
+    def __enter__(self) -> "Listeners":
+        self.tell(lambda one: one.__enter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.tell(lambda one: one.__exit__(kind, error, trace))
+
+    @property
+    def problems(self) -> list[str]:
+        """Of all of them, those that were left out too."""
+        return [*self._failures, *(problem for listener in self._all for problem in listener.problems)]

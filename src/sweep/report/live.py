@@ -22,6 +22,8 @@ MOST_SHARE = 0.02
 class Live(Listener):
     """The listener that writes the page of a sweep while rows come."""
 
+    name = "the page"
+
     def __init__(
         self, folder: str, write: Callable[[str, Iterable[str]], None], clock: Callable[[], float] = time.monotonic
     ) -> None:

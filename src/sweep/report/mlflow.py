@@ -75,6 +75,8 @@ def _texts(values: Mapping[str, object], most: int) -> dict[str, str]:
 class Tracker(Listener):
     """The listener that logs rows to an MLflow store; its problems do not end the sweep."""
 
+    name = "MLflow"
+
     def __init__(self, uri: str, experiment: str = EXPERIMENT) -> None:
         """Raises BadRequest where mlflow is missing, or the store cannot be used or does not want the experiment."""
         if "@" in uri.partition("://")[2].partition("/")[0]:

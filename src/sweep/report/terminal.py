@@ -16,7 +16,7 @@ from sweep.cell import Cell
 from sweep.plan import Plan
 from sweep.reading import one_line
 from sweep.report import best, matrix, text
-from sweep.report.console import plain_unless_terminal, table
+from sweep.report.console import for_a_person, table
 from sweep.report.listener import Listener
 from sweep.request.invocation import Invocation
 from sweep.result import Result
@@ -35,10 +35,12 @@ _STYLES = {
 class Board(Listener):
     """The listener that shows the progress of a sweep on a terminal, or in plain lines."""
 
+    name = "the display"
+
     def __init__(self, console: Console | None = None, invocation: Invocation | None = None) -> None:
         """`invocation` is how sweep was started, for the commands that are shown."""
         self.invocation = invocation or Invocation()
-        self._console = plain_unless_terminal(console or Console(highlight=False))
+        self._console = for_a_person(console or Console(highlight=False))
         self._total = self._to_run = self._ended = self._ran = 0
         self._in_round = self._refined = 0
         self._running: dict[str, tuple[Cell, float]] = {}

@@ -34,7 +34,11 @@ def problem(trial: Trial) -> tuple[Reason, str] | None:
     ending, evidence = trial.ending, trial.evidence
     where = f"in phase {ending.phase}"
     if stopped := _stopped_from_outside(ending, where):
-        return stopped
+        reason, message = stopped
+        return (
+            reason,
+            f"{message} (could not be killed: look for a dead disk or driver)" if ending.not_killed else message,
+        )
     if ending.code < 0:
         return Reason.SIGNAL, f"ended by {_signal_name(-ending.code)} {where}: see the log"
     if evidence.failure and not evidence.done:

@@ -21,6 +21,7 @@ from scipy import special
 from sweep.cell import Cell, Measure
 from sweep.moderation import ROUNDING, Prior, learned
 from sweep.result import Decision, Quality, Quotient, Result, Speedup
+from sweep.verdict import figures
 from sweep.verdict.decision import decision, errors, group_key
 
 USUAL = Prior(size=0.03**2, degrees=5)
@@ -87,6 +88,7 @@ def _estimated(row: Result, speedup: Speedup, measure: Measure, prior: Prior, er
     mean = _mean_of_logs(counted)
     variance, degrees = prior.better(*_variance(speedup.quotients))
     least = statistics.fmean(quotient.spread**2 for quotient in counted)
+    least = max(least, figures.luck(speedup.quotients, row.latency_ms) ** 2)
     of_mean = math.sqrt(max(variance, least, ROUNDING) / len(counted))
 
     def half_width(chance: float) -> float:

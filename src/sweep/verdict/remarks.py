@@ -1,6 +1,7 @@
 """Remarks in the message of a measured row: what a reader should know besides the status."""
 
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from sweep.cell import Cell
 from sweep.evidence import Evidence, Trial
@@ -46,8 +47,25 @@ def from_measurements(measured: Sequence[Trial], counted: Sequence[Trial]) -> It
     unsettled = [trial for trial in counted if not (trial.evidence.converted and trial.evidence.converted.settled)]
     if unsettled:
         yield f"latency did not settle in warm-up{_share(len(unsettled), counted)}"
+    yield from _faults(counted)
     if not all(trial.by_turns for trial in counted):
         yield "eager was measured before it, not by turns: there is no memory for both"
+
+
+def _faults(counted: Sequence[Trial]) -> Iterator[str]:
+    """That memory which calls give back is asked for again in each of them, where that takes long."""
+    taken = [
+        round(sampled.page_faults)
+        for trial in counted
+        if (sampled := trial.evidence.converted)
+        and sampled.page_faults
+        and figures.share_of_faults(sampled.page_faults, median(sampled.samples)) > figures.MANY_FAULTS
+    ]
+    if taken:
+        yield (
+            f"asks for memory anew in each call, with {min(taken)} page faults at least{_share(len(taken), counted)}: "
+            "see docs/measuring.md"
+        )
 
 
 def _disturbances(trial: Trial) -> Iterator[str]:
