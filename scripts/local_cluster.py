@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
         parser.error("a cluster has at least one node")
     interrupts.listen()
     guard = Guard("SWEEP_CLUSTER")  # whatever becomes of this process, no part of Ray stays
+    os.environ.update(guard.mark)
     try:
         return _run(options, command)
     except KeyboardInterrupt:

@@ -38,6 +38,7 @@ class Sleepy(torch.nn.Module):
 def main(cells_a_node: int) -> None:
     os.environ["RAY_AUTH_MODE"] = "disabled"  # before Ray is imported: the nodes listen to this machine alone
     guard = Guard("SWEEP_CLUSTER")
+    os.environ.update(guard.mark)
     print(f"{'nodes':>5} {'cells':>6} {'seconds':>8} {'of the ideal':>13} {'slots busy':>11}")
     try:
         for nodes in (1, 2, 4, 8):

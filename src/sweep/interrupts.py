@@ -53,6 +53,18 @@ def once() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def kept() -> Iterator[None]:
+    """What is inside may set handlers of its own, as Ray does for TERM: afterwards they are what they were before."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
 def held() -> Iterator[None]:
     """Hold the signals back while what is inside is done, and raise them after it. Nests. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():

@@ -171,3 +171,34 @@ def test_one_that_is_interrupted_has_rows_that_say_so(weird_path: Path) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert sorted(ended.stdout.split()) == ["None", "interrupted", "interrupted"]
+
+
+@pytest.mark.slow
+def test_a_program_keeps_its_own_processes_and_its_environment(weird_path: Path) -> None:
+    """Twice on a Ray of its own: in a thread, and inside a running event loop, as in a notebook."""
+    code = (
+        "import asyncio, os, signal, subprocess, threading, sweep\n"
+        "from sweep.report.terminal import Board\n"
+        "mine, ended = [], Board.ended\n"
+        "def and_start_something(self, row):\n"
+        "    mine.append(subprocess.Popen(['sleep', '600']))\n"
+        "    ended(self, row)\n"
+        "Board.ended = and_start_something\n"
+        "def work():\n"
+        "    run = sweep.run('mlp', ['EAGER', 'EAGRE'], measure='quick', quiet=True)\n"
+        "    print(*(row.status for row in run.rows), flush=True)\n"
+        "async def inside():\n"
+        "    work()\n"
+        "def state():\n"
+        "    return dict(os.environ), [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]\n"
+        "before = state()\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start(); thread.join()\n"
+        "asyncio.run(inside())\n"
+        "print(state() == before, len(mine), {child.poll() for child in mine})\n"
+        "for child in mine: child.kill()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ, cwd=weird_path, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout.splitlines() == ["ok invalid", "ok invalid", "True 4 {None}"], ended.stderr

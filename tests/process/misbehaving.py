@@ -123,6 +123,21 @@ def _flood_the_report(model: Misbehaving) -> None:
         _report(line)
 
 
+def _report_what_cannot_be_written(model: Misbehaving) -> None:
+    _report(
+        b'{"evidence": {"node": "a\\ud800b\\u001b[2Jc", "gpu_free": NaN, "deep": ' + b"[" * 500 + b"]" * 500 + b"}}\n"
+    )
+    _report(b'{"evidence": {"gpu_free": ' + b"1" * 400 + b"}}\n")
+
+
+def _ask_without_end(model: Misbehaving) -> None:
+    _report(b'{"turn": "leave"}\n{"turn": "ask"}\n' * 40_000)
+
+
+def _stop_its_zygote(model: Misbehaving) -> None:
+    os.kill(os.getppid(), signal.SIGSTOP)
+
+
 def _flood_stdout(model: Misbehaving) -> None:
     os.write(1, b"the first line\n")
     for _ in range(300):
@@ -311,6 +326,9 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     ),
     "report nonsense": lambda model: _report(b'{"evidence": {"engine": "eager", "eager": {"samples": "many"}}}\n'),
     "report without end": _flood_the_report,
+    "report what cannot be written": _report_what_cannot_be_written,
+    "ask without end": _ask_without_end,
+    "stop its zygote": _stop_its_zygote,
     "print": lambda model: print("noise\x1b[2J" * 1000),
     "print without end": _flood_stdout,
     "tell environment": _tell_environment,

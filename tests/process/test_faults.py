@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from sweep import isolate
+from sweep import isolate, reaper
 from sweep.cell import Cell, Limits, Measure, Model
+from sweep.isolate.zygote import Zygote
+from sweep.record import RunFolder
 from sweep.result import Outcome, Result
 
 MakeCell = Callable[..., Cell]
@@ -76,6 +78,8 @@ FAULTS = [
     ("kill the zygote", "crashed/lost", "the process that starts cells was killed"),
     ("report nonsense", "ok", ""),  # what is reported later stands
     ("report garbage", "ok", ""),
+    ("report what cannot be written", "ok", ""),
+    ("stop its zygote", "ok", ""),
     ("print", "ok", ""),
     ("print without end", "ok", ""),
     ("read stdin", "ok", ""),
@@ -103,6 +107,39 @@ def test_each_way_to_fail_has_its_reason_and_hurts_nobody(
     assert "\x1b" not in row.message
     if how.startswith("leave a "):
         assert not Path(f"/proc/{int((tmp_path / 'marker').read_text())}").exists()
+    assert isolate.run(make_cell(), supervisor).result.status == "ok"
+
+
+def test_what_a_cell_reports_can_be_written_and_read_again(behave: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = behave("report what cannot be written")
+    assert outcome.result.node == "abc"
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.journal.touch()
+    written = folder.append(outcome)
+    assert folder.load() == [written]
+
+
+def test_who_asks_for_a_turn_without_end_blocks_nobody(
+    behave: Callable[..., Outcome], make_cell: MakeCell, supervisor: isolate.Supervisor
+) -> None:
+    behave("ask without end", limits=Limits(grace=0.5))  # whatever becomes of it
+    assert isolate.run(make_cell(), supervisor).result.status == "ok"
+
+
+def test_a_process_that_cannot_be_killed_is_given_up(
+    behave: Callable[..., Outcome],
+    make_cell: MakeCell,
+    supervisor: isolate.Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as change:
+        change.setattr(Zygote, "signal", lambda zygote, number: None)  # as if it waited for a dead disk
+        change.setattr(reaper, "DYING_SECONDS", 0.5)
+        row = behave("hang", limits=Limits(eager=2, grace=0.2)).result
+    assert verdict(row) == "crashed/timeout"
+    assert "limits.eager=2 s in phase eager" in row.message
+    assert "could not be killed" in row.message
     assert isolate.run(make_cell(), supervisor).result.status == "ok"
 
 

@@ -1,9 +1,10 @@
 """The same rows through a real Ray as one after the other, and a row for what Ray loses."""
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import ray
+from sweep import reaper
 from sweep.cell import Cell, Device, Measure, Model, Request, Tolerance
 from sweep.dispatch import Dispatcher, create
 from sweep.dispatch.backlog import Backlog
@@ -73,6 +75,30 @@ def local_ray() -> Iterator[RayDispatcher]:
     dispatcher = RayDispatcher(Dispatch())
     yield dispatcher
     dispatcher.close()
+
+
+def listening(pids: set[int]) -> set[str]:
+    """The addresses that these processes listen on, as /proc/net has them: 127.0.0.1 ends in 0100007F."""
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":  # LISTEN
+                sockets[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
+    found = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(sockets.get(str(descriptor.readlink()), ""))
+    return found - {""}
+
+
+def test_a_local_ray_listens_to_this_machine_alone(local_ray: RayDispatcher, make_cell: Callable[..., Cell]) -> None:
+    (outcome,) = local_ray.run(Backlog([make_cell()], 0), lambda cell: None)
+    assert outcome.result.status == "ok"
+    addresses = listening({os.getpid(), *reaper.descendants(os.getpid())})
+    assert addresses
+    assert {address[-8:] for address in addresses} == {"0100007F"}
 
 
 @pytest.mark.slow

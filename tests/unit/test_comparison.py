@@ -572,6 +572,21 @@ def test_without_cell_json_rows_tell_what_was_asked() -> None:
     assert found.measured_otherwise["measure quick → default"] == 2
 
 
+def test_the_luck_of_an_allocator_is_no_alarm_until_trials_show_that_it_is_none() -> None:
+    """resnet18 by Inductor: 15 ms in one process, 22 ms in another that asks for 4,500 pages in each call."""
+
+    def of(name: str, value: float, faults: float, count: int) -> ComparedRun:
+        trials = [Quotient(value=value, spread=0.004, control=n, page_faults=faults) for n in range(count)]
+        rows = [ok("x", *trials, eager_ms=15.0), *(ok(f"y{n}", 1.2, 1.2, 1.2) for n in range(8))]
+        return run(name, {}, *rows)
+
+    def told(count: int) -> list[Change]:
+        found = against(of("base", 1.0, 0.0, count), of("new", 0.7, 4500.0, count))
+        return [timed.verdict for timed in found.timed if timed.new.id == "x"]
+
+    assert (told(1), told(3)) == ([Change.SAME], [Change.SLOWER])
+
+
 def test_another_metric_of_the_data_is_told_and_is_no_other_question() -> None:
     def asked(**changes: Any) -> dict[str, Any]:
         return cell(data={"name": "mine", "samples": 512, "metric": "a.accuracy", "allowed_drop": 0.01} | changes)

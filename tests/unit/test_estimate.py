@@ -8,7 +8,7 @@ from scipy import stats as distributions
 from tests import rows as examples
 
 from sweep.cell import Cell, Device, Measure, Model
-from sweep.result import Decision, Quality, Quotient, Result, Speedup
+from sweep.result import Decision, Latency, Quality, Quotient, Result, Speedup
 from sweep.status import Reason, Status
 from sweep.verdict import estimate
 from sweep.verdict.decision import decision, errors, group_key
@@ -197,6 +197,16 @@ def test_one_trial_has_the_usual_interval() -> None:
 def test_no_interval_is_narrower_than_what_trials_know_themselves() -> None:
     found, _ = alone(*trials(1.3, spread=0.2))
     assert math.log(found.high / found.value) == pytest.approx(2.571 * 0.2, rel=1e-3)
+
+
+def test_of_few_trials_no_interval_is_narrower_than_what_page_faults_take() -> None:
+    """2 ms of 20 are 10 %, at a microsecond each; three trials show by themselves whether processes differ."""
+    latency = Latency(p50=20.0, p90=20, p99=20, mean=20, std=0, min=20, max=20, n=90, p50_low=20, p50_high=20)
+    one, three = (estimated(row("a", *trials(*(1.3,) * n, page_faults=2000.0), latency_ms=latency))[0] for n in (1, 3))
+    assert half_width(one) == pytest.approx(2.571 * 0.1, rel=1e-3)
+    assert half_width(three) < 0.1
+    quiet = estimated(row("a", *trials(1.3, page_faults=20.0), latency_ms=latency))[0]
+    assert half_width(quiet) == pytest.approx(2.571 * 0.03, rel=1e-3)
 
 
 def spread_out(chance: random.Random, n: int, spread: float, count: int, **more: Any) -> list[Result]:

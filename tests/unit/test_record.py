@@ -56,6 +56,19 @@ def test_a_row_is_one_line_with_every_field_of_the_contract(weird_path: Path, ma
     assert list(json.loads(line)) == contract.split()
 
 
+def test_a_row_that_could_not_be_read_again_is_written_as_one_that_says_so(
+    weird_path: Path, make_cell: Callable[..., Cell]
+) -> None:
+    folder = RunFolder(weird_path / "run")
+    folder.start([make_cell(id="a"), make_cell(id="b")], {})
+    bad = replace(lost(make_cell(id="a")).result, node="half a pair: \ud800")
+    written = folder.append(Outcome(result=bad))
+    folder.append(lost(make_cell(id="b")))
+    assert (written.id, written.status, written.reason) == ("a", "crashed", "no-report")
+    assert "could not be read again" in written.message
+    assert [row.id for row in folder.load()] == ["a", "b"]
+
+
 def test_a_folder_with_a_sweep_in_it_is_left_alone(weird_path: Path, make_cell: Callable[..., Cell]) -> None:
     first = RunFolder(weird_path)
     first.start([make_cell(id="a")], {})

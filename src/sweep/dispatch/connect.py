@@ -3,7 +3,8 @@
 import logging
 import secrets
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,34 @@ It does so about one time in ten, since Ray forks it while threads of gRPC run (
 TRIES = 4
 
 
-def set_variables(environment: MutableMapping[str, str], address: str | None) -> None:
-    """Set what Ray reads from the environment when it starts, for a local one (no address) or a cluster."""
-    environment["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+_TOKEN = secrets.token_hex(32)
+"""One for every local Ray of this process, which reads it once."""
+
+
+@contextmanager
+def variables(environment: MutableMapping[str, str], address: str | None, more: Mapping[str, str]) -> Iterator[None]:
+    """Inside, the environment has what Ray reads when it starts, for a local one (no address) or a cluster, and `more`.
+
+    Afterwards it is as it was: what else this process starts is none of sweep's.
+    """
+    wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **more}
     if address is None:
-        # a token for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
-        environment.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # so it listens to this machine alone
+    if address is None and "RAY_AUTH_TOKEN" not in environment:
+        # for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
+        wanted["RAY_AUTH_TOKEN"] = _TOKEN
+    before = {name: value for name, value in environment.items() if _is_rays(name) or name in wanted}
+    environment.update(wanted)
+    try:
+        yield
+    finally:
+        for name in [name for name in environment if _is_rays(name) or name in wanted]:
+            del environment[name]
+        environment.update(before)
+
+
+def _is_rays(name: str) -> bool:
+    return name.startswith("RAY_")
 
 
 def init_arguments(options: Dispatch) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """Cells on Ray: an actor on each node, which runs several at a time; a local Ray unless an address names a cluster."""
 
 import math
-import os
-import signal
 import time
 from collections.abc import Callable, Collection, Generator
 from contextlib import suppress
@@ -16,14 +14,13 @@ import ray
 from sweep.cell import Cell
 from sweep.dispatch import connect, node_actor
 from sweep.dispatch.backlog import Backlog
+from sweep.dispatch.connection import Connection, last_line
 from sweep.dispatch.node import Node, Nodes, declared
 from sweep.errors import BadEnvironment
 from sweep.evidence import Further
 from sweep.isolate import survey
-from sweep.isolate.guard import Guard
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
-from sweep.reading import one_line
 from sweep.request.settings import Dispatch
 from sweep.result import Outcome, not_run
 from sweep.status import Reason
@@ -40,7 +37,7 @@ class RayDispatcher:
 
     def __init__(self, options: Dispatch) -> None:
         self._options = options
-        self._connection = _Connection(options)
+        self._connection = Connection(options)
         self._nodes = Nodes(options.cells_per_node)
         self._probes: dict[Any, Inventory] = {}
         """Nodes that were asked what they have, by the task that comes back with it."""
@@ -103,7 +100,7 @@ class RayDispatcher:
             try:
                 has: Inventory = ray.get(probe)
             except (RayError, BadEnvironment) as error:
-                self._nodes.problems.append(f"{known_to_ray.node} cannot be used: {_last_line(error)}")
+                self._nodes.problems.append(f"{known_to_ray.node} cannot be used: {last_line(error)}")
                 continue
             remedy = f"none of those at {self._options.address} offers one to Ray: add one that does"
             self._nodes.add(replace(has, no_node=remedy))
@@ -151,7 +148,7 @@ class RayDispatcher:
                     ray.get(task)
                     node.came_up()
                 except RayError as error:
-                    self._nodes.problems.append(f"{node.has.node} could not be taken: {_last_line(error)}")
+                    self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
                     _kill_actor(node)
                     node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
@@ -167,7 +164,7 @@ class RayDispatcher:
             except RayError as error:
                 _kill_actor(node)
                 node.lost_a_cell(time.monotonic())
-                outcome = _lost(cell, f"{type(error).__name__} on {node.has.node}: {_last_line(error)}")
+                outcome = _lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
 
@@ -191,61 +188,6 @@ class RayDispatcher:
         self._probes = {}
 
 
-class _Connection:
-    """To a Ray of our own on this machine, or to a cluster."""
-
-    def __init__(self, options: Dispatch) -> None:
-        self._options = options
-        self._is_open = False
-        self._guard: Guard | None = None
-
-    def open(self) -> None:
-        """Connect, if it is not connected. Raises BadEnvironment."""
-        if self._is_open:
-            return
-        if ray.is_initialized():
-            raise BadEnvironment(
-                "this process is connected to a Ray already, whose settings sweep cannot change: ray.shutdown() first, "
-                "or dispatch=serial, which needs none"
-            )
-        address = self._options.address
-        if address is None:
-            self._guard = Guard("SWEEP_RAY")  # Ray's own agents outlive a driver that is killed, by minutes
-        connect.set_variables(os.environ, address)
-        terminated = signal.getsignal(signal.SIGTERM)
-        try:
-            connect.check_that_somebody_listens(address)
-            self._is_open = True  # in part, if it fails
-            self._begin()
-        except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
-            self.close()
-            where = f"the cluster at {address}" if address else "a local Ray"
-            why = one_line(str(error)) or type(error).__name__
-            if why.endswith(":"):  # what a server says, whose first line only introduces it
-                why = f"{why} {_last_line(error)}"
-            raise BadEnvironment(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
-        signal.signal(signal.SIGTERM, terminated)  # Ray's own would end the process with cells unrecorded
-
-    def _begin(self) -> None:
-        """`ray.init`, again where a cluster's client server died while it was being started."""
-        for tries_left in reversed(range(connect.TRIES)):
-            try:
-                ray.init(**connect.init_arguments(self._options))
-                return
-            except ConnectionAbortedError as error:
-                if not tries_left or connect.SERVER_DIED not in str(error):
-                    raise
-                ray.shutdown()
-
-    def close(self) -> None:
-        if self._is_open:
-            ray.shutdown()
-            self._is_open = False
-        if self._guard:
-            self._guard.close()
-            self._guard = None
-
-
 @ray.remote(num_cpus=0, max_retries=0)
 def _look(declared: Inventory) -> Inventory:
     return node_actor.look(declared)
@@ -262,11 +204,6 @@ def _kill_actor(node: Node) -> None:
 
 def _on(node: Inventory) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in (one_line(text) for text in str(error).splitlines()) if line]
-    return lines[-1] if lines else "no message"
 
 
 def _lost(cell: Cell, why: str) -> Outcome:

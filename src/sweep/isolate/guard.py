@@ -4,13 +4,16 @@ import os
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 
 
 class Guard:
-    """Ends every process with `variable` in its environment once this process is gone, or has closed the guard."""
+    """Ends every process that has its `mark` in its environment once this process is gone, or has closed the guard."""
 
     def __init__(self, variable: str) -> None:
         name = uuid.uuid4().hex
+        self.mark: Mapping[str, str] = {variable: name}
+        """To be in the environment of what is started, and only then: this process may start others of its own."""
         theirs, self._ours = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "sweep.reaper", str(theirs), f"{variable}={name}"],
@@ -21,7 +24,6 @@ class Guard:
             start_new_session=True,
         )
         os.close(theirs)
-        os.environ[variable] = name
 
     def close(self) -> None:
         """End what is left now, and wait for it."""

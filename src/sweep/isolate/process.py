@@ -144,7 +144,7 @@ class Watch:
         phase, phase_started = Phase.START, started
         ending: list[tuple[float, signal.Signals]] | None = None
         while True:
-            for key, _ in selector.select(POLL_SECONDS):
+            for key, _ in selector.select(0 if self.report.turns else POLL_SECONDS):
                 if key.fileobj is self._zygote:
                     message = self._zygote.hear()
                     return message["ended"], message["strays"]

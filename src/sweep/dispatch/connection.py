@@ -1,0 +1,99 @@
+"""The connection to Ray: to a local one, that is started and ended with it, or to a cluster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.exceptions import RayError
+
+import ray
+from sweep import interrupts
+from sweep.dispatch import connect
+from sweep.errors import BadEnvironment
+from sweep.isolate.guard import Guard
+from sweep.reading import one_line
+from sweep.request.settings import Dispatch
+
+
+class Connection:
+    """To a Ray of our own on this machine, or to a cluster."""
+
+    def __init__(self, options: Dispatch) -> None:
+        self._options = options
+        self._is_open = False
+        self._guard: Guard | None = None
+
+    def open(self) -> None:
+        """Connect, if it is not connected. Raises BadEnvironment."""
+        if self._is_open:
+            return
+        if ray.is_initialized():
+            raise BadEnvironment(
+                "this process is connected to a Ray already, whose settings sweep cannot change: ray.shutdown() first, "
+                "or dispatch=serial, which needs none"
+            )
+        address = self._options.address
+        if address is None:
+            self._guard = Guard("SWEEP_RAY")  # Ray's own agents outlive a driver that is killed, by minutes
+        mark = self._guard.mark if self._guard else {}
+        try:
+            connect.check_that_somebody_listens(address)
+            self._is_open = True  # in part, if it fails
+            with connect.variables(os.environ, address, mark), _on_loopback(address), interrupts.kept():
+                self._begin()
+        except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
+            self.close()
+            where = f"the cluster at {address}" if address else "a local Ray"
+            why = one_line(str(error)) or type(error).__name__
+            if why.endswith(":"):  # what a server says, whose first line only introduces it
+                why = f"{why} {last_line(error)}"
+            raise BadEnvironment(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
+
+    def _begin(self) -> None:
+        """`ray.init`, again where a cluster's client server died while it was being started."""
+        for tries_left in reversed(range(connect.TRIES)):
+            try:
+                ray.init(**connect.init_arguments(self._options))
+                return
+            except ConnectionAbortedError as error:
+                if not tries_left or connect.SERVER_DIED not in str(error):
+                    raise
+                ray.shutdown()
+
+    def close(self) -> None:
+        if self._is_open:
+            ray.shutdown()
+            _forget_token()
+            self._is_open = False
+        if self._guard:
+            self._guard.close()
+            self._guard = None
+
+
+def last_line(error: Exception) -> str:
+    """Of what an error says, the last line that is not empty."""
+    lines = [line for line in (one_line(text) for text in str(error).splitlines()) if line]
+    return lines[-1] if lines else "no message"
+
+
+def _forget_token() -> None:
+    """Have this process take the next Ray's token, or none: it keeps the first, which another Ray would not know."""
+    Config.initialize("")  # first: what still drains must not look for a token that is gone
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _on_loopback(address: str | None) -> Iterator[None]:
+    """Inside, a local Ray (no address) that starts listens to this machine alone.
+
+    Ray takes 127.0.0.1 for a wish to be reachable and listens on all interfaces instead, but where it does not expect
+    more than one machine, as on macOS: the variable is for its processes, and this one read it when Ray was imported.
+    """
+    expects_cluster = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = expects_cluster and address is not None
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = expects_cluster
