@@ -10,7 +10,7 @@ from sweep.cell import Cell, Request
 from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.refinement import Refinement
-from sweep.errors import ExitCode
+from sweep.errors import CarrierLost, ExitCode
 from sweep.plan import Plan
 from sweep.plan.inventory import Inventory, nodes_as_json
 from sweep.record import SPENT, RunFolder
@@ -46,9 +46,10 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         interrupted = False
         try:
             _run_cells(remaining.refused, refinement, outcomes, folder, listeners)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, CarrierLost) as error:
             hear_no_more()
             interrupted = True
+            listeners.fail(str(error))
             outcomes.close()
             _end_interrupted(remaining.cells, refinement, folder, listeners)
         hear_no_more()  # every cell has its row, and what is left takes seconds
@@ -58,7 +59,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         about = folder.about()
         listeners.tell(lambda one: one.done(about))
         rows = _write_files(planned, folder, settings)
-        board.show_matrix(rows, folder.path, listeners.problems)
+        board.show_matrix(rows, folder.path, [*listeners.problems, *dispatcher.problems])
         if interrupted:
             board.show_how_to_resume(folder.path)
             return ExitCode.INTERRUPTED

@@ -43,6 +43,12 @@ class RunFolderFull(SweepError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class CarrierLost(SweepError):
+    """What carries the cells to where they run is gone, and could not be started again. The sweep can be resumed."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class Incomplete(SweepError):
     """A planned cell has no row, or more than one: a bug in sweep, not a mistake of the user."""
 

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from sweep import reaper
 from tests.e2e.conftest import QUICKLY
 
 NAMES = ("EAGER", "COMPILE_INDUCTOR_DEFAULT", "JIT_TRACE", "EXPORT+EAGER", "COMPILE_TENSORRT")
@@ -48,3 +51,52 @@ def test_a_terminal_that_is_closed_takes_no_row_and_no_matrix_with_it(weird_path
     assert "interrupted" in {row["reason"] for row in rows}
     for name in ("matrix.md", "report.html", "results.parquet"):
         assert (journal.parent / name).is_file()
+
+
+def of_ray(process: subprocess.Popen[str], program: str) -> Iterator[int]:
+    """The ids of the programs of that name among what a sweep has started."""
+    for pid in reaper.descendants(process.pid):
+        with suppress(OSError):
+            if program in Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]:
+                yield pid
+
+
+def of_cells(process: subprocess.Popen[str]) -> Iterator[int]:
+    """The ids of processes that run cells, below a supervisor that Ray carries."""
+    for pid in reaper.descendants(process.pid):
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "sweep-zygote\n":
+                yield pid
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strikes", [("gcs_server", "raylet"), ("raylet", "gcs_server", "raylet")])
+def test_a_local_ray_that_dies_is_started_again_twice(weird_path: Path, strikes: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "+model=mlp", f"conversion={','.join(NAMES)}", *QUICKLY],
+        cwd=weird_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    known: set[int] = set()
+    for program in strikes:
+        while not (found := set(of_ray(process, program)) - known) or not list(of_cells(process)):
+            assert process.poll() is None
+            time.sleep(0.05)
+        known |= {*of_ray(process, "gcs_server"), *of_ray(process, "raylet")}
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+    out, _ = process.communicate()
+    (journal,) = weird_path.glob("multirun/*/*/results.jsonl")
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert sorted(row["conversion"] for row in rows) == sorted(NAMES)
+    if len(strikes) > 2:
+        assert process.returncode == 3, out
+        assert "the local Ray lost its raylet, after 2 new starts" in out
+        assert "interrupted" in {row["reason"] for row in rows}
+        assert "Go on with: " in out
+    else:
+        assert process.returncode == 0, out
+        assert "the local Ray lost its gcs_server, and was started again" in out
+        assert {row["reason"] for row in rows if row["status"] != "ok"} == {"needs-device"}

@@ -14,11 +14,11 @@ import pytest
 import ray
 from sweep import reaper
 from sweep.cell import Cell, Device, Measure, Model, Request, Tolerance
-from sweep.dispatch import Dispatcher, create
+from sweep.dispatch import Dispatcher, connection, create
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.node import Node
 from sweep.dispatch.ray import RayDispatcher
-from sweep.errors import BadEnvironment
+from sweep.errors import BadEnvironment, CarrierLost
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.plan.inventory import all_modes
@@ -287,6 +287,20 @@ def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_cluster_whose_head_dies_leaves_the_rest_to_be_gone_on_with(
+    cluster: Any, make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "GONE_SECONDS", 2.0)
+    cells = [make_cell(id=str(number)) for number in range(20)]
+    with closing(RayDispatcher(Dispatch(address=cluster.address))) as dispatcher:
+        outcomes = dispatcher.run(Backlog(cells, 0), lambda cell: None)
+        assert next(outcomes).result.status == "ok"
+        cluster.head_node.kill_gcs_server()
+        with pytest.raises(CarrierLost, match="nobody listens at"):
+            list(outcomes)
+
+
 def test_closing_early_ends_what_runs(local_ray: RayDispatcher, make_cell: Callable[..., Cell], tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     config = {

@@ -1,6 +1,6 @@
 """Carries ready cells to where they run, and their outcomes back."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from sweep.cell import Cell
@@ -25,6 +25,10 @@ class Dispatcher(Protocol):
         Never raises for what a cell or its node does. The backlog may change with every outcome. `started` is
         called when a cell goes out. Closing the iterator ends what still runs.
         """
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What a reader should know of what carried the cells, and failed."""
 
     def close(self) -> None:
         """Let go of what it keeps to run cells, if it has not yet."""

@@ -23,6 +23,9 @@ It does so about one time in ten, since Ray forks it while threads of gRPC run (
 TRIES = 4
 
 
+NOT_ENDED_BY_RAY = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
+"""Ray ends a driver, rows or not, a minute after the cluster's control store went away: see `Connection.gone`."""
+
 _TOKEN = secrets.token_hex(32)
 """One for every local Ray of this process, which reads it once."""
 
@@ -33,7 +36,7 @@ def variables(environment: MutableMapping[str, str], address: str | None, more: 
 
     Afterwards it is as it was: what else this process starts is none of sweep's.
     """
-    wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **more}
+    wanted = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", **NOT_ENDED_BY_RAY, **more}
     if address is None:
         wanted["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # so it listens to this machine alone
     if address is None and "RAY_AUTH_TOKEN" not in environment:
@@ -55,7 +58,7 @@ def _is_rays(name: str) -> bool:
 
 def init_arguments(options: Dispatch) -> dict[str, Any]:
     """The arguments of `ray.init`."""
-    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if options.address is None:
         arguments |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         # Ray would end a worker for what its cell holds, and have what it measures yield to all else on the machine
@@ -88,8 +91,8 @@ def shipped_from(options: Dispatch) -> str | None:
     return str(Path(folder).expanduser().absolute()) if folder and "://" not in folder else None
 
 
-def check_that_somebody_listens(address: str | None) -> None:
+def check_that_somebody_listens(address: str | None, seconds: float = ANSWER_SECONDS) -> None:
     """Raise OSError if nobody listens at an address: Ray would find that out only after minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()

@@ -1,20 +1,30 @@
 """The connection to Ray: to a local one, that is started and ended with it, or to a cluster."""
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 
 import ray
 from sweep import interrupts
 from sweep.dispatch import connect
-from sweep.errors import BadEnvironment
+from sweep.errors import BadEnvironment, CarrierLost
 from sweep.isolate.guard import Guard
 from sweep.reading import one_line
 from sweep.request.settings import Dispatch
+
+NEEDED = ("gcs_server", "raylet")
+"""The processes of a local Ray without which it carries nothing."""
+
+MOST_RESTARTS = 2
+
+GONE_SECONDS = 20.0
+"""For so long a cluster's head node may be unreachable, as while it is started again by who looks after it."""
 
 
 class Connection:
@@ -24,6 +34,10 @@ class Connection:
         self._options = options
         self._is_open = False
         self._guard: Guard | None = None
+        self.problems: list[str] = []
+        """Why it was started again, each time."""
+        self._answered = 0.0
+        """When the cluster's head node last did, on the monotonic clock."""
 
     def open(self) -> None:
         """Connect, if it is not connected. Raises BadEnvironment."""
@@ -62,8 +76,45 @@ class Connection:
                     raise
                 ray.shutdown()
 
+    @property
+    def gone(self) -> str | None:
+        """What of Ray is no longer there, in words; None where nothing is missing.
+
+        Ray would end this process a minute after its control store went, and a call of it would not come back.
+        """
+        node, address, now = worker._global_node, self._options.address, time.monotonic()
+        if address is None:
+            ended: list[Any] = node.dead_processes() if node else []
+            dead = [name for name, _ in ended if name in NEEDED]
+            return f"the local Ray lost its {dead[0]}" if dead else None
+        address = node.gcs_address if node else address  # of ray:// there is no node here
+        self._answered = self._answered or now
+        try:
+            connect.check_that_somebody_listens(address, GONE_SECONDS / 4)
+            self._answered = now
+        except OSError as error:
+            if now - self._answered > GONE_SECONDS:
+                return f"nobody listens at {address} any more: {error.strerror or error}"
+        return None
+
+    def restart(self, why: str) -> None:
+        """Start a local Ray again. Raises CarrierLost for a cluster, and after MOST_RESTARTS times."""
+        self.close()
+        if self._options.address is not None or len(self.problems) >= MOST_RESTARTS:
+            again = f", after {len(self.problems)} new starts" if self.problems else ""
+            raise CarrierLost(f"{why}{again}: what had not ended has rows that say so")
+        self.problems.append(f"{why}, and was started again")
+        try:
+            self.open()
+        except BadEnvironment as error:
+            raise CarrierLost(f"{why}, and {error}") from error
+
     def close(self) -> None:
+        """Leave Ray, and end a local one with all that is left of it, whatever state it is in."""
         if self._is_open:
+            if self._options.address is None and worker._global_node:
+                with suppress(Exception):  # what is dead need not be asked to end
+                    worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
             ray.shutdown()
             _forget_token()
             self._is_open = False

@@ -16,7 +16,7 @@ from sweep.dispatch import connect, node_actor
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.connection import Connection, last_line
 from sweep.dispatch.node import Node, Nodes, declared
-from sweep.errors import BadEnvironment
+from sweep.errors import BadEnvironment, CarrierLost
 from sweep.evidence import Further
 from sweep.isolate import survey
 from sweep.plan import validate
@@ -64,22 +64,39 @@ class RayDispatcher:
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
         try:
             while backlog or self._nodes.tasks():
-                self._look_for_nodes()
-                self._send_all(backlog, started)
-                awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
-                if not awaited:
-                    if cell := backlog.take() or backlog.take_alone():
-                        yield self._not_sent(cell)
-                    continue
-                ray.wait(awaited, timeout=1)
-                done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
-                self._take_probes(done)
-                self._take_started(done)
-                outcomes = self._take_outcomes(done)
-                self._send_all(backlog, started)  # before these are recorded, which waits for a disk
+                gone = self._connection.gone
+                try:
+                    outcomes = [] if gone else self._carry(backlog, started)
+                except (RayError, OSError, RuntimeError) as error:  # a call that Ray has given up
+                    gone = self._connection.gone or f"{type(error).__name__} of Ray: {last_line(error)}"
+                if gone:
+                    outcomes = self._start_again(gone)
                 yield from outcomes
         finally:
             self._end()
+
+    def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
+        """Send what can be sent, wait a while, and take what came back. Raises CarrierLost, and what Ray raises."""
+        self._look_for_nodes()
+        self._send_all(backlog, started)
+        awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
+        if not awaited:
+            cell = backlog.take() or backlog.take_alone()
+            return [self._not_sent(cell)] if cell else []
+        ray.wait(awaited, timeout=1)
+        done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
+        self._take_probes(done)
+        self._take_started(done)
+        outcomes = self._take_outcomes(done)
+        self._send_all(backlog, started)  # before these are recorded, which waits for a disk
+        return outcomes
+
+    def _start_again(self, why: str) -> list[Outcome]:
+        """What ran is lost, and comes back as such, once there is a new local Ray. Raises CarrierLost."""
+        running = [cell for node in self._nodes for cell in node.running.values()]
+        self._forget()
+        self._connection.restart(why)
+        return [_lost(cell, why) for cell in running]
 
     def _look_for_nodes(self) -> None:
         """Ask every node that is new what it has, and forget those that are gone."""
@@ -169,23 +186,32 @@ class RayDispatcher:
         return outcomes
 
     def _not_sent(self, cell: Cell) -> Outcome:
-        """No node that is there now can run it, although one could when the sweep began."""
+        """No node that is there now can run it, although one could when the sweep began. Raises CarrierLost."""
         if self._nodes:
             return Outcome(result=not_run(cell, *self._nodes.obstacle(cell)))
-        return _lost(cell, "; ".join(["no node is left", *self._nodes.problems[-1:]]))
+        raise CarrierLost("; ".join(["no node is left", *self._nodes.problems[-1:]]))
 
     def _end(self) -> None:
         """End what still runs."""
+        if self._connection.gone:
+            return
         if running := list(self._nodes.tasks()):
             ending = [node.actor.end.remote() for node in self._nodes if node.actor and node.running]
             ray.wait(running, num_returns=len(running), timeout=10)
             del ending
 
+    @property
+    def problems(self) -> list[str]:
+        return list(dict.fromkeys([*self._connection.problems, *self._nodes.problems]))
+
     def close(self) -> None:
         """Leave Ray, and end a local one with all that is left of it."""
         self._connection.close()
+        self._forget()
+
+    def _forget(self) -> None:
         self._nodes.forget()
-        self._probes = {}
+        self._probes, self._looked = {}, -math.inf
 
 
 @ray.remote(num_cpus=0, max_retries=0)

@@ -28,6 +28,10 @@ class SerialDispatcher:
             outcome = isolate.run(cell, self._supervisor, further=backlog.further(cell))
             yield validate.with_fingerprint(outcome, cell, here)
 
+    @property
+    def problems(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         if self._supervisor:
             self._supervisor.close()

@@ -93,6 +93,10 @@ class Listeners:
     ) -> None:
         self.tell(lambda one: one.__exit__(kind, error, trace))
 
+    def fail(self, why: str) -> None:
+        """Something else than a listener failed, if it says why: it is the first of the problems."""
+        self._failures[:0] = filter(None, [why])
+
     @property
     def problems(self) -> list[str]:
         """Of all of them, those that were left out too."""
