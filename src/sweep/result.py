@@ -267,9 +267,11 @@ class Outcome:
     """What a dispatcher returns for a cell: its row, and the text files of its folder by name.
 
     `crowded` is whether the node had too little memory for all the cells that ran there: alone, the cell may succeed.
+    `node` is the id by which the dispatcher knows where it ran.
     """
 
     result: Result
+    node: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     crowded: bool = False
 

@@ -73,6 +73,52 @@ def test_a_model_that_fails_unconverted_is_not_tried_in_other_conversions(reason
     assert len(backlog) == 4
 
 
+def test_a_model_must_fail_on_a_second_node_before_its_other_cells_are_spared(make_cell: MakeCell) -> None:
+    cells = [make_cell(id="first"), make_cell(id="alike", conversion="JIT_TRACE")]
+    backlog = Backlog(cells, 0)
+    backlog.elsewhere = lambda _cell, _node: True
+    assert backlog.take() == cells[0]
+    failed = replace(outcome(cells[0], Reason.RAISED, attempt="one"), node="a")
+    assert backlog.ended(failed) == []
+    assert backlog.suspects.failed_on("first") == {"a"}
+    again = backlog.take(lambda cell: "a" not in backlog.suspects.failed_on(cell.id) and cell.id == "first")
+    assert again == cells[0]
+    ended = backlog.ended(replace(outcome(cells[0], Reason.RAISED, attempt="two"), node="b"))
+    assert [(one.result.id, one.result.reason) for one in ended] == [("first", "raised"), ("alike", "eager-fails")]
+    assert ended[0].result.attempts == ("one", "two")
+    assert len(backlog) == 0
+
+
+def test_a_node_where_models_fail_that_run_elsewhere_is_sick_and_no_cell_is_spared_for_it(make_cell: MakeCell) -> None:
+    cells = [make_cell(id=str(number), batch_size=number + 1) for number in range(3)]
+    others = [make_cell(id=f"other {cell.id}", conversion="JIT_TRACE", batch_size=cell.batch_size) for cell in cells]
+    backlog = Backlog([*cells, *others], 0)
+    backlog.elsewhere = lambda _cell, _node: True
+    for cell in cells:
+        assert not backlog.suspects.is_sick("a")
+        assert backlog.take(lambda one, cell=cell: one is cell) is cell  # type: ignore[misc]
+        assert backlog.ended(replace(outcome(cell, Reason.RAISED), node="a")) == []
+        assert backlog.take(lambda one, cell=cell: one is cell) is cell  # type: ignore[misc]
+        late = replace(outcome(cell, Reason.RAISED, Phase.CONVERT), node="b")
+        assert [one.result.id for one in backlog.ended(late)] == [cell.id]
+    assert backlog.suspects.is_sick("a")
+    assert not backlog.suspects.is_sick("b")
+    assert len(backlog) == len(others)
+
+
+def test_a_cell_that_no_other_node_can_run_any_more_may_fail_again_where_it_did(make_cell: MakeCell) -> None:
+    backlog = Backlog([make_cell(id="a")], 0)
+    backlog.elsewhere = lambda _cell, _node: True
+    cell = backlog.take()
+    assert cell
+    assert backlog.ended(replace(outcome(cell, Reason.RAISED), node="a")) == []
+    assert backlog.take() == cell
+    backlog.send_anywhere(cell)
+    assert backlog.take(lambda cell: "a" not in backlog.suspects.failed_on(cell.id)) == cell
+    backlog.elsewhere = lambda _cell, _node: False
+    assert [one.result.reason for one in backlog.ended(replace(outcome(cell, Reason.RAISED), node="a"))] == ["raised"]
+
+
 def test_a_conversion_that_crashes_says_nothing_of_others(make_cell: MakeCell) -> None:
     backlog = Backlog([make_cell(id="a"), make_cell(id="b", conversion="JIT_TRACE")], 2)
     cell = backlog.take()

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sweep.cell import BASELINE, Cell, Phase
+from sweep.cell import BASELINE, Cell
+from sweep.dispatch.suspects import Suspects
 from sweep.evidence import Further
 from sweep.plan import registry
 from sweep.result import Outcome, not_run
-from sweep.status import Reason, Status
+from sweep.status import Reason
 
 Fits = Callable[[Cell], bool]
 
@@ -34,6 +35,7 @@ class Backlog:
 
         `retries` is how often a cell that was lost is tried again.
         """
+        self.suspects = Suspects()
         self._waiting = {cell.id: cell for cell in cells}
         self._taken: dict[str, Cell] = {}
         self._to_run_alone: dict[str, Cell] = {}
@@ -48,6 +50,8 @@ class Backlog:
         self._alike: dict[tuple[object, ...], list[str]] = {}
         for cell in cells:
             self._alike.setdefault(_eager_part(cell), []).append(cell.id)
+        self.elsewhere: Callable[[Cell, str], bool] = lambda _cell, _node: False
+        """Whether another node than that one could run a cell."""
 
     def _queue(self, cells: Iterable[Cell]) -> None:
         ranked = sorted((_urgency(cell, self._seconds), number, cell) for number, cell in enumerate(cells))
@@ -115,7 +119,7 @@ class Backlog:
 
     def ended(self, outcome: Outcome) -> list[Outcome]:
         """What is to be recorded now: nothing where a cell is tried again; with a cell whose eager model failed,
-        also all that would fail the same way.
+        on two nodes if there are two, also all that would fail the same way.
         """
         row = outcome.result
         cell = self._taken.pop(row.id)
@@ -124,13 +128,19 @@ class Backlog:
             return self._ended_again(outcome)
         before = self._attempts.get(row.id, ())
         attempts = (*before, *row.attempts)
+        group, others = _eager_part(cell), self.elsewhere(cell, outcome.node)
+        if self.suspects.try_elsewhere(row, group, outcome.node, others=others):
+            self._attempts[row.id] = attempts
+            self._waiting[row.id] = cell
+            self._queue([cell])
+            return []
         if outcome.crowded or (row.reason is Reason.LOST and len(before) < self._retries):
             self._attempts[row.id] = attempts
             self._to_run_alone[row.id] = cell
             return []
         ended = [replace(outcome, result=replace(row, attempts=attempts))]
-        if row.status in {Status.CRASHED, Status.INVALID} and row.phase is Phase.EAGER:
-            alike = [self._waiting[id_] for id_ in self._alike[_eager_part(cell)] if id_ in self._waiting]
+        if self.suspects.is_the_model(row, group):
+            alike = [self._waiting[id_] for id_ in self._alike[group] if id_ in self._waiting]
             ended += [self._not_tried(other, row.id) for other in alike]
         return ended
 
@@ -144,7 +154,13 @@ class Backlog:
 
     def _needs(self, cell: Cell) -> tuple[object, ...]:
         """The same for cells that fit the same nodes."""
-        return cell.conversion, cell.device.key, self.hardware(cell)
+        return cell.conversion, cell.device.key, self.hardware(cell), self.suspects.failed_on(cell.id)
+
+    def send_anywhere(self, cell: Cell) -> None:
+        """Have a cell that was taken, and that no other node can run, wait for one that it failed on."""
+        self.suspects.forgive(cell.id)
+        self._waiting[cell.id] = self._taken.pop(cell.id)
+        self._queue([cell])
 
     def _not_tried(self, cell: Cell, shown_by: str) -> Outcome:
         del self._waiting[cell.id]

@@ -39,6 +39,8 @@ class Node:
     starting: Any = None
     """The task that comes back when the actor is up; None from then on, and without an actor."""
     running: dict[Any, Cell] = field(default_factory=dict)
+    sick: bool = False
+    """Whether models fail there that run elsewhere."""
     _alone: bool = False
     """Whether what runs is a cell beside which no other may run."""
     _doubted_at: float = -math.inf
@@ -46,7 +48,9 @@ class Node:
     _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     def fits(self, cell: Cell, fingerprint: str | None = None) -> bool:
-        """Whether the node has what a cell needs; and is of that hardware, if any is named."""
+        """Whether the node has what a cell needs, and is well; and is of that hardware, if any is named."""
+        if self.sick:
+            return False
         if fingerprint is not None and self.has.fingerprints.get(cell.device.kind) != fingerprint:
             return False
         key = (cell.conversion, cell.device.key)

@@ -62,6 +62,7 @@ class RayDispatcher:
             return
         self._connection.open()
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
+        backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)
         try:
             while backlog or self._nodes.tasks():
                 gone = self._connection.gone
@@ -82,6 +83,9 @@ class RayDispatcher:
         awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
         if not awaited:
             cell = backlog.take() or backlog.take_alone()
+            if cell and backlog.suspects.failed_on(cell.id) and any(node.fits(cell) for node in self._nodes):
+                backlog.send_anywhere(cell)
+                return []
             return [self._not_sent(cell)] if cell else []
         ray.wait(awaited, timeout=1)
         done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
@@ -130,7 +134,11 @@ class RayDispatcher:
         """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last."""
 
         def fits(cell: Cell) -> bool:
-            return node.fits(cell, backlog.hardware(cell))
+            return node.has.id not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
+
+        if backlog.suspects.is_sick(node.has.id) and not node.sick:
+            node.sick = True
+            self._nodes.problems.append(f"{node.has.node} gets no more cells: models failed there that ran elsewhere")
 
         if not node.running and not backlog.has(fits) and not backlog.may_grow:
             _kill_actor(node)

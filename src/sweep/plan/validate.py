@@ -77,10 +77,11 @@ def split_by_eligibility(
 
 
 def with_fingerprint(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
-    """The outcome with the fingerprint of its node for the cell's kind of device; unchanged where the cell was lost."""
+    """The outcome with its node, and unless the cell was lost with that node's fingerprint for its kind of device."""
     if outcome.result.hardware is None:
-        return outcome
-    return replace(outcome, result=replace(outcome.result, fingerprint=node.fingerprints.get(cell.device.kind)))
+        return replace(outcome, node=node.id)
+    row = replace(outcome.result, fingerprint=node.fingerprints.get(cell.device.kind))
+    return replace(outcome, result=row, node=node.id)
 
 
 def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
