@@ -287,6 +287,28 @@ def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell
 
 
 @pytest.mark.slow
+def fails_on(folder: Path) -> Model:
+    config = {"_target_": "sick.Linear", "folder": str(folder), "input": {"shape": [8]}}
+    return Model(name="sick", config=config)
+
+
+@pytest.mark.slow
+def test_a_sick_node_costs_no_row_of_a_healthy_model(
+    cluster: Any, make_cell: Callable[..., Cell], tmp_path: Path
+) -> None:
+    """The first node to run a cell is the sick one; all of them are on one machine, so a file says which that is."""
+    conversions = ("EAGER", "JIT_TRACE", "EXPORT+EAGER", "ONNX_CPU")
+    cells = [
+        make_cell(id=f"{name}-{batch}", conversion=name, batch_size=batch, model=fails_on(tmp_path))
+        for name in conversions
+        for batch in (1, 2)
+    ]
+    dispatcher = RayDispatcher(Dispatch(address=cluster.address))
+    row_of = recorded(dispatcher, Backlog(cells, 0))
+    assert {row.status for row in row_of.values()} == {"ok"}, [row.message for row in row_of.values()]
+    assert any(len(row.attempts) == 2 for row in row_of.values())
+
+
 @pytest.mark.slow
 def test_a_cluster_whose_head_dies_leaves_the_rest_to_be_gone_on_with(
     cluster: Any, make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch

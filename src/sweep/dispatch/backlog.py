@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 from sweep.cell import BASELINE, Cell
 from sweep.dispatch.suspects import Suspects
@@ -44,6 +45,7 @@ class Backlog:
         self._seconds = seconds or {}
         self._again: dict[str, Again] = {}
         self._queues: dict[tuple[object, ...], deque[tuple[float, int, Cell]]] = {}
+        self._order = count()
         self._queue(cells)
         self.may_grow = False
         """Whether cells may come again when all that are here have ended."""
@@ -54,7 +56,7 @@ class Backlog:
         """Whether another node than that one could run a cell."""
 
     def _queue(self, cells: Iterable[Cell]) -> None:
-        ranked = sorted((_urgency(cell, self._seconds), number, cell) for number, cell in enumerate(cells))
+        ranked = sorted((_urgency(cell, self._seconds), next(self._order), cell) for cell in cells)
         for entry in ranked:
             self._queues.setdefault(self._needs(entry[2]), deque()).append(entry)
 
