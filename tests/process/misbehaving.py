@@ -130,6 +130,12 @@ def _report_what_cannot_be_written(model: Misbehaving) -> None:
     _report(b'{"evidence": {"gpu_free": ' + b"1" * 400 + b"}}\n")
 
 
+def _leave_shared_memory(model: Misbehaving) -> None:
+    block = Path(f"/dev/shm/left-by-{os.getpid()}")
+    block.write_text("nobody will want it")
+    Path(model.marker).write_text(str(block))
+
+
 def _ask_without_end(model: Misbehaving) -> None:
     _report(b'{"turn": "leave"}\n{"turn": "ask"}\n' * 40_000)
 
@@ -329,6 +335,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "report what cannot be written": _report_what_cannot_be_written,
     "ask without end": _ask_without_end,
     "stop its zygote": _stop_its_zygote,
+    "leave shared memory and crash": _then(_leave_shared_memory, _segfault),
     "print": lambda model: print("noise\x1b[2J" * 1000),
     "print without end": _flood_stdout,
     "tell environment": _tell_environment,

@@ -1,5 +1,6 @@
 """Every way to fail has its status and reason, hurts no other cell, and leaves nothing running."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,17 @@ def test_what_a_cell_reports_can_be_written_and_read_again(behave: Callable[...,
     assert folder.load() == [written]
 
 
+def test_shared_memory_goes_with_the_cell_that_left_it_and_no_other(
+    behave: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    ours = Path(f"/dev/shm/ours-{os.getpid()}")
+    with open(ours, "w"):
+        assert verdict(behave("leave shared memory and crash").result) == "crashed/signal"
+        assert ours.exists()
+    ours.unlink()
+    assert not Path((tmp_path / "marker").read_text()).exists()
+
+
 def test_who_asks_for_a_turn_without_end_blocks_nobody(
     behave: Callable[..., Outcome], make_cell: MakeCell, supervisor: isolate.Supervisor
 ) -> None:
@@ -144,7 +156,7 @@ def test_a_process_that_cannot_be_killed_is_given_up(
 
 
 def test_no_descriptor_is_left_open(behave: Callable[..., Outcome]) -> None:
-    behave("segfault")
+    behave("well")  # so that there are two zygotes from now on
     before = len(list(Path("/proc/self/fd").iterdir()))
     for how in ("segfault", "hang", "well", "report without end"):
         behave(how, limits=Limits(eager=4, grace=0.5))

@@ -1,9 +1,11 @@
 """The connection to Ray: to a local one, that is started and ended with it, or to a cluster."""
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants, worker
@@ -11,7 +13,7 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 from ray.exceptions import RayError
 
 import ray
-from sweep import interrupts
+from sweep import interrupts, leftovers
 from sweep.dispatch import connect
 from sweep.errors import BadEnvironment, CarrierLost
 from sweep.isolate.guard import Guard
@@ -36,6 +38,8 @@ class Connection:
         self._guard: Guard | None = None
         self.problems: list[str] = []
         """Why it was started again, each time."""
+        self._session: Path | None = None
+        self._claim: int | None = None
         self._answered = 0.0
         """When the cluster's head node last did, on the monotonic clock."""
 
@@ -57,6 +61,7 @@ class Connection:
             self._is_open = True  # in part, if it fails
             with connect.variables(os.environ, address, mark), _on_loopback(address), interrupts.kept():
                 self._begin()
+                self._claim_session()
         except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
             self.close()
             where = f"the cluster at {address}" if address else "a local Ray"
@@ -64,6 +69,14 @@ class Connection:
             if why.endswith(":"):  # what a server says, whose first line only introduces it
                 why = f"{why} {last_line(error)}"
             raise BadEnvironment(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
+
+    def _claim_session(self) -> None:
+        """Remove what local Rays of killed sweeps have left, and have the next one do so with this one's."""
+        node = worker._global_node
+        if self._options.address is None and node:
+            self._session = Path(node.get_session_dir_path())
+            leftovers.sweep_up(self._session.parent.glob("session_*"))
+            self._claim = leftovers.claim(self._session)
 
     def _begin(self) -> None:
         """`ray.init`, again where a cluster's client server died while it was being started."""
@@ -75,6 +88,18 @@ class Connection:
                 if not tries_left or connect.SERVER_DIED not in str(error):
                     raise
                 ray.shutdown()
+
+    def _remove_session(self) -> None:
+        """The folder of a local Ray that has ended: it has Ray's logs, and nothing that a row needs."""
+        if self._session:
+            latest = self._session.parent / "session_latest"
+            with suppress(OSError):
+                if latest.readlink().name == self._session.name:
+                    latest.unlink()
+            shutil.rmtree(self._session, ignore_errors=True)
+        if self._claim is not None:
+            os.close(self._claim)
+        self._session = self._claim = None
 
     @property
     def gone(self) -> str | None:
@@ -118,6 +143,7 @@ class Connection:
             ray.shutdown()
             _forget_token()
             self._is_open = False
+            self._remove_session()
         if self._guard:
             self._guard.close()
             self._guard = None

@@ -2,8 +2,8 @@
 
 import json
 import os
+import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +19,6 @@ from sweep.cell import Cell, Limits, Phase
 from sweep.evidence import Sampled, Trial
 from sweep.isolate.exclusive import POLL_SECONDS
 from sweep.isolate.process import Slot, Watch
-from sweep.isolate.scratch import link_or_copy
 from sweep.isolate.zygote import Zygote, ZygoteLost
 
 WITH_ANOTHER = 2.2
@@ -28,6 +27,9 @@ WITH_ANOTHER = 2.2
 
 GRACE_SECONDS = 5
 """For so long a process that was killed may take to be gone."""
+
+
+BASELINE = "baseline.pt"
 
 
 class ControlFailed(Exception):
@@ -60,22 +62,18 @@ class Control:
         slot: Slot,
         environment: Mapping[str, str],
         zygote: Callable[[], AbstractContextManager[Zygote]],
-        earlier: Path | None = None,
+        folders: tuple[Path, Path],
     ) -> None:
-        """`cell` is the first that needs it; `zygote` gives what it is forked from. `earlier` is a file that an earlier
-        one of the same kind left, so that this one need not find out everything anew.
+        """`cell` is the first that needs it; `zygote` gives what it is forked from. `folders` are where it runs, and
+        apart, for a model may remove the former, where its BASELINE is: where there is one of an earlier control of the
+        same kind, it need not find out everything anew. They go with it.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="sweep-control-", ignore_cleanup_errors=True)
-        # apart, for a model may remove the folder that it runs in
-        self._left = tempfile.TemporaryDirectory(prefix="sweep-baseline-", ignore_cleanup_errors=True)
+        self._folders = folders
         self._limits, self._environment, self._zygote = cell.limits, environment, zygote
         self._slot, self._check_outside = replace(slot, check=self._check), slot.check
-        self.baseline = Path(self._left.name) / "baseline.pt"
+        self.baseline = folders[1] / BASELINE
         """The file in which it leaves what the processes of conversions need of it."""
-        with suppress(OSError):  # then it finds out everything anew
-            if earlier is not None:
-                link_or_copy(earlier, self.baseline)
-        self._cell_file = Path(self._folder.name) / "cell.json"
+        self._cell_file = folders[0] / "cell.json"
         self._cell_file.write_text(json.dumps(asdict(cell)), encoding="utf-8")
         self._watch: _ControlWatch | None = None
         self._ended_as: Trial | BaseException = ZygoteLost()
@@ -179,8 +177,8 @@ class Control:
     def close(self) -> None:
         """End it, and remove what it left."""
         self.end()
-        self._folder.cleanup()
-        self._left.cleanup()
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _ControlWatch(Watch):

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sweep import reading, reaper
 from sweep.cell import Limits, Phase
 from sweep.evidence import Evidence, Exit, Trial
+from sweep.isolate import shared_memory
 from sweep.isolate.exclusive import POLL_SECONDS, MeasureLock, Turn
 from sweep.isolate.output import Echo, Log, Report
 from sweep.isolate.zygote import Zygote
@@ -94,7 +95,7 @@ class Watch:
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
             stack.enter_context(lock.present(turn, self._slot.check))
             theirs, grant = self._open_pipes(stack, selector)
-            started, killed_before = time.monotonic(), _oom_kills()
+            started, killed_before, shared_before = time.monotonic(), _oom_kills(), shared_memory.names()
             pid = self._zygote.begin(job, theirs)
             try:
                 lock.began(turn)
@@ -107,6 +108,8 @@ class Watch:
                 while key.data and (data := _read(key.fd)):
                     key.data(data)
         ended = time.monotonic()
+        if code or strays:
+            shared_memory.remove_unused(shared_before)
         return Exit(
             code=code,
             phase=self._ended_in or self.report.phase,

@@ -13,7 +13,7 @@ from typing import Self
 
 from sweep import reaper
 from sweep.cell import Cell
-from sweep.isolate.control import Control, ControlFailed, control_key
+from sweep.isolate.control import BASELINE, Control, ControlFailed, control_key
 from sweep.isolate.exclusive import POLL_SECONDS, MachineLock, MeasureLock, Turn
 from sweep.isolate.output import Echo
 from sweep.isolate.pool import ZygotePool
@@ -121,8 +121,9 @@ class Supervisor:
                     started = True
                     kept.close()
                     zygote = partial(self.zygote, cell.start, of_zygote)
-                    earlier = self.scratch.kept_file(str(key))
-                    kept.control = Control(cell, self._slot(cell, gpu, echo), of_process, zygote, earlier)
+                    folders = self.scratch.new_folder("control-"), self.scratch.new_folder("baseline-")
+                    self.scratch.give_kept(str(key), folders[1] / BASELINE)
+                    kept.control = Control(cell, self._slot(cell, gpu, echo), of_process, zygote, folders)
                     kept.wait_until_ready(self._check)
                     self.scratch.keep_file(str(key), kept.control.baseline)
             finally:
