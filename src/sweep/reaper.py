@@ -185,25 +185,6 @@ def _kilobytes(file: str, fields: tuple[str, ...]) -> int:
     return 0
 
 
-def machine_memory() -> int:
-    """Bytes that this process's machine, or the container it is in, has."""
-    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with suppress(OSError, ValueError):
-            least = min(least, int(Path(limit).read_text()))
-    return least
-
-
-def available_memory() -> int:
-    """Bytes that this process could get now without swapping, on its machine or in the container it is in."""
-    meminfo = Path("/proc/meminfo").read_text()
-    kib = next(int(line.split()[1]) for line in meminfo.splitlines() if line.startswith("MemAvailable:"))
-    with suppress(OSError, ValueError):
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        return min(kib * 1024, limit - used)
-    return kib * 1024
-
-
 def resident() -> int:
     """Bytes of memory that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

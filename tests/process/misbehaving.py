@@ -130,6 +130,18 @@ def _report_what_cannot_be_written(model: Misbehaving) -> None:
     _report(b'{"evidence": {"gpu_free": ' + b"1" * 400 + b"}}\n")
 
 
+FREEZER = Path("/sys/fs/cgroup/freezer")
+"""Version 1's: what is frozen there does not die of a KILL until it is thawed, as what waits for a dead disk."""
+
+
+def _freeze_itself(model: Misbehaving) -> None:
+    group = FREEZER / f"sweep-{os.getpid()}"
+    group.mkdir()
+    Path(model.marker).write_text(str(group))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    (group / "freezer.state").write_text("FROZEN")
+
+
 def _leave_shared_memory(model: Misbehaving) -> None:
     block = Path(f"/dev/shm/left-by-{os.getpid()}")
     block.write_text("nobody will want it")
@@ -334,6 +346,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "report without end": _flood_the_report,
     "report what cannot be written": _report_what_cannot_be_written,
     "ask without end": _ask_without_end,
+    "freeze itself": _freeze_itself,
     "stop its zygote": _stop_its_zygote,
     "leave shared memory and crash": _then(_leave_shared_memory, _segfault),
     "print": lambda model: print("noise\x1b[2J" * 1000),

@@ -187,7 +187,7 @@ def test_the_time_of_waiting_is_known_for_any_span() -> None:
 
 
 def test_a_cell_that_holds_the_most_goes_when_all_hold_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweep.reaper.machine_memory", lambda: 1000)
+    monkeypatch.setattr("sweep.machine.memory", lambda: 1000)
     memory = NodeMemory()
     small, large = (Turn(exclusive="device", gpu=None) for _ in range(2))
     assert not memory.too_much(large, 800)  # alone, its own limit speaks

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.process import misbehaving as misbehaving_models
 
 from sweep import isolate, reaper
 from sweep.cell import Cell, Limits, Measure, Model
@@ -139,20 +140,30 @@ def test_who_asks_for_a_turn_without_end_blocks_nobody(
     assert isolate.run(make_cell(), supervisor).result.status == "ok"
 
 
+CAN_FREEZE = os.access(misbehaving_models.FREEZER, os.W_OK)
+
+
+@pytest.mark.parametrize("how", ["hang", *(["freeze itself"] if CAN_FREEZE else [])])
 def test_a_process_that_cannot_be_killed_is_given_up(
     behave: Callable[..., Outcome],
     make_cell: MakeCell,
     supervisor: isolate.Supervisor,
     monkeypatch: pytest.MonkeyPatch,
+    how: str,
 ) -> None:
     with monkeypatch.context() as change:
-        change.setattr(Zygote, "signal", lambda zygote, number: None)  # as if it waited for a dead disk
         change.setattr(reaper, "DYING_SECONDS", 0.5)
-        row = behave("hang", limits=Limits(eager=2, grace=0.2)).result
+        if how == "hang":
+            change.setattr(Zygote, "signal", lambda _zygote, _number: None)  # as if it waited for a dead disk
+        row = behave(how, limits=Limits(eager=2, grace=0.2)).result
+        for group in misbehaving_models.FREEZER.glob("sweep-*"):
+            (group / "freezer.state").write_text("THAWED")
     assert verdict(row) == "crashed/timeout"
     assert "limits.eager=2 s in phase eager" in row.message
     assert "could not be killed" in row.message
     assert isolate.run(make_cell(), supervisor).result.status == "ok"
+    for group in misbehaving_models.FREEZER.glob("sweep-*"):
+        group.rmdir()
 
 
 def test_no_descriptor_is_left_open(behave: Callable[..., Outcome]) -> None:

@@ -9,7 +9,8 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "inputs", "user_data", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
+    {"errors", "inputs", "user_data", "reading", "stats", "moderation"},
+    {"machine", "reaper", "interrupts", "durable", "leftovers"},
     {"cell", "ending"},
     {"status", "evidence"},
     {"result"},
@@ -49,7 +50,7 @@ PURE = {
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
-FOR_A_CHILD = {"cell", "evidence", "inputs", "user_data", "stats", "reaper", "reading", "child"}
+FOR_A_CHILD = {"cell", "evidence", "inputs", "user_data", "stats", "machine", "reaper", "reading", "child"}
 
 
 def name_of(path: Path) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from sweep import leftovers
 from sweep.leftovers import OwnFolder
 
 MAKES_ONE = "from sweep.leftovers import OwnFolder; import sys, time; own = OwnFolder(); print(own.path, flush=True)"
@@ -58,7 +57,7 @@ def test_where_nothing_can_be_locked_nothing_is_removed(temporary: Path, monkeyp
         raise OSError(38, "Function not implemented")
 
     first = OwnFolder()
-    monkeypatch.setattr(leftovers.fcntl, "flock", refuse)
+    monkeypatch.setattr("sweep.leftovers.fcntl.flock", refuse)
     second = OwnFolder()
     assert first.path.exists()
     assert second.path.exists()

@@ -122,7 +122,8 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
     from sweep.child import threads
 
     cpus = len(os.sched_getaffinity(0))
-    thread_count = threads.pin(cell.threads)  # before torch makes its pool of threads
+    allowed = threads.wanted(cell.threads)
+    thread_count = threads.pin(allowed)  # before torch makes its pool of threads
     import torch
 
     from sweep.child import batches, convert, measure, survey
@@ -132,7 +133,7 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
     timer = measure.Timer(device)
     channel.tell(**survey.where_it_runs(cpus), threads=thread_count, timer_overhead=timer.overhead)
     with channel.during(Phase.BUILD):
-        convert.prepare(cell.threads)
+        convert.prepare(allowed)
         read = batches.read(cell)  # before what memory is measured from: it is no conversion's
         memory = measure.MemoryWatch(device)
         baseline = Baseline(cell, device, timer, read)

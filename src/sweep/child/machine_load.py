@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from sweep import machine
 from sweep.evidence import MachineLoad
 
 
@@ -52,13 +53,12 @@ def _counters() -> dict[str, float]:
     used = os.times()
     counters = {
         "machine": _machine_seconds(),
+        "throttled": machine.throttled_seconds(),
         "own": used.user + used.system + used.children_user + used.children_system,
     }
     with suppress(OSError, ValueError, IndexError):  # a kernel without pressure stall information, or that hides it
         some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
         counters["pressure"] = int(some.rpartition("total=")[2]) / 1e6
-    with suppress(OSError, ValueError, StopIteration):
-        counters["throttled"] = _throttled_seconds()
     with suppress(OSError, ValueError):
         if cores := _heat_counters():
             counters["heat"] = sum(int(core.read_text()) for core in cores)
@@ -75,15 +75,6 @@ def _machine_seconds() -> float:
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _iowait, *rest = [int(field) for field in stat.readline().split()[1:9]]
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-
-def _throttled_seconds() -> float:
-    """Seconds for which this process's control group had used up its share of the CPUs: cgroup v2's cpu.stat."""
-    group = next(
-        line.partition("::")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")
-    )
-    lines = Path(f"/sys/fs/cgroup{group}/cpu.stat").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("throttled_usec")) / 1e6
 
 
 class _Gpu:

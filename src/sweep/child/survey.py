@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from sweep import machine
 from sweep.child.channel import Channel
 
 PACKAGES = (
@@ -160,7 +161,7 @@ def facts() -> dict[str, object]:
     cpu = "/sys/devices/system/cpu"
     return {
         "cpu": cpu_model(),
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": machine.cpus(),
         "smt": _read(f"{cpu}/smt/active"),
         "numa_nodes": len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None,
         "governor": _read(f"{cpu}/cpu0/cpufreq/scaling_governor"),

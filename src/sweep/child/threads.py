@@ -3,7 +3,15 @@
 import os
 from typing import Any
 
+from sweep import machine
 from sweep.child import onnx_session
+
+
+def wanted(threads: int | None) -> int | None:
+    """How many threads engines are to be held to: those asked for, or what a quota of control groups leaves of the
+    CPUs, for more of them would be held up by it, all at once. None where nothing holds them."""
+    bound = len(os.sched_getaffinity(0))
+    return machine.cpus() if threads is None and machine.cpus() < bound else threads
 
 
 def pin(threads: int | None) -> int:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from sweep import machine
 from sweep.child import data, outputs
 from sweep.child.data import Data
 from sweep.child.outputs import Parts
-from sweep.reaper import available_memory, resident
+from sweep.reaper import resident
 
 Forward = Callable[[Any], Any]
 """Of the input as one value, `data.Data`."""
@@ -63,7 +64,7 @@ def has_room_for_another(model: torch.nn.Module, most: float | None = None) -> b
     """Whether there is memory for some copies of the model more; `most` is how many bytes this process may hold."""
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    free: float = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    free: float = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.available_memory()
     if most is not None:
         free = min(free, most - resident())
     return COPIES * size < free

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sweep.reaper import machine_memory
+from sweep import machine
 
 KNOWN = ("sweep.child.libraries.", "torchvision.", "timm.", "transformers.", "diffusers.")
 """What makes models that can be made without memory (on torch's meta device), and does nothing else besides."""
@@ -22,13 +22,13 @@ def refuse_too_large(config: Mapping[str, Any], make: Callable[[], Any], most_mb
     Only a model of a library is made without memory first; any other is let through, and ended at the limit while it is
     made.
     """
-    most = most_mb * 1e6 if most_mb else 0.9 * machine_memory()
+    most = most_mb * 1e6 if most_mb else 0.9 * machine.memory()
     is_known = str(config["_target_"]).startswith(KNOWN) and not config.get("weights") and not config.get("pretrained")
     found = _made_without_memory(make) if is_known else None
     if found is None or found[1] <= most:
         return
     count, size = found
-    limit = "limits.memory" if most_mb else f"90 % of the {machine_memory() / 1e9:.1f} GB here"
+    limit = "limits.memory" if most_mb else f"90 % of the {machine.memory() / 1e9:.1f} GB here"
     raise TooLarge(
         f"{count / 1e9:.2f} billion weights take {size / 1e9:.1f} GB, twice that with its control, and a process of "
         f"this cell may hold {most / 1e9:.1f} GB ({limit}): give it narrower weights, or a node with more memory"

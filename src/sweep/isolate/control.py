@@ -14,7 +14,7 @@ from queue import Empty
 
 from pydantic import ValidationError
 
-from sweep import reading, reaper
+from sweep import machine, reading, reaper
 from sweep.cell import Cell, Limits, Phase
 from sweep.evidence import Sampled, Trial
 from sweep.isolate.exclusive import POLL_SECONDS
@@ -140,7 +140,7 @@ class Control:
         on_gpu, free = (evidence.get("memory") or {}).get("cuda_peak"), evidence.get("gpu_free")
         if on_gpu is not None and free is not None and on_gpu * (WITH_ANOTHER - 1) > free:
             return False
-        return self.memory * WITH_ANOTHER <= 0.9 * reaper.machine_memory()
+        return self.memory * WITH_ANOTHER <= 0.9 * machine.memory()
 
     def block(self, check: Callable[[], None], *, begin: bool = False) -> Sampled:
         """Let it run for a block; its `load` is of all blocks since the one that began a trial. Raises ControlLost."""
@@ -206,7 +206,7 @@ class _ControlWatch(Watch):
     def _too_much(self, pid: int, phase: Phase, phase_started: float, now: float) -> bool:
         if not self.is_ready:
             return super()._too_much(pid, phase, phase_started, now)
-        self._slot.memory.too_much(self._slot.turn, self.memory)
+        self._slot.memory.too_much(self._slot.turn, self.memory, self._slot.turn.zygote)
         return False
 
     def go(self, request: bytes) -> None:

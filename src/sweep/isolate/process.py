@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep import reading, reaper
+from sweep import machine, reading, reaper
 from sweep.cell import Limits, Phase
 from sweep.evidence import Evidence, Exit, Trial
 from sweep.isolate import shared_memory
@@ -30,14 +30,20 @@ class NodeMemory:
     """How much memory the cells of a node use together. A cell is known by its turn."""
 
     def __init__(self) -> None:
-        self._used: dict[Turn, float] = {}
-        self._most = 0.9 * reaper.machine_memory()
+        self._used: dict[Turn, tuple[float, int]] = {}
+        self._most = 0.9 * machine.memory()
 
-    def too_much(self, turn: Turn, used: float) -> bool:
-        """Whether all cells use more than 90 % of the memory, and none more than this one, which uses `used` bytes."""
-        self._used[turn] = used
-        of_all = list(self._used.values())
-        return len(of_all) > 1 and sum(of_all) > self._most and used >= max(of_all)
+    def too_much(self, turn: Turn, used: float, pid: int = 0) -> bool:
+        """Whether all cells use more than 90 % of the memory, and none more than this one, which uses `used` bytes.
+
+        `pid` is its process, by which pages that it shares with others are told once that matters: each is counted once
+        then, and not for every cell that was forked from the same process.
+        """
+        self._used[turn] = used, pid
+        if len(self._used) < 2 or sum(size for size, _ in self._used.values()) <= self._most:
+            return False
+        exact = {one: min(size, reaper.memory(pid, 0) if pid else size) for one, (size, pid) in self._used.items()}
+        return sum(exact.values()) > self._most and exact[turn] >= max(exact.values())
 
     def forget(self, turn: Turn) -> None:
         self._used.pop(turn, None)
@@ -75,7 +81,7 @@ class Watch:
         self._zygote, self._limits, self._slot, self._cell_started = zygote, limits, slot, cell_started
         self._control_block = control_block
         self.log, self.report = Log(slot.echo), Report()
-        self._memory_most = limits.memory * 1e6 if limits.memory else 0.9 * reaper.machine_memory()
+        self._memory_most = limits.memory * 1e6 if limits.memory else 0.9 * machine.memory()
         self._look_again = 0.0
         self._ended_in: Phase | None = None
         self._timeout: str | None = None
@@ -207,7 +213,7 @@ class Watch:
             self._memory = (
                 f"used {used / 1e6:.0f} MB of memory, more than limits.memory={self._memory_most / 1e6:.0f} MB"
             )
-        elif limits.memory is None and self._slot.memory.too_much(turn, used):
+        elif limits.memory is None and self._slot.memory.too_much(turn, used, pid):
             self._memory = f"used {used / 1e6:.0f} MB of memory, and with the node's other cells all there is"
         return bool(self._timeout or self._memory or self.report.too_long)
 

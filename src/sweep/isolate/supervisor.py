@@ -1,7 +1,6 @@
 """One node's supervisor: what the cells that run there share, and what each of them gets of it."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sweep import reaper
+from sweep import machine, reaper
 from sweep.cell import Cell
 from sweep.isolate.control import BASELINE, Control, ControlFailed, control_key
 from sweep.isolate.exclusive import POLL_SECONDS, MachineLock, MeasureLock, Turn
@@ -43,7 +42,7 @@ class Supervisor:
 
         `shipped` is where the user's files are on the machine that the sweep was started on, and where they are here.
         """
-        cpus = len(os.sched_getaffinity(0))
+        cpus = machine.cpus()
         self.compile_threads = max(1, cpus // cells)
         self._machine_lock = MachineLock()
         self._measure_lock, self._memory = MeasureLock(cpus, self._machine_lock), NodeMemory()
@@ -142,7 +141,7 @@ class Supervisor:
         if gpu is not None and other[1] == gpu:
             return True
         held = sum(kept.control.memory for kept in self._controls.values() if kept.control and not kept.users)
-        return held > IDLE_SHARE * reaper.machine_memory()
+        return held > IDLE_SHARE * machine.memory()
 
     @property
     def shared(self) -> bool:

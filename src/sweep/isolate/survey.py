@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep import reading, reaper
+from sweep import machine, reading
 from sweep.cell import Limits, Mode
 from sweep.durable import cache_folder, write_atomically
 from sweep.errors import BadEnvironment
@@ -50,7 +50,7 @@ def local() -> Inventory:
         facts=surveyed["facts"],
         fingerprints={kind: fingerprint(surveyed["facts"], kind) for kind in sorted(devices)},
         cpus=surveyed["facts"]["cpus"],
-        memory=reaper.machine_memory() / 1e6,
+        memory=machine.memory() / 1e6,
         gpus=surveyed["gpus"],
     )
 
@@ -134,7 +134,7 @@ def _fingerprint() -> str:
         *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*")),
         driver.read_text(encoding="utf-8") if driver.exists() else "",
         os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
-        str(sorted(os.sched_getaffinity(0))),
+        f"{sorted(os.sched_getaffinity(0))} {machine.cpus()}",
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
