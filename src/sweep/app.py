@@ -29,7 +29,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
     with interrupts.once() as hear_no_more, _run_folder_and_dispatcher(settings, board) as (folder, dispatcher):
         listeners = _listeners(settings, folder, board)
         nodes = dispatcher.nodes()
-        planned = plan.make(requests, nodes, settings.grid, settings.register)
+        planned = plan.make(requests, nodes, settings.grid, settings.register, may_come=settings.nodes_may_come)
         if settings.dry_run:
             board.show_plan(planned)
             return ExitCode.COMPLETE
@@ -42,7 +42,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         listeners.tell(lambda one: one.planned(remaining, kept, about))
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
         refinement = Refinement(planned.cells, backlog, kept, folder)
-        outcomes = dispatcher.run(backlog, lambda cell: listeners.tell(lambda one: one.started(cell)))
+        outcomes = dispatcher.run(backlog, listeners.started, listeners.waits)
         interrupted = False
         try:
             _run_cells(remaining.refused, refinement, outcomes, folder, listeners)

@@ -14,7 +14,7 @@ import pytest
 import ray
 from sweep import reaper
 from sweep.cell import Cell, Device, Measure, Model, Request, Tolerance
-from sweep.dispatch import Dispatcher, connection, create
+from sweep.dispatch import Dispatcher, connection, create, patience
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.node import Node
 from sweep.dispatch.ray import RayDispatcher
@@ -287,6 +287,57 @@ def test_a_node_that_goes_away_in_mid_sweep_costs_no_row(cluster: Any, make_cell
 
 
 @pytest.mark.slow
+def test_a_cell_waits_for_a_node_that_joins_late_and_no_longer_than_it_may(
+    cluster: Any, make_cell: Callable[..., Cell]
+) -> None:
+    cells = [make_cell(id=name, device=Device(name=name, resources={name: 1})) for name in ("late", "never")]
+    dispatcher = RayDispatcher(Dispatch(address=cluster.address, wait_nodes=20))
+    told: list[str] = []
+    found = {}
+    with closing(dispatcher):
+        nodes = dispatcher.nodes()
+        assert len(validate.split_by_eligibility(cells, nodes)[0]) == 0
+        ready, _ = validate.split_by_eligibility(cells, nodes, may_come=True)
+        backlog = Backlog(ready, 0)
+
+        def and_one_joins(text: str) -> None:
+            if not told:
+                cluster.add_node(num_cpus=1, resources={"late": 1})
+            told.append(text)
+
+        for outcome in dispatcher.run(backlog, lambda cell: None, and_one_joins):
+            found.update({ended.result.id: ended.result for ended in backlog.ended(outcome)})
+    assert (found["late"].status, found["never"].reason) == ("ok", "no-node"), found
+    assert told[0] == "waits 20 s at most for a node that can run EAGER on late, EAGER on never"
+
+
+def test_who_has_a_busy_node_is_said(
+    cluster: Any, make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Trainer:
+        """Of somebody else, who has a node for herself."""
+
+        def ready(self) -> None:
+            pass
+
+    monkeypatch.setattr(patience, "BUSY_SECONDS", 1.0)
+    told: list[str] = []
+    with closing(RayDispatcher(Dispatch(address=cluster.address))) as dispatcher:
+        dispatcher.nodes()
+        holder: Any = ray.remote(num_cpus=1, resources={"node_0": 1})(Trainer).remote()
+        ray.get(holder.ready.remote())
+        cell = make_cell(device=Device(name="node_0", resources={"node_0": 1}))
+
+        def and_let_go(text: str) -> None:
+            told.append(text)
+            ray.kill(holder)
+
+        (outcome,) = dispatcher.run(Backlog([cell], 0), lambda cell: None, and_let_go)
+    assert outcome.result.status == "ok"
+    assert "waits for " in told[0]
+    assert "1 of its 1 CPUs are in use, by 1 x test_who_has_a_busy_node_is_said.<locals>.Trainer" in told[0]
+
+
 def fails_on(folder: Path) -> Model:
     config = {"_target_": "sick.Linear", "folder": str(folder), "input": {"shape": [8]}}
     return Model(name="sick", config=config)

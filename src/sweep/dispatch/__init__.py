@@ -19,11 +19,14 @@ class Dispatcher(Protocol):
         Raises BadEnvironment.
         """
 
-    def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
+    def run(
+        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = print
+    ) -> Generator[Outcome, None, None]:
         """Take cells from the backlog until it is empty: an outcome for each, as it comes.
 
         Never raises for what a cell or its node does. The backlog may change with every outcome. `started` is
-        called when a cell goes out. Closing the iterator ends what still runs.
+        called when a cell goes out, `waits` with what cells wait for, and who has it. Closing the iterator ends what
+        still runs. Raises CarrierLost, for which cells without a row can be gone on with.
         """
 
     @property

@@ -158,11 +158,15 @@ class Backlog:
         """The same for cells that fit the same nodes."""
         return cell.conversion, cell.device.key, self.hardware(cell), self.suspects.failed_on(cell.id)
 
+    def waiting(self) -> list[Cell]:
+        """One for each kind of cells that no node has taken."""
+        return [queue[0][2] for queue in self._heads()] + list(self._to_run_alone.values())
+
     def send_anywhere(self, cell: Cell) -> None:
-        """Have a cell that was taken, and that no other node can run, wait for one that it failed on."""
+        """Have a cell that waits, and that no other node can run, be taken by one that it failed on."""
         self.suspects.forgive(cell.id)
-        self._waiting[cell.id] = self._taken.pop(cell.id)
-        self._queue([cell])
+        if cell.id in self._waiting:
+            self._queue([cell])
 
     def _not_tried(self, cell: Cell, shown_by: str) -> Outcome:
         del self._waiting[cell.id]

@@ -3,13 +3,15 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants, worker
+from ray._private import ray_constants, state, worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+from ray.autoscaler import sdk
 from ray.exceptions import RayError
 
 import ray
@@ -17,6 +19,7 @@ from sweep import interrupts, leftovers
 from sweep.dispatch import connect
 from sweep.errors import BadEnvironment, CarrierLost
 from sweep.isolate.guard import Guard
+from sweep.plan.inventory import Inventory
 from sweep.reading import one_line
 from sweep.request.settings import Dispatch
 
@@ -100,6 +103,22 @@ class Connection:
         if self._claim is not None:
             os.close(self._claim)
         self._session = self._claim = None
+
+    def ask_for(self, bundles: list[dict[str, float]]) -> None:
+        """Have the cluster's autoscaler, if it has one, make nodes on which there is this; nothing gives them up."""
+        with suppress(Exception):  # a cluster without one
+            sdk.request_resources(bundles=bundles)
+
+    def holders(self, node: Inventory) -> str:
+        """Who has the resources of a node that it lacks, as far as Ray tells."""
+        with suppress(Exception):
+            free = state.available_resources_per_node().get(node.id, {}).get("CPU", 0.0)  # type: ignore[no-untyped-call]
+            actors = state.actors(actor_state_name="ALIVE").values()
+            there = Counter(actor["ActorClassName"] for actor in actors if actor["Address"]["NodeID"] == node.id)
+            by = ", ".join(f"{count} x {name}" for name, count in there.most_common(3)) or "tasks"
+            total = node.resources.get("CPU", node.cpus)
+            return f"{total - free:g} of its {total:g} CPUs are in use, by {by}"
+        return "others use it"
 
     @property
     def gone(self) -> str | None:

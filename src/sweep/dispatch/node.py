@@ -39,8 +39,10 @@ class Node:
     starting: Any = None
     """The task that comes back when the actor is up; None from then on, and without an actor."""
     running: dict[Any, Cell] = field(default_factory=dict)
-    sick: bool = False
-    """Whether models fail there that run elsewhere."""
+    unfit: str = ""
+    """Why it gets no more cells, if so."""
+    asked_at: float = math.inf
+    """When the actor was asked for that is not up yet."""
     _alone: bool = False
     """Whether what runs is a cell beside which no other may run."""
     _doubted_at: float = -math.inf
@@ -49,7 +51,7 @@ class Node:
 
     def fits(self, cell: Cell, fingerprint: str | None = None) -> bool:
         """Whether the node has what a cell needs, and is well; and is of that hardware, if any is named."""
-        if self.sick:
+        if self.unfit:
             return False
         if fingerprint is not None and self.has.fingerprints.get(cell.device.kind) != fingerprint:
             return False
@@ -75,11 +77,11 @@ class Node:
         """Whether it failed just now, so that other nodes should get cells first."""
         return self._doubted_at > now - DOUBT_SECONDS
 
-    def actor_asked_for(self, actor: Any, starting: Any) -> None:
-        self.actor, self.starting = actor, starting
+    def actor_asked_for(self, actor: Any, starting: Any, now: float) -> None:
+        self.actor, self.starting, self.asked_at = actor, starting, now
 
     def came_up(self) -> None:
-        self.starting, self._failures = None, 0
+        self.starting, self._failures, self.asked_at = None, 0, math.inf
 
     def failed_to_start(self, now: float) -> None:
         self._doubt(now)
@@ -105,6 +107,7 @@ class Node:
     def dismissed(self) -> None:
         """The actor was ended: the node is there for whoever else uses the cluster."""
         self.actor = self.starting = None
+        self.asked_at = math.inf
 
 
 class Nodes:
@@ -154,7 +157,8 @@ class Nodes:
     def obstacle(self, cell: Cell) -> tuple[Reason, str]:
         """Why a cell that some node could run can be run by none now."""
         obstacles = [validate.obstacle(cell, node.has) for node in self]
-        return next(filter(None, obstacles), (Reason.NO_NODE, "the node that could run it is gone"))
+        unfit = "; ".join(node.unfit for node in self if node.unfit) or "the node that could run it is gone"
+        return next(filter(None, obstacles), (Reason.NO_NODE, unfit))
 
     def tasks(self) -> dict[Any, Node]:
         """What runs now, and where."""

@@ -16,6 +16,7 @@ from sweep.dispatch import connect, node_actor
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.connection import Connection, last_line
 from sweep.dispatch.node import Node, Nodes, declared
+from sweep.dispatch.patience import Patience
 from sweep.errors import BadEnvironment, CarrierLost
 from sweep.evidence import Further
 from sweep.isolate import survey
@@ -53,14 +54,19 @@ class RayDispatcher:
             ends = time.monotonic() + PROBE_SECONDS
             while self._probes and time.monotonic() < ends:
                 self._take_probes(ray.wait(list(self._probes), timeout=1)[0])
+            if not self._nodes.inventories and self._options.wait_nodes:
+                self._wait_for_the_first()
             if not self._nodes.inventories:
                 raise BadEnvironment("\n".join(self._nodes.problems) or f"no node answers at {self._options.address}")
         return self._nodes.inventories
 
-    def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
+    def run(
+        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = print
+    ) -> Generator[Outcome, None, None]:
         if not backlog:
             return
         self._connection.open()
+        self._patience = Patience(self._options.wait_nodes, self._connection, waits)
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
         backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)
         try:
@@ -76,17 +82,23 @@ class RayDispatcher:
         finally:
             self._end()
 
+    def _wait_for_the_first(self) -> None:
+        """Of a cluster that has no node that runs anything, as one that grows from none."""
+        self._connection.ask_for([{"CPU": 1.0}])
+        ends = time.monotonic() + self._options.wait_nodes
+        while not self._nodes.inventories and (self._probes or time.monotonic() < ends):
+            self._look_for_nodes()
+            self._take_probes(ray.wait(list(self._probes), timeout=1)[0] if self._probes else ())
+            time.sleep(0 if self._probes else 1)
+
     def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
         """Send what can be sent, wait a while, and take what came back. Raises CarrierLost, and what Ray raises."""
         self._look_for_nodes()
         self._send_all(backlog, started)
         awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
         if not awaited:
-            cell = backlog.take() or backlog.take_alone()
-            if cell and backlog.suspects.failed_on(cell.id) and any(node.fits(cell) for node in self._nodes):
-                backlog.send_anywhere(cell)
-                return []
-            return [self._not_sent(cell)] if cell else []
+            return self._wait_or_decide(backlog)
+        self._patience.with_busy(self._nodes, time.monotonic())
         ray.wait(awaited, timeout=1)
         done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
         self._take_probes(done)
@@ -94,6 +106,18 @@ class RayDispatcher:
         outcomes = self._take_outcomes(done)
         self._send_all(backlog, started)  # before these are recorded, which waits for a disk
         return outcomes
+
+    def _wait_or_decide(self, backlog: Backlog) -> list[Outcome]:
+        """What no node can run waits for as long as it may, and then has its row."""
+        for cell in backlog.waiting():
+            if backlog.suspects.failed_on(cell.id) and any(node.fits(cell) for node in self._nodes):
+                backlog.send_anywhere(cell)
+                return []
+        if self._patience.lasts(backlog.waiting(), time.monotonic()):
+            time.sleep(1)
+            return []
+        left = backlog.take() or backlog.take_alone()
+        return [self._not_sent(left)] if left else []
 
     def _start_again(self, why: str) -> list[Outcome]:
         """What ran is lost, and comes back as such, once there is a new local Ray. Raises CarrierLost."""
@@ -136,11 +160,11 @@ class RayDispatcher:
         def fits(cell: Cell) -> bool:
             return node.has.id not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
 
-        if backlog.suspects.is_sick(node.has.id) and not node.sick:
-            node.sick = True
-            self._nodes.problems.append(f"{node.has.node} gets no more cells: models failed there that ran elsewhere")
+        if backlog.suspects.is_sick(node.has.id) and not node.unfit:
+            node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
+            self._nodes.problems.append(node.unfit)
 
-        if not node.running and not backlog.has(fits) and not backlog.may_grow:
+        if not node.running and (node.unfit or not (backlog.has(fits) or backlog.may_grow)):
             _kill_actor(node)
             node.dismissed()
             return
@@ -158,7 +182,7 @@ class RayDispatcher:
             max_concurrency=node.cells + 2,
             scheduling_strategy=_on(node.has),
         ).remote(node.cells, connect.shipped_from(self._options))
-        node.actor_asked_for(actor, starting=actor.ready.remote())
+        node.actor_asked_for(actor, actor.ready.remote(), time.monotonic())
 
     def _launch(
         self, node: Node, cell: Cell, further: Further, started: Callable[[Cell], None], *, alone: bool = False

@@ -20,7 +20,10 @@ class SerialDispatcher:
     def nodes(self) -> list[Inventory]:
         return [survey.local()]
 
-    def run(self, backlog: Backlog, started: Callable[[Cell], None]) -> Generator[Outcome, None, None]:
+    def run(
+        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = print
+    ) -> Generator[Outcome, None, None]:
+        del waits  # there is nothing to wait for
         (here,) = self.nodes()
         while cell := backlog.take() or backlog.take_alone():
             started(cell)

@@ -43,17 +43,19 @@ def make(
     nodes: Sequence[Inventory],
     grid: Grid = EVERY_CELL,
     registered: Mapping[str, Registered] | None = None,
+    *,
+    may_come: bool = False,
 ) -> Plan:
     """The plan of a sweep on these nodes, with the conversions that its configuration registers.
 
-    Raises BadRequest with every problem.
+    `may_come` is whether cells wait for nodes that are not there yet. Raises BadRequest with every problem.
     """
     modes = _modes(nodes, registered or {})
     rules.refuse_unknown_conversions(grid, requests, modes)
     cells = expand(requests, modes, grid)
     if not cells:
         raise BadRequest("nothing to run: the conversions asked for select no mode")
-    ready, refused = validate.split_by_eligibility(cells, nodes, modes)
+    ready, refused = validate.split_by_eligibility(cells, nodes, modes, may_come=may_come)
     named = ((request, conversions(request, modes)) for request in requests)
     return Plan(cells=cells, ready=ready, refused=refused, doubts=rules.unused_conditions(grid, named, modes))
 

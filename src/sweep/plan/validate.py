@@ -62,14 +62,22 @@ def _capabilities(node: Inventory) -> str:
 
 
 def split_by_eligibility(
-    cells: Iterable[Cell], nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None
+    cells: Iterable[Cell],
+    nodes: Sequence[Inventory],
+    modes: Mapping[str, Mode] | None = None,
+    *,
+    may_come: bool = False,
 ) -> tuple[list[Cell], list[Result]]:
-    """Split cells into those that some node can run, and rows of the others; `modes` as in Eligibility."""
+    """Split cells into those that some node can run, or one that `may_come`, and rows of the others.
+
+    `modes` are as in Eligibility.
+    """
     eligibility = Eligibility(nodes, modes)
     ready: list[Cell] = []
     refused: list[Result] = []
     for cell in cells:
-        if problem := eligibility.refusal(cell):
+        problem = eligibility.refusal(cell)
+        if problem and not (may_come and problem[0] is Reason.NO_NODE):
             refused.append(not_run(cell, *problem))
         else:
             ready.append(cell)

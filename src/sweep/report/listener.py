@@ -42,6 +42,9 @@ class Listener:
     def started(self, cell: Cell) -> None:
         """A cell was sent to a node."""
 
+    def waits(self, text: str) -> None:
+        """What cells wait for, because no node is there, or others use it."""
+
     def ended(self, row: Result) -> None:
         """A cell has its first row, which was written."""
 
@@ -83,6 +86,14 @@ class Listeners:
                 )
                 with suppress(Exception):  # what it has begun, such as a thread that draws
                     listener.__exit__(None, None, None)
+
+    def started(self, cell: Cell) -> None:
+        """As each of theirs."""
+        self.tell(lambda one: one.started(cell))
+
+    def waits(self, text: str) -> None:
+        """As each of theirs."""
+        self.tell(lambda one: one.waits(text))
 
     def __enter__(self) -> "Listeners":
         self.tell(lambda one: one.__enter__())

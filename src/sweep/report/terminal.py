@@ -93,6 +93,9 @@ class Board(Listener):
     def started(self, cell: Cell) -> None:
         self._running[cell.id] = (cell, time.monotonic())
 
+    def waits(self, text: str) -> None:
+        self._say(Text(one_line(text), "yellow"))
+
     def ended(self, row: Result) -> None:
         """One line for a cell that has its row."""
         self._ended += 1

@@ -1,5 +1,6 @@
 """The settings of a whole sweep, which no single cell has."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,13 +16,15 @@ class Dispatch:
     """How cells are brought to the nodes that run them; `conf/dispatch/ray.yaml` says what each option does.
 
     `address` is the Ray cluster, None for a local Ray. `retries` is how often a cell is tried again whose worker, node
-    or supervisor was lost. `cells_per_node` of None are as many as a node has room for.
+    or supervisor was lost. `cells_per_node` of None are as many as a node has room for. `wait_nodes` is for how many
+    seconds cells wait for nodes that are not there, or are busy; 0 of the latter is without end.
     """
 
     name: Literal["ray", "serial"] = "ray"
     address: str | None = None
     retries: int = 2
     cells_per_node: int | None = None
+    wait_nodes: float = 0.0
     working_dir: str | None = None
     py_modules: tuple[str, ...] = ()
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
@@ -32,6 +35,8 @@ class Dispatch:
             problems.append("dispatch.retries must be at least 0")
         if self.cells_per_node is not None and self.cells_per_node < 1:
             problems.append("dispatch.cells_per_node must be at least 1, or null for as many as a node has room for")
+        if not 0 <= self.wait_nodes < math.inf:
+            problems.append("dispatch.wait_nodes must be a number of seconds, at least 0")
         if self.name == "serial" and (self.cells_per_node or 1) > 1:
             problems.append("dispatch=serial runs one cell at a time: dispatch.cells_per_node goes with dispatch=ray")
         if doubly := sorted({"working_dir", "py_modules"} & self.runtime_env.keys()):
@@ -80,6 +85,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.retry and not self.resume:
             raise ValueError("retry goes with resume=FOLDER, or resume=last: it says which of its cells run again")
+
+    @property
+    def nodes_may_come(self) -> bool:
+        """Whether cells wait for nodes that are not there yet; a plan that is only shown waits for nothing."""
+        return self.dispatch.wait_nodes > 0 and not self.dry_run
 
 
 PARTS: Mapping[str, type] = {"dispatch": Dispatch, "record": Record, "report": Report}
