@@ -120,8 +120,9 @@ def _run_cells(
             listeners.tell(lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
     with listeners:
-        for row in refused:
-            record(Outcome(result=row))
+        for row in folder.append_all(refused):
+            refinement.recorded(row)
+            listeners.tell(lambda one, row=row: one.ended(row))  # type: ignore[misc]
         go_on()
         for outcome in outcomes:
             for ended in backlog.ended(outcome):
@@ -162,8 +163,9 @@ def _record_interrupted(cells: Sequence[Cell], refinement: Refinement, folder: R
         refinement.recorded(row)
     written = {row.id for row in there}
     message = "the sweep was interrupted before it was done; resume it"
-    rows = [not_run(cell, Reason.INTERRUPTED, message) for cell in cells if cell.id not in written]
-    recorded = [folder.append(Outcome(result=row)) for row in rows]
+    recorded = folder.append_all(
+        [not_run(cell, Reason.INTERRUPTED, message) for cell in cells if cell.id not in written]
+    )
     for row in recorded:
         refinement.recorded(row)
     return recorded

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,23 @@ class RunFolder:
         with interrupts.held():
             return self._write_outcome(outcome)
 
+    def append_all(self, rows: Sequence[Result]) -> list[Result]:
+        """As `append`, for rows of cells that did not run: all at once, which takes microseconds for each."""
+        with interrupts.held():
+            written = [_readable(self._with_attempts(row)) for row in rows]
+            try:
+                self._append_line("".join(line for _, line in written))
+            except OSError as error:
+                raise self._full_error(error) from error
+            return [row for row, _ in written]
+
+    def _with_attempts(self, row: Result) -> Result:
+        """The row with the attempts of its cell that a resumed sweep found."""
+        earlier = self._earlier_attempts.pop(row.id, ())
+        return replace(row, attempts=(*earlier, *row.attempts)) if earlier else row
+
     def _write_outcome(self, outcome: Outcome) -> Result:
-        result = outcome.result
-        result = replace(result, attempts=(*self._earlier_attempts.pop(result.id, ()), *result.attempts))
+        result = self._with_attempts(outcome.result)
         try:
             if outcome.files:
                 folder = self.path / "cells" / result.id
@@ -289,7 +303,7 @@ def _readable(row: Result) -> tuple[Result, str]:
 
 
 def _line(row: Result) -> str:
-    return json.dumps(asdict(row)) + "\n"
+    return f"{reading.of(Result).dump_json(row).decode()}\n"
 
 
 def _lines(rows: Sequence[Result]) -> str:
