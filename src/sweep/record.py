@@ -1,6 +1,5 @@
 """The run folder: the request and plan of a sweep, one durable row for each cell, and the files of every cell."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,11 +14,18 @@ from sweep import interrupts, reading
 from sweep.cell import Cell
 from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
+from sweep.lock import FolderLock
 from sweep.plan import changes
 from sweep.result import SCHEMA, Outcome, Result
 
 SPENT = "refined_seconds"
 """The entry of `sweep.json` that says how much of its budget a sweep has spent."""
+
+ENOUGH = "refined_enough_for_seconds"
+"""The entry that says for which budget nothing more is to be found out: a sweep that goes on with it stays as it is."""
+
+_BEGINS = '{\n "schema": '
+"""How `sweep.json` begins."""
 
 
 class RunFolder:
@@ -33,7 +39,7 @@ class RunFolder:
         self.path, self._how_to_resume = path, how_to_resume
         self.request = path / "sweep.json"
         self.journal = path / "results.jsonl"
-        self._lock: int | None = None
+        self._lock = FolderLock(path)
         self._earlier_attempts: dict[str, tuple[str, ...]] = {}
 
     def start(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
@@ -41,7 +47,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock_folder()
-            if self.request.exists() or self.journal.exists():
+            if not self.is_unused:
                 raise RunFolderTaken(
                     f"{self.path} holds a sweep already: resume={self.path} goes on with it, hydra.sweep.dir=… "
                     "names another folder"
@@ -50,6 +56,16 @@ class RunFolder:
             self.journal.touch()
         except OSError as error:
             raise RunFolderTaken(f"cannot write to the run folder {self.path}: {error.strerror}") from error
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no sweep is here: no folder, or at most what a start that was cut off leaves, which holds no row."""
+        try:
+            text = self.request.read_text(encoding="utf-8", errors="replace") if self.request.exists() else ""
+        except OSError:  # it may be one: who reads it is told why it cannot be read
+            return False
+        is_torn = _BEGINS.startswith(text[: len(_BEGINS)].strip("\0")) and not text.endswith("\n}")
+        return is_torn and (not self.journal.exists() or self.journal.stat().st_size == 0)
 
     def resume(
         self, cells: Sequence[Cell], about: Mapping[str, Any], retry: Sequence[str], *, anyway: bool
@@ -73,6 +89,8 @@ class RunFolder:
                 write_atomically(self.path / f"results-before-{number}.jsonl", _lines(rows))
             kept_ids = {row.id for row in kept}
             about = {**about, SPENT: before.get(SPENT, 0.0)}
+            if ENOUGH in before and len(kept) == len(planned):
+                about[ENOUGH] = before[ENOUGH]
             self._earlier_attempts = {row.id: row.attempts for row in rows if row.id not in kept_ids}
             self._write_request(cells, about)
             write_atomically(self.journal, _lines(kept))
@@ -116,8 +134,11 @@ class RunFolder:
         if self.request.exists() or not self.path.is_dir():
             return
         with suppress(OSError):
-            for name in ("multirun.yaml", ".lock"):
-                (self.path / name).unlink(missing_ok=True)
+            if self._lock.acquire():  # another sweep is just starting here
+                return
+            for file in (self.path / "multirun.yaml", self._lock.file):
+                file.unlink(missing_ok=True)
+            self._lock.release()
             for folder in (self.path, *self.path.parents[:2]):
                 folder.rmdir()
 
@@ -215,19 +236,13 @@ class RunFolder:
         return row
 
     def _lock_folder(self) -> None:
-        """Keep other sweeps out until `release`. Raises RunFolderTaken."""
-        self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.release()
-            raise RunFolderTaken(f"another sweep is writing to {self.path}: let it end, or end it") from error
+        """Keep other sweeps out until `release`. Raises RunFolderTaken, OSError."""
+        if held := self._lock.acquire():
+            raise RunFolderTaken(f"another sweep is writing to {self.path}: {held}")
 
     def release(self) -> None:
         """Let other sweeps in; a process that ends does so too."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def _write_request(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}

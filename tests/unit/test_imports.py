@@ -10,7 +10,7 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 ORDER = [
     {"errors", "inputs", "user_data", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
-    {"cell", "ending"},
+    {"cell", "ending", "lock"},
     {"status", "evidence"},
     {"result"},
     {"plan"},
