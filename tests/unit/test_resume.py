@@ -61,7 +61,14 @@ def test_in_a_folder_with_a_sweep_its_model_need_not_be_named_again(make_cell: M
 def test_without_a_folder_it_goes_on_with_the_newest_that_asked_the_same(make_cell: MakeCell) -> None:
     for name, command in {
         "1": (*ASKED, "hydra.sweep.dir=x"),
-        "2": (ASKED[1], ASKED[0], ASKED[2], "resume=auto", "retry=[lost]"),  # the same in another order
+        "2": (
+            ASKED[1],
+            ASKED[0],
+            ASKED[2],
+            "resume=auto",
+            "retry=[lost]",
+            "dispatch.address=a:1",
+        ),  # the same in another way
         "3": (*ASKED, "seed=1"),
         "4": ("+model=resnet",),
     }.items():
