@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "inputs", "user_data", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
+    {"errors", "inputs", "user_data", "reading", "stats", "moderation", "reaper", "interrupts", "durable", "streams"},
     {"cell", "ending", "lock"},
     {"status", "evidence"},
     {"result"},
