@@ -23,22 +23,28 @@ done
 shift
 case " $* " in *" resume="*) ;; *) set -- resume=auto "retry=[lost]" "$@" ;; esac
 
-port=$("$python" - "${SWEEP_PORT:-}" <<'PYTHON'
+# that of Ray, and one for its clients, which would take a port that another Ray has
+ports=$("$python" - "${SWEEP_PORT:-}" <<'PYTHON'
 import socket, sys
 
-wanted = sys.argv[1]
-for number in [int(wanted)] if wanted else [6379, 0]:
-    with socket.socket() as probe:
+
+def free(*wanted):
+    for number in wanted:
+        probe = socket.socket()
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", number))
         except OSError:
             continue
-        print(probe.getsockname()[1])
-        sys.exit()
-sys.exit(f"recipes/bare.sh: port {wanted} is taken, perhaps by another Ray: leave SWEEP_PORT out, or name a free one")
+        return probe
+    sys.exit(f"recipes/bare.sh: port {wanted[0]} is taken, perhaps by another Ray: leave SWEEP_PORT out, or name a free one")
+
+
+found = [free(int(sys.argv[1])) if sys.argv[1] else free(6379, 0), free(0)]
+print(*(probe.getsockname()[1] for probe in found))
 PYTHON
 ) || exit 2
+read -r port client <<<"$ports"
 
 # as `ray start` does by itself; who connects to an address must do the same
 if [ -z "${RAY_AUTH_MODE:-}" ] && { [ -n "${RAY_AUTH_TOKEN:-}" ] || [ -e "${HOME:-}/.ray/auth_token" ]; }; then
@@ -57,8 +63,8 @@ a_ray() {
 folder=$(mktemp -d)
 mkfifo "$folder/alive"
 exec 9<>"$folder/alive"
-bash -c "$(a_ray --head --node-ip-address="$head" --port="$port" --include-dashboard=false --ray-client-server-port=0)" \
-    <"$folder/alive" >"$folder/0.log" 9>&- &
+bash -c "$(a_ray --head --node-ip-address="$head" --port="$port" --ray-client-server-port="$client" \
+    --include-dashboard=false)" <"$folder/alive" >"$folder/0.log" 9>&- &
 end() {
     exec 9>&-
     wait

@@ -94,14 +94,17 @@ def anothers(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[byt
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
         there = {**os.environ, "TMPDIR": folder, "RAY_AUTH_MODE": "disabled"}
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--port={environment['SWEEP_PORT']}"]
-        command = [*ray, "--num-cpus=1", "--disable-usage-stats", "--block"]
+        ports = [f"--ray-client-server-port={free_port()}", "--dashboard-agent-listen-port=0"]
+        command = [*ray, *ports, "--include-dashboard=false", "--num-cpus=1", "--disable-usage-stats", "--block"]
         with subprocess.Popen(command, env=there, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             file = Path(folder) / "ray" / "ray_current_cluster"
-            while not file.exists():
-                assert process.poll() is None
-                time.sleep(0.1)
-            yield process, there
-            process.terminate()
+            try:
+                while not file.exists():
+                    assert process.poll() is None
+                    time.sleep(0.1)
+                yield process, there
+            finally:
+                process.terminate()
 
 
 ASK = "import ray; ray.init('{}', log_to_driver=False); print(len(ray.nodes()), ray.get_runtime_context().gcs_address)"
