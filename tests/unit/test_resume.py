@@ -62,6 +62,7 @@ def test_without_a_folder_it_goes_on_with_the_newest_that_asked_the_same(make_ce
     for name, command in {
         "1": (*ASKED, "hydra.sweep.dir=x"),
         "2": (
+            "-m",
             ASKED[1],
             ASKED[0],
             ASKED[2],

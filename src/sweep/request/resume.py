@@ -98,7 +98,8 @@ def _asked(arguments: Sequence[str], overrides_of: OverridesOf) -> list[str]:
     """What is asked, in whatever order: the arguments but for those that say where it runs, and how it goes on."""
     named = {override.key_or_group for override in overrides_of(arguments)}
     carrying = {name for name in named if name.partition(".")[0] in {"dispatch", "hydra"}}
-    return sorted(_without(arguments, _OF_RESUMING | carrying, overrides_of))
+    asked = _without(arguments, _OF_RESUMING | carrying, overrides_of)
+    return sorted(argument for argument in asked if argument not in {"-m", "--multirun"})
 
 
 def _run_folder_of(asked: list[str], overrides_of: OverridesOf) -> Path | None:
