@@ -120,11 +120,11 @@ def test_the_wheel_can_be_made_of_what_is_copied(stages: dict[str, Stage], tmp_p
     arguments = shlex.split(run.replace("/wheels", str(tmp_path / "wheels")))
     subprocess.run([sys.executable, "-m", *arguments, "--quiet"], cwd=tmp_path, check=True)
     (wheel,) = (tmp_path / "wheels").iterdir()
-    names = zipfile.ZipFile(wheel).namelist()
-    shipped = [path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")]
-    assert {f"sweep/conf/{path}" for path in shipped} <= set(names)
-    sources = [path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*") if path.is_file()]
-    assert {str(path) for path in sources if "__pycache__" not in path.parts} <= set(names)
+    names = set(zipfile.ZipFile(wheel).namelist())
+    configs = [path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")]
+    assert {f"sweep/conf/{path}" for path in configs} <= names
+    files = [path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*") if path.is_file()]
+    assert {str(path) for path in files if "__pycache__" not in path.parts} <= names
 
 
 def test_kuberay_runs_it_as_its_user(stages: dict[str, Stage]) -> None:
