@@ -34,16 +34,53 @@ def main(arguments: list[str]) -> int:
     if options.nodes < 1:
         parser.error("a cluster has at least one node")
     interrupts.listen()
+    current = CurrentCluster()
     guard = Guard("SWEEP_CLUSTER")  # whatever becomes of this process, no part of Ray stays
     os.environ.update(guard.mark)
     try:
-        return _run(options, command)
+        return _run(options, command, current)
     except KeyboardInterrupt:
         return 0
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         guard.close()
-        Path("/tmp/ray/ray_current_cluster").unlink(missing_ok=True)
+        current.forget_ours()
+
+
+class CurrentCluster:
+    """The file by which Ray's address `auto` finds a cluster here. Another Ray that runs keeps its entry."""
+
+    def __init__(self) -> None:
+        from ray._common.utils import get_ray_address_file
+
+        self._file = Path(get_ray_address_file(None))
+        there = self._file.read_text() if self._file.exists() else ""
+        self.others = there if _answers(there) else None
+        """The address of another Ray."""
+        self._ours: str | None = None
+
+    def keep_others(self, ours: str) -> None:
+        """Ours has just started, and has written its address over that of another."""
+        self._ours = ours
+        if self.others:
+            self._file.write_text(self.others)
+
+    def forget_ours(self) -> None:
+        """Ours is no more; what somebody else wrote meanwhile stays."""
+        with suppress(FileNotFoundError):
+            if self._ours and self._file.read_text() == self._ours:
+                self._file.unlink()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.strip().rpartition(":")
+    if not host or not port.isdigit():
+        return False
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _parted(arguments: list[str]) -> tuple[list[str], str, list[str]]:
@@ -54,7 +91,7 @@ def _parted(arguments: list[str]) -> tuple[list[str], str, list[str]]:
     return arguments[:at], "--", arguments[at + 1 :]
 
 
-def _run(options: argparse.Namespace, command: list[str]) -> int:
+def _run(options: argparse.Namespace, command: list[str], current: CurrentCluster) -> int:
     from ray.cluster_utils import Cluster
 
     _ask_for_the_token_if_there_is_one()
@@ -65,12 +102,18 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
     )
     for number in range(2, options.nodes + 1):
         cluster.add_node(**_node(options, number))
-    print(f"{options.nodes} nodes: dispatch.address=auto, or dispatch.address=ray://127.0.0.1:{client}", flush=True)
+    address = cluster.address
+    current.keep_others(address)
+    direct = f"{address} ({current.others} is another Ray's, and what auto means)" if current.others else "auto"
+    print(f"{options.nodes} nodes: dispatch.address={direct}, or dispatch.address=ray://127.0.0.1:{client}", flush=True)
     if os.environ.get("RAY_AUTH_MODE") == "token":
         print("it wants your token: with any other address than auto, set RAY_AUTH_MODE=token", flush=True)
     if command:
         program = sys.executable if command[0] == "python" else command[0]
-        return subprocess.run([program, *command[1:]], check=False).returncode
+        # to the command, auto is this one
+        return subprocess.run(
+            [program, *command[1:]], env={**os.environ, "RAY_ADDRESS": address}, check=False
+        ).returncode
     print("Ctrl-C ends it", flush=True)
     signal.pause()
     return 0

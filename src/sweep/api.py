@@ -39,19 +39,21 @@ def run(  # noqa: PLR0913 - all but two go by name
     other option is given by its name, as `measure="quick"`; dotted ones go into `options`: `{"limits.memory": 8000}`.
     Where an option takes one value, a list runs each of them: `batch_size=[1, 8]`. `folder` is the run folder (default:
     multirun/<date>/<time>), `config_dir` a folder with configs of your own; with `quiet` nothing is printed. With
-    `resume=FOLDER` models may be left out: then the arguments of that sweep are used.
+    `resume=FOLDER` models may be left out: then the arguments of that sweep are used. `resume="auto"` goes on with the
+    sweep in `folder` (default: the newest under multirun/ that asked the same), and starts it where there is none.
 
     Raises SweepError where the command line would end with an error message; BadRequest holds every problem.
     """
     options = {**(options or {}), **more}
-    resumed = options.get("resume") is not None
+    may_resume = options.get("resume") == "auto"
+    resumed = options.get("resume") is not None and not may_resume
     _refuse_contradictions(models, folder, config_dir, options, resumed=resumed)
     named, configs = (list(models), models) if isinstance(models, Mapping) else (models, {})
     arguments = hydra_grammar.command_line(named, conversions, preset, devices, options)
     run_dir = Path(folder) if folder is not None else _new_folder()
-    if not resumed:
+    if folder is not None or not (resumed or may_resume):
         arguments.append(f"hydra.sweep.dir={hydra_grammar.literal(run_dir)}")
-    with _model_configs(run_dir, configs) as models_dir, _board(quiet=quiet) as board:
+    with _model_configs(run_dir, configs, anew=not may_resume) as models_dir, _board(quiet=quiet) as board:
         folders = [str(path) for path in (config_dir, models_dir) if path is not None]
         arguments += [f"--config-dir={path}" for path in folders[:1]]
         arguments += [f"hydra.searchpath={hydra_grammar.literal([f'file://{path}'])}" for path in folders[1:]]
@@ -70,10 +72,12 @@ def _refuse_contradictions(
         problems += [
             f"{config_dir} has a model {name!r} too: call one otherwise" for name in sorted(existing & {*models})
         ]
-    if models is None and not resumed:
+    if models is None and options.get("resume") is None:
         problems.append("which models? Name some, or give their configs by name")
     if resumed and isinstance(models, Mapping):
         problems.append("resume has the configs of its models in its folder: leave models out")
+    if isinstance(models, Mapping) and folder is None and options.get("resume") == "auto":
+        problems.append("resume='auto' keeps configs of models in the run folder: say in which folder=…")
     if resumed and folder is not None:
         problems.append("resume names the run folder, so folder cannot name another")
     if options.get("dry_run"):
@@ -93,14 +97,15 @@ def _new_folder() -> Path:
 
 
 @contextmanager
-def _model_configs(run_dir: Path, models: Mapping[str, Mapping[str, Any]]) -> Iterator[Path | None]:
+def _model_configs(run_dir: Path, models: Mapping[str, Mapping[str, Any]], *, anew: bool) -> Iterator[Path | None]:
     """A folder for Hydra with a config of each model, None without models. It is in the run folder, for resuming.
 
-    All is removed where no sweep started. Raises BadRequest, RunFolderTaken.
+    All is removed where no sweep started. Unless `anew`, these very configs may be there already, or some of them.
+    Raises BadRequest, RunFolderTaken.
     """
     files = hydra_grammar.model_files(models)
     run_folder, conf = RunFolder(run_dir.absolute()), run_dir.absolute() / "conf"
-    if files and (conf.exists() or run_folder.request.exists()):
+    if files and (conf.exists() or run_folder.request.exists()) and (anew or not _holds_only(conf, files)):
         taken = conf if conf.exists() else run_folder.request
         raise RunFolderTaken(f"{taken} is there already: folder=… names another run folder")
     if files:
@@ -114,9 +119,16 @@ def _model_configs(run_dir: Path, models: Mapping[str, Mapping[str, Any]]) -> It
             run_folder.discard_unused()
 
 
+def _holds_only(conf: Path, files: Mapping[str, str]) -> bool:
+    """Whether all that is in the folder is these configs, as far as whoever wrote them came."""
+    texts = {conf / "model" / f"{name}.yaml": text for name, text in files.items()}
+    there = {path for path in conf.rglob("*") if path.is_file()}
+    return there <= texts.keys() and all(texts[path].startswith(path.read_text(encoding="utf-8")) for path in there)
+
+
 def _write_configs(files: Mapping[str, str], folder: Path) -> None:
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     except OSError as error:

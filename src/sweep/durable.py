@@ -1,8 +1,11 @@
 """Files that a crash or a power cut cannot leave half written, and the folder of sweep's caches."""
 
 import os
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,5 +37,25 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 def cache_folder() -> Path:
     """The folder in which sweep keeps what takes long to find out, such as what this machine can run."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or home() / ".cache"
     return Path(base) / "sweep"
+
+
+def home() -> Path:
+    """The user's home; one that is made where there is none, as for a number without a name in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return _made_home()
+
+
+@cache
+def _made_home() -> Path:
+    """The same each time for this user, unless another user has made one of that name before."""
+    folder = Path(tempfile.gettempdir()) / f"sweep-home-{os.getuid()}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            return folder
+    return Path(tempfile.mkdtemp(prefix="sweep-home-"))

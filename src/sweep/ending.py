@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
+from sweep import streams
 from sweep.errors import BadRequest, ExitCode, SweepError
 
 EXIT_CODES = "3 interrupted; 4 a bug in sweep"
@@ -16,6 +17,7 @@ def run_command(name: str, work: Callable[[], int]) -> int:
 
     Raises nothing but SystemExit.
     """
+    streams.open_closed_ones()
     try:
         return work()
     except BadRequest as error:

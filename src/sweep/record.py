@@ -1,9 +1,7 @@
 """The run folder: the request and plan of a sweep, one durable row for each cell, and the files of every cell."""
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +9,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep import interrupts, reading
+from sweep import interrupts, journal, reading
 from sweep.cell import Cell
 from sweep.durable import write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
+from sweep.lock import FolderLock
 from sweep.plan import changes
 from sweep.result import SCHEMA, Outcome, Result
-from sweep.status import Reason
 
 SPENT = "refined_seconds"
 """The entry of `sweep.json` that says how much of its budget a sweep has spent."""
+
+ENOUGH = "refined_enough_for_seconds"
+"""The entry that says for which budget nothing more is to be found out: a sweep that goes on with it stays as it is."""
+
+_BEGINS = '{\n "schema": '
+"""How `sweep.json` begins."""
 
 
 class RunFolder:
@@ -34,7 +38,7 @@ class RunFolder:
         self.path, self._how_to_resume = path, how_to_resume
         self.request = path / "sweep.json"
         self.journal = path / "results.jsonl"
-        self._lock: int | None = None
+        self._lock = FolderLock(path)
         self._earlier_attempts: dict[str, tuple[str, ...]] = {}
 
     def start(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
@@ -42,7 +46,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock_folder()
-            if self.request.exists() or self.journal.exists():
+            if not self.is_unused:
                 raise RunFolderTaken(
                     f"{self.path} holds a sweep already: resume={self.path} goes on with it, hydra.sweep.dir=… "
                     "names another folder"
@@ -51,6 +55,16 @@ class RunFolder:
             self.journal.touch()
         except OSError as error:
             raise RunFolderTaken(f"cannot write to the run folder {self.path}: {error.strerror}") from error
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no sweep is here: no folder, or at most what a start that was cut off leaves, which holds no row."""
+        try:
+            text = self.request.read_text(encoding="utf-8", errors="replace") if self.request.exists() else ""
+        except OSError:  # it may be one: who reads it is told why it cannot be read
+            return False
+        is_torn = _BEGINS.startswith(text[: len(_BEGINS)].strip("\0")) and not text.endswith("\n}")
+        return is_torn and (not self.journal.exists() or self.journal.stat().st_size == 0)
 
     def resume(
         self, cells: Sequence[Cell], about: Mapping[str, Any], retry: Sequence[str], *, anyway: bool
@@ -71,12 +85,14 @@ class RunFolder:
             kept = [row for row in rows if not changes.runs_again(row, retry, planned)]
             if len(kept) < len(rows):
                 number = len(list(self.path.glob("results-before-*.jsonl"))) + 1
-                write_atomically(self.path / f"results-before-{number}.jsonl", _lines(rows))
+                write_atomically(self.path / f"results-before-{number}.jsonl", journal.lines(rows))
             kept_ids = {row.id for row in kept}
             about = {**about, SPENT: before.get(SPENT, 0.0)}
+            if ENOUGH in before and len(kept) == len(planned):
+                about[ENOUGH] = before[ENOUGH]
             self._earlier_attempts = {row.id: row.attempts for row in rows if row.id not in kept_ids}
             self._write_request(cells, about)
-            write_atomically(self.journal, _lines(kept))
+            write_atomically(self.journal, journal.lines(kept))
         except OSError as error:
             raise RunFolderTaken(f"cannot resume {self.path}: {error.strerror}") from error
         return kept
@@ -97,12 +113,12 @@ class RunFolder:
             raise RunFolderBroken(f"{self.request} is not what sweep wrote: {error}") from error
         if not isinstance(about, dict) or not isinstance(about.get("plan"), list):
             raise RunFolderBroken(f"{self.request} is not what sweep wrote")
-        _refuse_newer(about.get("schema"), str(self.request))
+        journal.refuse_newer(about.get("schema"), str(self.request))
         return about
 
     def rewrite(self, rows: Sequence[Result]) -> None:
         """Replace all rows: one for each cell, where some had several one after the other. Raises RunFolderFull."""
-        self.write(self.journal.name, _lines(rows))
+        self.write(self.journal.name, journal.lines(rows))
 
     def texts(self, id_: str) -> dict[str, str]:
         """The files of a cell by their names, as far as they can be read."""
@@ -117,8 +133,11 @@ class RunFolder:
         if self.request.exists() or not self.path.is_dir():
             return
         with suppress(OSError):
-            for name in ("multirun.yaml", ".lock"):
-                (self.path / name).unlink(missing_ok=True)
+            if self._lock.acquire():  # another sweep is just starting here
+                return
+            for file in (self.path / "multirun.yaml", self._lock.file):
+                file.unlink(missing_ok=True)
+            self._lock.release()
             for folder in (self.path, *self.path.parents[:2]):
                 folder.rmdir()
 
@@ -134,9 +153,9 @@ class RunFolder:
     def append_all(self, rows: Sequence[Result]) -> list[Result]:
         """As `append`, for rows of cells that did not run: all at once, which takes microseconds for each."""
         with interrupts.held():
-            written = [_readable(self._with_attempts(row)) for row in rows]
+            written = [journal.readable(self._with_attempts(row)) for row in rows]
             try:
-                self._append_line("".join(line for _, line in written))
+                journal.append(self.journal, "".join(line for _, line in written))
             except OSError as error:
                 raise self._full_error(error) from error
             return [row for row, _ in written]
@@ -156,8 +175,8 @@ class RunFolder:
                     write_atomically(folder / name, text)
                 relative = f"cells/{result.id}"
                 result = replace(result, log=f"{relative}/cell.log", samples=f"{relative}/samples.json")
-            result, line = _readable(result)
-            self._append_line(line)
+            result, line = journal.readable(result)
+            journal.append(self.journal, line)
         except OSError as error:
             raise self._full_error(error) from error
         return result
@@ -182,68 +201,25 @@ class RunFolder:
             f"{self._how_to_resume(str(self.path))}"
         )
 
-    def _append_line(self, line: str) -> None:
-        journal = os.open(self.journal, os.O_WRONLY | os.O_APPEND)
-        try:
-            size = os.fstat(journal).st_size
-            try:
-                data = line.encode()
-                while data:
-                    data = data[os.write(journal, data) :]
-                os.fsync(journal)
-            except OSError:
-                os.ftruncate(journal, size)
-                raise
-        finally:
-            os.close(journal)
-
     def load(self) -> list[Result]:
         """The last row of every cell, in the order in which they first came. A last line that is cut off is skipped.
 
         Rows of earlier versions have None in the fields that did not exist then. Raises RunFolderBroken where the file
         cannot be read, or a line is no row or one of a later version.
         """
-        if not self.journal.exists():
-            return []
         try:
-            with open(self.journal, encoding="utf-8", errors="replace", newline="\n") as lines:
-                return list({row.id: row for row in self._rows(lines)}.values())
+            return journal.load(self.journal)
         except OSError as error:
             raise RunFolderBroken(f"cannot read {self.journal}: {error.strerror}") from error
 
-    def _rows(self, lines: Iterable[str]) -> Iterator[Result]:
-        values = _SharedValues()
-        for number, line in enumerate(lines, 1):
-            if line.endswith("\n"):
-                yield values.share(self._row(number, line))
-            else:
-                with suppress(ValidationError):  # complete, but for its line's end
-                    yield reading.of(Result).validate_json(line)
-
-    def _row(self, number: int, line: str) -> Result:
-        try:
-            row: Result = reading.of(Result).validate_json(line)
-        except ValidationError as error:
-            with suppress(ValueError, AttributeError):
-                _refuse_newer(json.loads(line).get("schema"), f"line {number} of {self.journal}")
-            raise RunFolderBroken(f"line {number} of {self.journal} is no row: {error.errors()[0]['msg']}") from error
-        _refuse_newer(row.schema, f"line {number} of {self.journal}")
-        return row
-
     def _lock_folder(self) -> None:
-        """Keep other sweeps out until `release`. Raises RunFolderTaken."""
-        self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.release()
-            raise RunFolderTaken(f"another sweep is writing to {self.path}: let it end, or end it") from error
+        """Keep other sweeps out until `release`. Raises RunFolderTaken, OSError."""
+        if held := self._lock.acquire():
+            raise RunFolderTaken(f"another sweep is writing to {self.path}: {held}")
 
     def release(self) -> None:
         """Let other sweeps in; a process that ends does so too."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     def _write_request(self, cells: Sequence[Cell], about: Mapping[str, Any]) -> None:
         plan = {"schema": SCHEMA, **about, "plan": [cell.id for cell in cells]}
@@ -260,51 +236,3 @@ def read_cell(folder: Path) -> Cell:
     except ValidationError as error:
         raise RunFolderBroken(f"{file} describes no cell: {error.errors()[0]['msg']}") from error
     return cell
-
-
-def _refuse_newer(schema: Any, source: str) -> None:
-    """Raise RunFolderBroken for a schema that is newer than this version of sweep; `source` names what has it."""
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise RunFolderBroken(
-            f"{source} has schema {schema}, and this sweep knows none above {SCHEMA}: use a newer sweep"
-        )
-
-
-class _SharedValues:
-    """Lets rows share equal values: without it those of a large sweep take twice the memory."""
-
-    FIELDS = (
-        *("model", "conversion", "device", "overrides", "message", "engine", "load", "node", "hardware"),
-        *("fingerprint", "versions", "compat", "attempts"),
-    )
-
-    def __init__(self) -> None:
-        self._seen: dict[str, Any] = {}
-
-    def share(self, row: Result) -> Result:
-        return replace(row, **{name: self._first_equal(getattr(row, name)) for name in self.FIELDS})
-
-    def _first_equal(self, value: Any) -> Any:
-        return self._seen.setdefault(repr(value), value)
-
-
-def _readable(row: Result) -> tuple[Result, str]:
-    """A row and its line, which can be read again; of one that cannot, what says so in its place."""
-    try:
-        line = _line(row)
-        reading.of(Result).validate_json(line)
-    except (ValueError, RecursionError, TypeError) as error:
-        said = f"its row could not be read again, and was left out: {reading.one_line(str(error))}"
-        names = ("id", "model", "conversion", "device", "batch_size", "threads", "attempts", "log", "samples")
-        kept = {name: reading.clean(getattr(row, name)) for name in names}
-        row = Result(**kept, status=Reason.NO_REPORT.status, reason=Reason.NO_REPORT, message=said)
-        return row, _line(row)
-    return row, line
-
-
-def _line(row: Result) -> str:
-    return f"{reading.of(Result).dump_json(row).decode()}\n"
-
-
-def _lines(rows: Sequence[Result]) -> str:
-    return "".join(map(_line, rows))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sweep import ending, isolate
 from sweep.errors import ExitCode
+from sweep.isolate import host
 from sweep.record import read_cell
 from sweep.report.console import print_json
 from sweep.request.invocation import current
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run_again(folder: Path) -> ExitCode:
     cell = read_cell(folder)
+    host.refuse_unfit()
     with isolate.Supervisor() as supervisor:
         row = isolate.run(cell, supervisor, _echo).result
     print_json(asdict(row))

@@ -84,6 +84,42 @@ def test_a_model_given_as_a_config_can_be_gone_on_with_from_the_command_line(swe
     assert (row.model, str(row.status)) == (name, "ok")
 
 
+@pytest.mark.parametrize("models", ["mlp", {"m": LINEAR}])
+def test_the_same_call_again_goes_on_where_the_first_was_cut_off(models: Any, weird_path: Path) -> None:
+    def run_it() -> None:
+        answer = sweep.run(models, "EGAER", folder="run", resume="auto", quiet=True, **QUICKLY)
+        assert [str(row.status) for row in answer.rows] == ["invalid"]
+        assert answer.folder == weird_path / "run"
+
+    run_it()
+    journal = weird_path / "run" / "results.jsonl"
+    before = journal.read_bytes()
+    run_it()
+    assert journal.read_bytes() == before
+    journal.write_text("")  # killed before its first row
+    run_it()
+    (weird_path / "run" / "sweep.json").write_text("")  # killed when it had just begun, at its configs
+    journal.unlink()
+    for config in weird_path.glob("run/conf/model/*.yaml"):
+        config.write_text(config.read_text()[:20])
+    run_it()
+
+
+def test_without_a_folder_the_same_call_finds_its_own(weird_path: Path) -> None:
+    first = sweep.run("mlp", "EGAER", resume="auto", quiet=True, **QUICKLY)
+    assert sweep.run("mlp", "EGAER", resume="auto", quiet=True, **QUICKLY).folder == first.folder
+    with pytest.raises(BadRequest, match="say in which folder"):
+        sweep.run({"m": LINEAR}, "EGAER", resume="auto", quiet=True, **QUICKLY)
+
+
+def test_other_configs_than_those_of_the_sweep_are_refused(weird_path: Path) -> None:
+    sweep.run({"m": LINEAR}, "EGAER", folder="run", resume="auto", quiet=True, **QUICKLY)
+    before = {path: path.read_bytes() for path in (weird_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(RunFolderTaken, match="conf is there already"):
+        sweep.run({"m": LINEAR | {"bias": False}}, "EGAER", folder="run", resume="auto", quiet=True, **QUICKLY)
+    assert {path: path.read_bytes() for path in (weird_path / "run").rglob("*") if path.is_file()} == before
+
+
 def test_configs_of_ones_own_stand_beside_given_ones(weird_path: Path) -> None:
     (weird_path / "conf" / "device").mkdir(parents=True)
     (weird_path / "conf" / "device" / "mine.yaml").write_text("kind: cpu\ngpus: 0\n")

@@ -79,6 +79,40 @@ def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(sweep: Sweep, weir
     assert (ran.run / "matrix.md").is_file()
 
 
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """The rows in a run folder, as far as they are whole."""
+    journal = run / "results.jsonl"
+    return [json.loads(line) for line in journal.read_text().split("\n")[:-1]] if journal.exists() else []
+
+
+@pytest.mark.slow
+def test_the_same_command_again_ends_with_one_row_for_every_cell(sweep: Sweep, weird_path: Path) -> None:
+    """Whatever starts it again need not know how far it came: not at all, some rows, or all of them."""
+    command = (*GRID, "dispatch=serial", "hydra.sweep.dir=run", "resume=auto", "retry=[lost]")
+    run, before = weird_path / "run", list[dict[str, Any]]()
+    for come_so_far in (run.is_dir, lambda: rows_of(run), lambda: len(rows_of(run)) >= 3):
+        driver = started(weird_path, *command)
+        until(come_so_far, driver)
+        driver.kill()
+        driver.communicate()
+        while marked_processes():
+            time.sleep(0.05)
+        assert list(map(found, rows_of(run)[: len(before)])) == list(map(found, before))
+        before = rows_of(run)
+    assert 3 <= len(before) < 6
+    ran = sweep(*command)
+    assert ran.code == 0, ran.out + ran.err
+    done = rows_of(run)
+    assert list(map(found, done[: len(before)])) == list(map(found, before))  # none was done again
+    assert len({row["id"] for row in done}) == len(done) == 6
+    assert {row["status"] for row in done} == {"ok"}
+    journal = (run / "results.jsonl").read_bytes()
+    again = sweep(*command)
+    assert (again.code, (run / "results.jsonl").read_bytes()) == (0, journal), again.err
+    assert "6 cells planned, 6 done before, 0 to run" in again.out
+    assert sweep(*command, "seed=1").err.startswith("sweep: the plan changed")
+
+
 @pytest.mark.parametrize(
     ("number", "program", "more"),
     [

@@ -10,11 +10,11 @@ import sweep
 ROOT = Path(sweep.__file__).parent
 ORDER = [
     {"errors", "inputs", "user_data", "reading", "stats", "moderation"},
-    {"machine", "reaper", "interrupts", "durable", "leftovers"},
-    {"cell", "ending"},
+    {"machine", "reaper", "interrupts", "durable", "leftovers", "streams"},
+    {"cell", "ending", "lock"},
     {"status", "evidence"},
     {"result"},
-    {"plan"},
+    {"plan", "journal"},
     {"record"},
     {"request"},
     {"verdict"},

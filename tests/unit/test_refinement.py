@@ -1,6 +1,7 @@
 """Cells that come again for further trials, and for how long."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests import rows
 from sweep.cell import Cell, Measure
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.refinement import Begun, Refinement
-from sweep.record import SPENT, RunFolder
+from sweep.record import ENOUGH, SPENT, RunFolder
 from sweep.result import Outcome, Quotient, Result, Speedup, not_run
 from sweep.status import Reason
 
@@ -97,6 +98,30 @@ def test_a_sweep_goes_on_only_with_what_is_left_of_its_budget(
     refinement = Refinement(cells, backlog, [row(cell, 1.0) for cell in cells], folder)
     assert (begun(refinement) is not None) == again
     assert backlog.may_grow == again
+
+
+def test_where_nothing_is_left_to_find_out_only_a_larger_budget_finds_out_more(
+    cells: list[Cell], folder: RunFolder
+) -> None:
+    def first_round(minutes: float) -> Begun | None:
+        asked = [replace(cell, measure=replace(cell.measure, budget=minutes)) for cell in cells]
+        refinement = Refinement(asked, Backlog([], 0), [row(cell, 1.0) for cell in asked], folder)
+        return begun(refinement)
+
+    assert first_round(0.001) is None  # too little for any trial, and it is spent on none
+    assert folder.about()[ENOUGH] == 0.06
+    assert first_round(0.001) is None
+    assert first_round(1) is not None
+
+
+def test_what_was_enough_is_so_no_longer_where_a_cell_runs_again(cells: list[Cell], folder: RunFolder) -> None:
+    folder.add_about({ENOUGH: 60.0})
+    for cell in cells:
+        folder.append(Outcome(result=not_run(cell, Reason.LOST, "its node is gone")))
+    folder.resume(cells, {}, [], anyway=False)
+    assert folder.about()[ENOUGH] == 60.0
+    folder.resume(cells, {}, ["lost"], anyway=False)
+    assert ENOUGH not in folder.about()
 
 
 def test_time_counts_from_the_first_round_of_further_trials(cells: list[Cell], folder: RunFolder) -> None:

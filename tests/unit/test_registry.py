@@ -63,6 +63,10 @@ def test_packages_are_known_where_alma_says_nothing(modes: dict[str, Mode]) -> N
     assert modes["ONNX_GPU"].needs == ("onnx", "onnxruntime-gpu", "onnxscript")
     assert modes["FP16+COMPILE_OPENVINO"].needs == ("openvino",)
     assert modes["EAGER"].needs == ()
+    compiled = {name for name, mode in modes.items() if "a C++ compiler" in mode.needs}
+    assert compiled == {name for name in modes if "INDUCTOR" in name} | {
+        f"OPTIMUM_QUANTO_{bits}" for bits in ("AI8WI4", "AI8WI2", "WI4", "WI2")
+    }
 
 
 def test_every_need_is_explained(modes: dict[str, Mode]) -> None:

@@ -42,6 +42,7 @@ def main(descriptor: int, go: int, parent: int, cell_file: str, baseline_file: s
     faulthandler.register(signal.SIGQUIT)  # what a supervisor sends before it ends what takes too long
     try:
         cell = reading.of(Cell).validate_json(Path(cell_file).read_bytes())
+        sys.path[:0] = [path for path in cell.python_path if os.pathsep in path]  # which PYTHONPATH cannot hold
         if "control" in flags:
             Path("/proc/self/comm").write_text("sweep-control")
             keep_control(cell, channel, Path(baseline_file))

@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -68,6 +69,8 @@ def inductor_can_use_vectors() -> bool:
 
     Inductor finds that out for each of its caches anew, by compiling, which takes 3 to 6 s and depends on no model.
     """
+    if not probe("compiler=g++"):  # it would raise
+        return False
     try:
         from torch._inductor import config, cpu_vec_isa
     except ImportError:
@@ -109,11 +112,15 @@ def implemented_modes(source: str) -> set[str]:
 
 
 def probe(expression: str) -> bool:
-    """Whether one of the alternatives in `a|b` is here: `module`, `module:attribute` or `provider=NAME`."""
+    """Whether one of the alternatives in `a|b` is here: `module`, `module:attribute`, `provider=NAME` of ONNX Runtime,
+    or `compiler=NAME`, a program unless CXX names another.
+    """
     return any(_probe_one(alternative) for alternative in expression.split("|"))
 
 
 def _probe_one(expression: str) -> bool:
+    if expression.startswith("compiler="):
+        return shutil.which(os.environ.get("CXX", expression.removeprefix("compiler="))) is not None
     if expression.startswith("provider="):
         import onnxruntime
 

@@ -1,6 +1,7 @@
 """What Ray is told when it is connected to: settings, variables, and the code that every worker gets."""
 
 import logging
+import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, MutableMapping
@@ -21,6 +22,9 @@ It does so about one time in ten, since Ray forks it while threads of gRPC run (
 """
 
 TRIES = 4
+
+MOST_BYTES_OF_FOLDER = 107 - len("/ray/session_2026-11-28_08-20-13_123456_4194304/sockets/plasma_store")
+"""Of a temporary folder, below which Ray names its sockets so: unix(7) has no room for more than 107 bytes."""
 
 
 NOT_ENDED_BY_RAY = {"RAY_gcs_rpc_server_reconnect_timeout_s": "1000000"}
@@ -61,6 +65,8 @@ def init_arguments(options: Dispatch) -> dict[str, Any]:
     arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if options.address is None:
         arguments |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        if folder := _short_folder(os.environ):
+            arguments["_temp_dir"] = folder
         # Ray would end a worker for what its cell holds, and have what it measures yield to all else on the machine
         arguments["_system_config"] = {"memory_monitor_refresh_ms": 0, "worker_niceness": 0}
     else:
@@ -68,6 +74,12 @@ def init_arguments(options: Dispatch) -> dict[str, Any]:
     if environment := _runtime_environment(options):
         arguments["runtime_env"] = environment
     return arguments
+
+
+def _short_folder(environment: Mapping[str, str]) -> str | None:
+    """Where a local Ray is to have its temporary folder; None where it has room for the names of its sockets."""
+    own = environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray does
+    return None if len(os.fsencode(own)) <= MOST_BYTES_OF_FOLDER else "/tmp/ray"  # noqa: S108 - its default
 
 
 def _runtime_environment(options: Dispatch) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from sweep.dispatch.backlog import Again, Backlog
 from sweep.dispatch.rounds import Next, Rounds
 from sweep.evidence import Further
 from sweep.isolate import files
-from sweep.record import SPENT, RunFolder
+from sweep.record import ENOUGH, SPENT, RunFolder
 from sweep.result import Outcome, Result
 from sweep.verdict import estimate
 
@@ -46,7 +46,9 @@ class Refinement:
         self._rounds = Rounds(cells)
         self._folder, self._clock = folder, clock
         self._budget = 60 * max((cell.measure.budget for cell in cells), default=0.0)
-        self._spent: float = folder.about().get(SPENT, 0.0)
+        about = folder.about()
+        self._spent: float = about.get(SPENT, 0.0)
+        self._enough_for: float = about.get(ENOUGH, -1.0)
         self._since: float | None = None
         self._chosen: list[Next] = []
         """What is chosen for this round and not run yet: one trial at a time, each time with other controls, so that
@@ -63,7 +65,7 @@ class Refinement:
 
     @property
     def has_budget(self) -> bool:
-        return self.spent < self._budget
+        return max(self.spent, self._enough_for) < self._budget
 
     def with_attempts(self, outcome: Outcome) -> Outcome:
         """The outcome of further trials with the attempts that led to the row that there is."""
@@ -90,6 +92,7 @@ class Refinement:
             self._chosen = self._rounds.next(self._rows, self._budget - self.spent, _seconds_of_trial)
         if not self._chosen:
             self.backlog.may_grow = False
+            self._folder.add_about({ENOUGH: max(self._budget, self._enough_for)})
             return None
         self._controls += 1
         self.backlog.come_again([self._again(one, self._rows[one.id]) for one in self._chosen])

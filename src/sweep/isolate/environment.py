@@ -1,10 +1,12 @@
 """What a cell's processes see in their environment."""
 
 import os
+import pwd
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweep.cell import Cell
+from sweep.durable import home
 
 ENVIRONMENT = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
@@ -20,8 +22,18 @@ def allowed(outer: Mapping[str, str], more: Sequence[str], python_path: Sequence
     }
     # its working folder will be another
     paths = [str(Path(path).absolute()) for path in outer.get("PYTHONPATH", "").split(os.pathsep) if path]
+    paths = [*(path for path in python_path if os.pathsep not in path), *paths]  # a cell adds those by itself
     # ONNX Runtime's telemetry is a thread, and with a thread nothing can be forked
-    return {"ORT_DISABLE_TELEMETRY": "1", **seen, "PYTHONPATH": os.pathsep.join([*python_path, *paths])}
+    return {"ORT_DISABLE_TELEMETRY": "1", **_of_nobody(), **seen, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _of_nobody() -> dict[str, str]:
+    """A home and a name for a user of whom the machine knows only the number: torch and others ask for them."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return {"HOME": str(home()), "USER": f"uid-{os.getuid()}"}
+    return {}
 
 
 def of_cell(cell: Cell, gpu: str | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from sweep import machine, reading
 from sweep.cell import Limits, Mode
 from sweep.durable import cache_folder, write_atomically
 from sweep.errors import BadEnvironment
-from sweep.isolate import environment
+from sweep.isolate import environment, host
 from sweep.isolate.exclusive import MeasureLock, Turn
 from sweep.isolate.process import NodeMemory, Slot, Watch
 from sweep.isolate.supervisor import Supervisor
@@ -36,8 +37,9 @@ from sweep.plan.registry import Registered
 def local() -> Inventory:
     """This machine's. Takes seconds the first time, then comes from a file until anything it rests on changes.
 
-    Raises BadEnvironment when alma cannot be read.
+    Raises BadEnvironment when alma cannot be read, or no cell could run here.
     """
+    host.refuse_unfit()
     surveyed = _remembered()
     devices = {"cpu"} | ({"cuda"} if surveyed["gpus"] else set())
     return Inventory(
@@ -119,7 +121,9 @@ _KEYS = {"vector_instructions", "own", "modes", "found", "gpus", "hardware", "fa
 
 
 def _fingerprint() -> str:
-    """Changes with every installed distribution, the interpreter, sweep's own rules, and the GPUs to be seen."""
+    """Changes with every installed distribution, the interpreter, the compiler, sweep's own rules, and the GPUs to be
+    seen.
+    """
     installed = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
     driver = Path("/proc/driver/nvidia/version")
     parts = [
@@ -134,6 +138,7 @@ def _fingerprint() -> str:
         *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*")),
         driver.read_text(encoding="utf-8") if driver.exists() else "",
         os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
+        str(shutil.which(os.environ.get("CXX", "g++"))),
         f"{sorted(os.sched_getaffinity(0))} {machine.cpus()}",
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ from sweep.plan.names import did_you_mean, near, tokens
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requirement:
-    """A package, or part of one, that a mode needs on its node.
+    """A package, part of one, or a program that a mode needs on its node.
 
     `probe` says how to look for it, as `child.survey.probe` reads it; `remedy` says what to do where it is missing.
     """
@@ -33,6 +33,10 @@ REQUIREMENTS: Mapping[str, Requirement] = {
         remedy="this torch no longer has that backend: use ONNX_CPU, ONNX_GPU or ONNX+DYNAMO_EXPORT, or an older torch",
     ),
     "openvino": Requirement(probe="openvino.torch", remedy="pip install 'openvino<2026'"),
+    "a C++ compiler": Requirement(
+        probe="compiler=g++",  # the one that Inductor asks for; quanto's c++ comes with it
+        remedy="apt-get install g++, or name the one there is in CXX",
+    ),
     "torch-tensorrt": Requirement(probe="torch_tensorrt", remedy="pip install 'sweep[tensorrt]'"),
     "torch-xla": Requirement(probe="torch_xla", remedy="pip install 'sweep[xla]'"),
     "tvm.relay": Requirement(
@@ -73,6 +77,8 @@ _NEEDS_BY_TOKEN: Mapping[str, tuple[str, ...]] = {
     "TORCHAO": ("torchao",),
     "AUTOQUANT": ("torchao.autoquant",),
     "I4": ("torchao's int4 kernels",),
+    "INDUCTOR": ("a C++ compiler",),
+    **dict.fromkeys(("WI4", "WI2", "AI8WI4", "AI8WI2"), ("a C++ compiler",)),  # quanto builds what unpacks these
 }
 _CUDA_ONLY = ({"TENSORRT"}, {"CUDAGRAPHS"}, {"ONNX", "GPU"})
 _CPU_ONLY = ({"OPENVINO"}, {"ONNX"}, {"NATIVE", "CONVERT"})

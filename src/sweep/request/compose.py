@@ -25,7 +25,7 @@ from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
 from sweep.request import read
-from sweep.request.misleading import refuse_misleading
+from sweep.request.misleading import as_text, refuse_misleading
 from sweep.request.nested import at, unlike
 from sweep.request.resume import resumed_arguments
 from sweep.request.settings import Settings
@@ -46,7 +46,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
     Raises BadRequest with every problem that was found.
     """
-    arguments = [_by_its_name_now(argument.encode(errors="replace").decode()) for argument in arguments]
+    arguments = [_by_its_name_now(argument) for argument in as_text(arguments)]
     arguments = resumed_arguments(arguments, lambda earlier: _parse(_parse_flags(earlier).overrides))
     with _placeholders_for_unknown_names() as add_placeholder:
         argv, swept_values = _hydra_arguments(arguments)

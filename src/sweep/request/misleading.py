@@ -23,6 +23,9 @@ _OF_HYDRA = {
 }
 """What of Hydra's own cannot be set, and why; names below one of these as well."""
 
+_FOLDERS = {"hydra.sweep.dir", "resume", "dispatch.working_dir", "--config-dir", "-cd"}
+"""Options and flags that name a folder."""
+
 
 class Override(Argument, Protocol):
     """An override, as Hydra parsed it."""
@@ -32,6 +35,32 @@ class Override(Argument, Protocol):
 
     def is_interval_sweep(self) -> bool:
         """Whether it asks for all numbers between two."""
+
+
+def as_text(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a ? for what is no UTF-8 in them, as in a misspelt name, which then gets its row.
+
+    Raises BadRequest where that is in the name of a folder, which would be another one then, and where this folder has
+    such a name or is gone: Hydra's files are UTF-8.
+    """
+    problems = []
+    try:
+        here = str(Path.cwd())
+    except FileNotFoundError:
+        raise BadRequest("this folder was removed meanwhile: start sweep in another one") from None
+    if _readable(here) != here:
+        problems.append(f"the name of this folder is no UTF-8: {_readable(here)}; start sweep in another one")
+    for number, argument in enumerate(arguments):
+        flag = arguments[number - 1] if number and "=" not in argument else argument.partition("=")[0]
+        if _readable(argument) != argument and flag in _FOLDERS:
+            problems.append(f"the name of this folder is no UTF-8: {_readable(argument)}; give it another name")
+    if problems:
+        raise BadRequest(*problems)
+    return list(map(_readable, arguments))
+
+
+def _readable(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 def refuse_misleading(overrides: Sequence[Override], config_dir: str | None, shipped: Path) -> None:
