@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "inputs", "user_data", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
+    {"errors", "devices", "inputs", "user_data", "reading", "stats", "moderation", "reaper", "interrupts", "durable"},
     {"cell", "ending"},
     {"status", "evidence"},
     {"result"},
@@ -30,6 +30,7 @@ ORDER = [
 PURE = {
     *(
         "cell",
+        "devices",
         "evidence",
         "result",
         "status",
@@ -49,7 +50,7 @@ PURE = {
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
-FOR_A_CHILD = {"cell", "evidence", "inputs", "user_data", "stats", "reaper", "reading", "child"}
+FOR_A_CHILD = {"cell", "devices", "evidence", "inputs", "user_data", "stats", "reaper", "reading", "child"}
 
 
 def name_of(path: Path) -> str:

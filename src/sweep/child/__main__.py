@@ -174,8 +174,6 @@ def check_shapes(conversion: "Conversion", channel: Channel, begin: int) -> None
 def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
     """Build the model and leave it unconverted: write its reference, and take blocks of its latency when asked to."""
     baseline, memory = build(cell, channel)
-    from sweep.child.machine_load import LoadWatch
-
     with channel.during(Phase.EAGER):
         channel.take_turn()  # the reference needs it too: threads of many cells at a time would wait for each other
         baseline.take_reference()
@@ -193,7 +191,7 @@ def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
     channel.ready()
     while asked := channel.asked_for():
         if asked == "begin":
-            baseline.eager.load = LoadWatch(gpu=baseline.timer.on_gpu)
+            baseline.eager.load = baseline.timer.watch()
         baseline.eager.blocks.clear()
         baseline.take_block()
         channel.tell_block(**baseline.eager.evidence())

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweep.cell import Cell
+from sweep.devices import READ_BY_DRIVERS, shown
 
 ENVIRONMENT = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
-    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HF_HOME", "TORCH_HOME"),
+    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "HF_HOME", "TORCH_HOME"),
+    *READ_BY_DRIVERS,
 )
 """Variables a cell may see besides LC_*; `isolate.env` adds to them. The rest, secrets among it, stays outside."""
 
@@ -24,16 +26,17 @@ def allowed(outer: Mapping[str, str], more: Sequence[str], python_path: Sequence
     return {"ORT_DISABLE_TELEMETRY": "1", **seen, "PYTHONPATH": os.pathsep.join([*python_path, *paths])}
 
 
-def of_cell(cell: Cell, gpu: str | None) -> dict[str, str]:
-    """What a cell sees besides: the device it may use, and how many threads."""
-    variables = {}
-    if cell.device.kind == "cpu":
-        variables["CUDA_VISIBLE_DEVICES"] = ""
-    elif gpu is not None:
-        variables["CUDA_VISIBLE_DEVICES"] = gpu
-    if cell.threads is not None:
-        variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
-    return variables
+def of_device(cell: Cell, gpu: str | None) -> dict[str, str]:
+    """What says which devices a cell, and the process that it is forked from, may use; `gpu` is CUDA's name of one."""
+    kind = cell.device.kind
+    return shown(kind, gpu if kind == "cuda" else None)
+
+
+def of_threads(cell: Cell) -> dict[str, str]:
+    """What says how many threads a cell may have."""
+    if cell.threads is None:
+        return {}
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
 
 
 def caches(folder: Path, compile_threads: int) -> dict[str, str]:

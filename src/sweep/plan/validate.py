@@ -130,8 +130,7 @@ def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
     remedies = "; ".join(f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in missing)
     if kind not in mode.runs_on:
         kinds = " or ".join(mode.runs_on)
-        advice = f"use device={kinds}" if set(mode.runs_on) <= {"cpu", "cuda"} else "no device of sweep offers that"
-        message = f"{mode.name} runs on {kinds} only, and this cell asks for {kind}: {advice}"
+        message = f"{mode.name} runs on {kinds} only, and this cell asks for {kind}: use device={kinds}"
         return Reason.NEEDS_DEVICE, f"{message}; it also {remedies}" if remedies else message
     if kind not in node.devices:
         return Reason.NO_NODE, f"no node has a {kind} device: {node.no_gpu or node.no_node}"
