@@ -36,7 +36,7 @@ MOST_OUTSIDE = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """What one call did. `names` counts every event, `outside` the operators that no other event contains.
+    """What one call did. `names` counts every event of the CPU, `outside` the operators that no other event contains.
 
     `precisions` are those of the tensors that computing operators were given, `calls` how often each function in
     `counted` was called and came back without an exception, `called` the objects whose methods they are. `inside` are
@@ -148,7 +148,7 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
         for dtype in event.dtypes()
         if dtype in _PRECISIONS
     }
-    real = [event for event in events if not _is_forged(event)]
+    real = [event for event in events if event.device_type.name == "CPU" and not _is_forged(event)]
     spans = _spans(events, marks)
     sees_device = runs_on.activity is not None and bool(driver_calls(events))
     on_device = attributed(kernels(events), spans, _computing(events)) if sees_device else None
