@@ -26,6 +26,11 @@ READ_BY_DRIVERS = (
 """Variables that say which devices there are; a cell sees those that are set."""
 
 
+def in_words(kind: str) -> str:
+    """`a cuda device`, `an xpu device`."""
+    return f"{'a' if kind.startswith('c') else 'an'} {kind} device"
+
+
 def shown(kind: str, which: str | None) -> dict[str, str]:
     """The variables that show a process the device it may use: `which`, as its driver names it, or what is shown
     already (None). A process on the CPU is shown no CUDA device: libraries would start its driver unasked.

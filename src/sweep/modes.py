@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sweep import ending
 from sweep.cell import Mode
-from sweep.devices import KINDS
+from sweep.devices import KINDS, in_words
 from sweep.errors import ExitCode
 from sweep.isolate import survey
 from sweep.plan import registry
@@ -38,7 +38,7 @@ def obstacles(mode: Mode, machine: Inventory) -> list[str]:
     if not mode.implemented:
         problems.append("alma registers it but implements nothing of that name")
     if not set(mode.runs_on) & machine.devices:
-        problems.append(f"needs a {' or '.join(mode.runs_on)} device")
+        problems.append(f"needs {' or '.join(map(in_words, mode.runs_on))}")
     return problems + [
         f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in mode.needs if need not in machine.found
     ]

@@ -208,6 +208,24 @@ def test_work_that_torch_does_beside_a_session_is_outside(tmp_path: Any) -> None
     assert "linear" in found.outside
 
 
+def test_an_annotation_hides_no_work_beside_an_engine(tmp_path: Any) -> None:
+    heavy = layers(400)
+
+    def convert(model: torch.nn.Module) -> Any:
+        run = _run(onnx_session_of(model, tmp_path / "m.onnx"))
+
+        def forward(x: torch.Tensor) -> Any:
+            with torch.profiler.record_function("aten::relu"):
+                return run(heavy(x))
+
+        return forward
+
+    found = attested(convert, "onnxruntime", layers(1))
+    assert found.share is not None
+    assert found.share < 0.5
+    assert "linear" in found.outside
+
+
 def test_the_share_of_narrow_weights_is_of_all_weights() -> None:
     from optimum import quanto
 

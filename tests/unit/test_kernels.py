@@ -81,6 +81,15 @@ def test_operators_that_compute_and_launch_nothing_were_on_the_cpu() -> None:
     assert on_device([], [], []).mostly_on_cpu  # whatever ran, it ran nowhere on the device
 
 
+def test_kernels_that_only_pass_tensors_on_are_left_out() -> None:
+    copy, graph = Span(name="aten::_to_copy", begin=0, end=9), Span(name="mark", begin=10, end=19, engine="cudagraphs")
+    events = [event("cudaLaunchKernel", 4, 5, 1), kernel("void at::native::unrolled_elementwise_kernel<cast>", 1, 9.0)]
+    events += [event("cudaGraphLaunch", 14, 15, 2), kernel(GEMM, 2, 3.0)]
+    found = kernels.attributed(kernels.kernels(events), [graph], [], [copy])
+    assert (found.inside, found.outside) == (pytest.approx({"cudagraphs": 3e-6}), {})
+    assert found.share_of_graphs == 1
+
+
 def test_where_no_launch_is_seen_nothing_is_said_of_shares() -> None:
     engine, linear = Span(name="mark", begin=0, end=9, engine="inductor"), Span(name="aten::linear", begin=10, end=20)
     found = on_device([kernel(GEMM, 1, 5.0)], [engine, linear], [linear])

@@ -1,17 +1,17 @@
 """Which engine ran, by one traced call of the very callable that was timed, and the objects it is made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
 
 from sweep.cell import Mode
-from sweep.child import device as devices
-from sweep.child import examine, onnx_session
+from sweep.child import compat, examine, onnx_session
 from sweep.child.attestors import ATTESTORS, Observation
 from sweep.child.data import Data
 from sweep.child.device import allows_tf32
+from sweep.child.kernels import KNOWN
 from sweep.child.trace import Trace, trace
 from sweep.evidence import Engine
 
@@ -30,7 +30,7 @@ class Witness:
         self._sessions: list[Any] = []
         if mode.engine == "onnxruntime":
             in_fp32 = on_gpu and self._own is None and mode.precision == "fp32"
-            change = onnx_session.without_tf32 if in_fp32 else None
+            change = _without_tf32 if in_fp32 else None
             onnx_session.replace_class(_have_nodes_recorded, made=self._sessions.append, providers=change)
 
     def engine(self, forward: Callable[[Any], Any], data: Data, device: torch.device) -> Engine:
@@ -82,7 +82,7 @@ def _where_it_ran(actual: str, traced: Trace, device: torch.device) -> tuple[str
         elsewhere = ran.mostly_on_cpu and actual != "nothing"
         kernels = {"kernels": ran.kernels.total(), "kernel_ms": round(ran.seconds * 1e3, 4)}
         return f"{actual} on the CPU" if elsewhere else actual, kernels
-    is_blind = devices.of(device.type).activity is not None
+    is_blind = device.type in KNOWN
     return None if is_blind else actual, {"device_seen_by": "nothing" if is_blind else "outputs"}
 
 
@@ -94,6 +94,14 @@ def _held(model: torch.nn.Module) -> list[Any]:
 def _have_nodes_recorded(options: Any) -> None:
     """Have a session record which execution provider gets which node."""
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+
+
+def _without_tf32(providers: Sequence[Any]) -> Sequence[Any]:
+    """These execution providers, with TF32 forbidden to that of CUDA, and that this was done."""
+    changed = onnx_session.without_tf32(providers)
+    if changed != [*providers]:
+        compat.used_now("onnxruntime-tf32-forbidden")
+    return changed
 
 
 def _ways_to_run_onnxruntime() -> list[tuple[Any, str]]:

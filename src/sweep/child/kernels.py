@@ -18,6 +18,9 @@ USER_SCOPE = 7
 LAUNCH = re.compile(r"(cuda|cu|hip|ur|ze)[A-Z]\w*")
 """Calls of the drivers of CUDA, HIP and Level Zero."""
 
+KNOWN = ("cuda", "xpu")
+"""The kinds of devices whose drivers these are: there a profiler that sees no such call is blind."""
+
 GRAPH_LAUNCH = re.compile(r"(cuda|cu|hip)GraphLaunch")
 
 _NO_KERNEL = re.compile(r"Mem(cpy|set)\b|.* Sync$")
@@ -124,18 +127,21 @@ def kernels(events: Sequence[Any]) -> list[Kernel]:
     return found
 
 
-def attributed(kernels: Sequence[Kernel], spans: Sequence[Span], computing: Sequence[Span]) -> OnDevice:
+def attributed(
+    kernels: Sequence[Kernel], spans: Sequence[Span], computing: Sequence[Span], passing: Sequence[Span] = ()
+) -> OnDevice:
     """What these kernels were run for. `spans` are the outermost ones of engines and of operators, `computing` those of
-    operators that do a network's work.
+    operators that do a network's work, `passing` those that only pass tensors on: kernels of theirs are left out.
 
     A kernel whose launch was not seen is that of the engine that alone has such, if any was going on.
     """
+    kernels = [kernel for kernel in kernels if _holding(kernel, spans) or not _holding(kernel, passing)]
     engines = {span.engine for span in spans if span.engine}
     inside: dict[str, float] = defaultdict(float)
     outside: dict[str, float] = defaultdict(float)
     moments = [kernel.launched for kernel in kernels if kernel.launched is not None]
     for kernel in kernels if moments else ():
-        holding = [s for s in spans if kernel.launched is not None and s.holds(kernel.launched)]
+        holding = _holding(kernel, spans)
         alone = engine_of(kernel.name)
         if span := next((span for span in holding if span.engine), None):
             inside[str(span.engine)] += kernel.seconds
@@ -155,3 +161,8 @@ def attributed(kernels: Sequence[Kernel], spans: Sequence[Span], computing: Sequ
         inside=dict(inside),
         outside=dict(outside),
     )
+
+
+def _holding(kernel: Kernel, spans: Sequence[Span]) -> list[Span]:
+    """Those of them that were going on when it was launched."""
+    return [span for span in spans if kernel.launched is not None and span.holds(kernel.launched)]

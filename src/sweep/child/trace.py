@@ -150,8 +150,11 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
     }
     real = [event for event in events if event.device_type.name == "CPU" and not _is_forged(event)]
     spans = _spans(events, marks)
-    sees_device = runs_on.activity is not None and bool(driver_calls(events))
-    on_device = attributed(kernels(events), spans, _computing(events)) if sees_device else None
+    ran = kernels(events) if runs_on.activity else []
+    sees_device = runs_on.activity is not None and bool(ran or driver_calls(events))
+    passing = _outermost_named(events, lambda name: name in _PASSIVE)
+    computing = _outermost_named(events, lambda name: name.startswith("aten::") and _computes(name))
+    on_device = attributed(ran, spans, computing, passing) if sees_device else None
     inside, by_torch = _times(spans) if runs_on.kind == "cpu" else ({}, {})
     if on_device:
         inside, by_torch = on_device.inside, on_device.outside
@@ -200,22 +203,21 @@ def _spans(events: Sequence[Any], marks: Mapping[str, str]) -> list[Span]:
     return [_span(event, kind(event)) for event in _outermost(events, counts)]
 
 
-def _computing(events: Sequence[Any]) -> list[Span]:
-    """The outermost operators of torch that do a network's work, whatever runs them."""
-    return [
-        _span(event)
-        for event in _outermost(events, lambda event: event.name.startswith("aten::") and _computes(event.name))
-    ]
+def _outermost_named(events: Sequence[Any], counts: Callable[[str], bool]) -> list[Span]:
+    """The outermost events with such names, whatever runs them."""
+    return [_span(event) for event in _outermost(events, lambda event: counts(event.name))]
 
 
 def _outermost(events: Sequence[Any], counts: Callable[[Any], bool]) -> Iterator[Any]:
     """The events of the CPU that count and that are within no other that does."""
-    for event in events:
-        if _is_forged(event) or event.device_type.name != "CPU" or not counts(event):
-            continue
+
+    def does(event: Any) -> bool:
+        return event.device_type.name == "CPU" and counts(event) and not _is_forged(event)
+
+    for event in filter(does, events):
         above, parent = False, event.cpu_parent
         while parent is not None and not above:
-            above, parent = counts(parent), parent.cpu_parent
+            above, parent = does(parent), parent.cpu_parent
         if not above:
             yield event
 

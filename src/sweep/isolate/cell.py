@@ -76,10 +76,9 @@ class _Workspace:
     def __init__(self, cell: Cell, folder: Path, supervisor: Supervisor, slot: Slot, gpu: str | None) -> None:
         self._cell, self._folder, self._supervisor, self._slot, self._gpu = cell, folder, supervisor, slot, gpu
         (folder / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
-        outer = environment.allowed(os.environ, cell.env, cell.python_path) | environment.of_device(cell, gpu)
-        self._of_zygote = outer | survey.of_compilers()
+        self._of_zygote = environment.of_zygote(cell, os.environ) | survey.of_compilers()
         caches = environment.caches(folder, supervisor.compile_threads)
-        self._of_process = self._of_zygote | environment.of_threads(cell) | caches
+        self._of_process = self._of_zygote | environment.of_cell(cell, gpu) | caches
         self._started = time.monotonic()
 
     def prime(self) -> None:

@@ -26,17 +26,19 @@ def allowed(outer: Mapping[str, str], more: Sequence[str], python_path: Sequence
     return {"ORT_DISABLE_TELEMETRY": "1", **seen, "PYTHONPATH": os.pathsep.join([*python_path, *paths])}
 
 
-def of_device(cell: Cell, gpu: str | None) -> dict[str, str]:
-    """What says which devices a cell, and the process that it is forked from, may use; `gpu` is CUDA's name of one."""
+def of_zygote(cell: Cell, outer: Mapping[str, str]) -> dict[str, str]:
+    """What the process sees that a cell is started by: of `outer`, and for a cell on the CPU no CUDA device."""
+    hidden = shown("cpu", None) if cell.device.kind == "cpu" else {}
+    return allowed(outer, cell.env, cell.python_path) | hidden
+
+
+def of_cell(cell: Cell, gpu: str | None) -> dict[str, str]:
+    """What a cell sees besides: the device it may use (`gpu` is CUDA's name of one), and how many threads."""
     kind = cell.device.kind
-    return shown(kind, gpu if kind == "cuda" else None)
-
-
-def of_threads(cell: Cell) -> dict[str, str]:
-    """What says how many threads a cell may have."""
-    if cell.threads is None:
-        return {}
-    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
+    variables = shown(kind, gpu if kind == "cuda" else None)
+    if cell.threads is not None:
+        variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
+    return variables
 
 
 def caches(folder: Path, compile_threads: int) -> dict[str, str]:
