@@ -248,3 +248,27 @@ def test_seeding_is_torchs_own_for_every_kind(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch, "manual_seed", asked.append)
     convert.seed(7, torch.device("xpu"))
     assert asked == [7]
+
+
+def test_the_share_of_what_runs_on_a_device_is_that_of_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are this CPU's, and kernels are put where torch's operators were called."""
+    stand_in = SimpleNamespace(kind="cuda", activity=torch.profiler.ProfilerActivity.CPU, wait=lambda: None)
+    monkeypatch.setattr(device, "of", lambda kind: stand_in)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU())
+
+    def launched(events: list[Any]) -> list[kernels.Kernel]:
+        moments = {event.name: event.time_range.start for event in events}
+        seconds = {"aten::linear": 3e-3, "aten::relu": 1e-3}
+        return [
+            kernels.Kernel(name=name, seconds=took, launched=moments[name], by="cudaLaunchKernel")
+            for name, took in seconds.items()
+        ]
+
+    monkeypatch.setattr(tracing, "kernels", launched)
+    found, _ = tracing.trace(lambda: model(torch.ones(2, 8)), torch.device("cuda"))
+    assert found.by_torch == pytest.approx({"aten::linear": 3e-3, "aten::relu": 1e-3})
+    assert found.on_device is not None
+    assert not found.on_device.mostly_on_cpu
+    monkeypatch.setattr(tracing, "kernels", lambda events: [])
+    blind, _ = tracing.trace(lambda: model(torch.ones(2, 8)), torch.device("cuda"))
+    assert (blind.on_device, blind.by_torch, blind.share("inductor")) == (None, {}, None)

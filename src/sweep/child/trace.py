@@ -131,7 +131,7 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
     from torch._inductor.output_code import CompiledFxGraph
 
     runs_on = devices.of(device.type)
-    activities = [ProfilerActivity.CPU, *([runs_on.activity] if runs_on.activity else [])]
+    activities = {ProfilerActivity.CPU, runs_on.activity} - {None}
     calls: Counter[str] = Counter()
     called: dict[int, Any] = {}
     every = {**(counted or {}), INDUCTOR: [(CompiledFxGraph, "__call__")]}
