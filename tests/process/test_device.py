@@ -272,3 +272,13 @@ def test_the_share_of_what_runs_on_a_device_is_that_of_its_kernels(monkeypatch: 
     monkeypatch.setattr(tracing, "kernels", lambda events: [])
     blind, _ = tracing.trace(lambda: model(torch.ones(2, 8)), torch.device("cuda"))
     assert (blind.on_device, blind.by_torch, blind.share("inductor")) == (None, {}, None)
+
+
+@pytest.mark.usefixtures("_tf32_as_before")
+@pytest.mark.parametrize(("kind", "allows"), [("cuda", False), ("cpu", True), (None, True)])
+def test_tf32_is_forbidden_on_cuda_only(kind: str | None, allows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert.importlib, "import_module", lambda name: None)
+    monkeypatch.setattr(convert.compat, "before_conversion", lambda: None)
+    torch.backends.cudnn.allow_tf32 = True
+    convert.prepare(None, torch.device(kind) if kind else None)
+    assert device.allows_tf32() is allows

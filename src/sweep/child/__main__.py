@@ -132,7 +132,7 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
     timer = measure.Timer(device)
     channel.tell(**survey.where_it_runs(cpus), threads=thread_count, timer_overhead=timer.overhead)
     with channel.during(Phase.BUILD):
-        convert.prepare(cell.threads)
+        convert.prepare(cell.threads, device)
         read = batches.read(cell)  # before what memory is measured from: it is no conversion's
         memory = measure.MemoryWatch(device)
         baseline = Baseline(cell, device, timer, read)

@@ -26,7 +26,6 @@ from sweep.cell import Cell
 from sweep.child import beyond, convert, dynamic, engines, examine, libraries, metric, shapes
 from sweep.child.batches import BadData, Batch
 from sweep.child.data import Data, cast, clone
-from sweep.child.device import forbid_tf32
 from sweep.child.feed import Feed
 from sweep.child.measure import Inputs, Subject, Timer
 from sweep.child.reference import Reference
@@ -52,7 +51,6 @@ class Baseline:
         """Build the model and its inputs from the cell's seed, or these from what was `read` of its data."""
         self.cell, self.device, self.timer = cell, device, timer
         self._surroundings = examine.Surroundings()
-        forbid_tf32()  # before the model's code runs: what that allows is its own choice
         convert.seed(cell.seed, device)
         model, prefix = convert.build_model(cell.model.config, device, cell.limits.memory)
         self.feed = Feed(cell, model, device, read)
