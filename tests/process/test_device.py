@@ -282,3 +282,19 @@ def test_tf32_is_forbidden_on_cuda_only(kind: str | None, allows: bool, monkeypa
     torch.backends.cudnn.allow_tf32 = True
     convert.prepare(None, torch.device(kind) if kind else None)
     assert device.allows_tf32() is allows
+
+
+def test_an_operator_of_torch_tensorrts_is_its_engine_whoever_calls_it() -> None:
+    library = torch.library.Library("tensorrt", "DEF")
+    library.define("execute_engine(Tensor x) -> Tensor")
+    library.impl("execute_engine", lambda x: x + 1, "CPU")
+    found, _ = tracing.trace(lambda: torch.ops.tensorrt.execute_engine(torch.ones(2)), CPU)
+    assert found.share("tensorrt") is not None
+    assert set(found.inside) == {"tensorrt"}
+
+    def pretends() -> torch.Tensor:
+        with torch.profiler.record_function("tensorrt::execute_engine"):
+            return torch.ones(2) + 1
+
+    forged, _ = tracing.trace(pretends, CPU)
+    assert not forged.inside

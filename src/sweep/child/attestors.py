@@ -14,7 +14,7 @@ from sweep.cell import Mode
 from sweep.child import device, onnx_session
 from sweep.child.kernels import computes_in_tf32
 from sweep.child.narrow import of_graph, of_model, of_modules, share_of_weights
-from sweep.child.trace import Trace
+from sweep.child.trace import OPERATOR_OF_TENSORRT, Trace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,7 +247,7 @@ def _cudagraphs(observed: Observation) -> Finding:
 
 def _tensorrt(observed: Observation) -> Finding:
     """Its modules were called, by whichever of its runtimes; the share is of the time of all kernels that of theirs."""
-    runs, operators = observed.trace.calls["tensorrt"], observed.trace.count("tensorrt::execute_engine")
+    runs, operators = observed.trace.calls["tensorrt"], observed.trace.count(OPERATOR_OF_TENSORRT)
     evidence: dict[str, Any] = {"engine_runs": runs or operators}
     if not runs and not operators:
         return observed.trace.what_ran, observed.precision, evidence

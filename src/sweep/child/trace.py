@@ -112,7 +112,10 @@ class Trace:
         return tuple(name.removeprefix("aten::") for name in ordered[:MOST_OUTSIDE])
 
 
-INDUCTOR, TORCHSCRIPT = "inductor", "torchscript"
+INDUCTOR, TORCHSCRIPT, TENSORRT = "inductor", "torchscript", "tensorrt"
+
+OPERATOR_OF_TENSORRT = "tensorrt::execute_engine"
+"""torch-tensorrt's operator that runs an engine, by either of its runtimes."""
 
 
 def _computes(name: str) -> bool:
@@ -192,6 +195,8 @@ def _spans(events: Sequence[Any], marks: Mapping[str, str]) -> list[Span]:
     """The outermost events that are an engine's, or operators of torch that compute, each with all it calls."""
 
     def kind(event: Any) -> str | None:
+        if event.name.startswith(OPERATOR_OF_TENSORRT):
+            return TENSORRT
         return marks.get(event.name) or (TORCHSCRIPT if event.scope == _TORCHSCRIPT_FUNCTION else None)
 
     def computes(event: Any) -> bool:
