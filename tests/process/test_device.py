@@ -243,11 +243,16 @@ def test_what_ran_elsewhere_than_on_its_device_is_named() -> None:
     assert engines._where_it_ran("eager", traced(), mps) == ("eager", {"device_seen_by": "outputs"})
 
 
-def test_seeding_is_torchs_own_for_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeding_is_torchs_own_but_for_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "manual_seed", asked.append)
-    convert.seed(7, torch.device("xpu"))
-    assert asked == [7]
+    device.Accelerator("xpu", None).seed(7)
+    device.Xla(None, SimpleNamespace(set_rng_state=asked.append)).seed(8)
+    assert asked == [7, 8, 8]
+    device.Cpu().seed(9)
+    first = torch.rand(1)
+    device.Cpu().seed(9)
+    assert (asked, torch.rand(1)) == ([7, 8, 8], first)
 
 
 def test_the_share_of_what_runs_on_a_device_is_that_of_its_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,14 +74,6 @@ def _without_prefix(state: Mapping[str, Any], model: torch.nn.Module) -> tuple[M
     return state, taken if wanted & set(state) else ""
 
 
-def seed(number: int, device: torch.device) -> None:
-    """Seed the generator of random weights. On a CPU only its own: to seed CUDA's too takes 4 ms."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(number)
-    else:
-        torch.manual_seed(number)
-
-
 def described(cell: Cell, model: torch.nn.Module, sizes: Mapping[str, int] | None = None) -> Description | None:
     """What a cell's model is called with, as its config says, or the function that this names; with other `sizes`. None
     where it is data that says it.

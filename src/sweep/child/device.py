@@ -3,7 +3,8 @@
     wait            until all that was queued on it is done, on whichever stream: what a timed call ends with
     free            bytes that it has left, whoever took the rest
     held_most       bytes that torch's allocator held there at most since `forget_peak`
-    random_state    of its generator, and `restore`
+    seed            its generator, and the CPU's, for weights are made there
+    random_state    of these generators, and `restore`
     activity        what torch's profiler calls it; None where it sees nothing there
     watch           who else uses it, and whether it is slowed down
 
@@ -36,6 +37,7 @@ class Device(Protocol):
     def free(self) -> float | None: ...
     def held_most(self) -> float | None: ...
     def forget_peak(self) -> None: ...
+    def seed(self, number: int) -> None: ...
     def random_state(self) -> Any: ...
     def restore(self, state: Any) -> None: ...
     def watch(self) -> nvml.Gpu | None: ...
@@ -61,6 +63,9 @@ class Cpu:
 
     def forget_peak(self) -> None:
         """It has none."""
+
+    def seed(self, number: int) -> None:
+        torch.default_generator.manual_seed(number)  # and not CUDA's too, which takes 4 ms
 
     def random_state(self) -> Any:
         return torch.get_rng_state()
@@ -103,6 +108,9 @@ class Accelerator:
     def forget_peak(self) -> None:
         self._ask("empty_cache")
         self._ask("reset_peak_memory_stats")
+
+    def seed(self, number: int) -> None:
+        torch.manual_seed(number)  # that of every kind
 
     def random_state(self) -> Any:
         return torch.get_rng_state(), self._ask("get_rng_state")
@@ -157,6 +165,10 @@ class Xla:
 
     def forget_peak(self) -> None:
         """Its peak is that of the process."""
+
+    def seed(self, number: int) -> None:
+        torch.manual_seed(number)
+        self._model.set_rng_state(number)
 
     def random_state(self) -> Any:
         return torch.get_rng_state(), self._model.get_rng_state()
