@@ -44,7 +44,8 @@ PARTS = ("lies", "itself", "timing", "memory", "line", "resnet", "bert")
 
 NEEDED = (
     *("torch", "torchvision", "onnx", "onnxruntime", "scipy", "pandas", "pyarrow", "jinja2", "safetensors", "PIL"),
-    *("hydra", "omegaconf", "antlr4", "alma", "optimum.quanto", "rich", "pydantic", "tqdm"),
+    *("hydra", "omegaconf", "antlr4", "yaml", "packaging", "alma", "optimum.quanto", "tqdm", "torchao"),
+    *("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "rich", "pygments", "markdown_it", "mdurl"),
 )
 """Without these sweep cannot plan, or alma cannot be imported."""
 
