@@ -30,8 +30,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cuda_cells
-from cuda_lies import HONEST, LIES, WITHOUT_A_GPU
+from tests.cuda import cuda_cells
+from tests.cuda.cuda_lies import HONEST, LIES, WITHOUT_A_GPU
 
 from sweep import isolate, plan
 from sweep.cell import Cell, Measure, Model

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cuda_lies import HONEST, LIES
+from tests.cuda.cuda_lies import HONEST, LIES
 
 from sweep.cell import Cell, Device, Measure, Mode, Model, Tolerance
 

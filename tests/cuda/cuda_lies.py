@@ -16,9 +16,13 @@ LONG = 40_000_000
 """Cycles of a GPU for which it waits: some 20 ms, far longer than an output takes to be read."""
 
 
+def _stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
 def on_a_side_stream(model: Any, data: torch.Tensor) -> Forward:
     """Works on a stream that nobody waits for: the output is there before its values are."""
-    side, kept = torch.cuda.Stream(), deque[Any](maxlen=64)
+    side, kept = _stream(), deque[Any](maxlen=64)
     shape = model(data)
 
     def forward(x: torch.Tensor) -> Any:
@@ -26,7 +30,7 @@ def on_a_side_stream(model: Any, data: torch.Tensor) -> Forward:
         kept.append((x, output))  # its memory must not be anybody else's while it is still written to
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            torch.cuda._sleep(LONG)
+            torch.cuda._sleep(LONG)  # type: ignore[no-untyped-call]
             output.copy_(model(x))
         return output
 
@@ -88,7 +92,7 @@ def _captured(model: Any, data: torch.Tensor) -> tuple[torch.cuda.CUDAGraph, tor
     """A CUDA graph of the model, the input that it reads and the output that it writes."""
     static = data.clone()
     with torch.no_grad():
-        side = torch.cuda.Stream()
+        side = _stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # a graph must not be recorded of a first call
             for _ in range(3):
@@ -136,7 +140,7 @@ def honest_graph(model: Any, data: torch.Tensor) -> Forward:
 
 def honest_stream(model: Any, data: torch.Tensor) -> Forward:
     """Works on a side stream, and has the current one wait for it."""
-    side = torch.cuda.Stream()
+    side = _stream()
 
     def forward(x: torch.Tensor) -> Any:
         side.wait_stream(torch.cuda.current_stream())

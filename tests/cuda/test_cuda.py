@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from cuda_cells import BERT, HERE, QUICKLY, of_lie
-from cuda_lies import HONEST, LIES
 from omegaconf import OmegaConf
+from tests.cuda.cuda_cells import BERT, HERE, QUICKLY, of_lie
+from tests.cuda.cuda_lies import HONEST, LIES
 
 from sweep import isolate
 from sweep.cell import Cell, Device, Model, Tolerance

@@ -1,5 +1,6 @@
 """What sweep asks of a device, asked of what stands in for torch's modules."""
 
+import importlib.util
 import queue
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from sweep.cell import Measure
-from sweep.child import convert, device, engines, examine, kernels, measure, variants
+from sweep.child import compat, convert, device, engines, examine, kernels, measure, variants
 from sweep.child import trace as tracing
 
 CPU = torch.device("cpu")
@@ -172,9 +173,9 @@ def test_a_machine_has_the_kinds_that_torch_can_use(monkeypatch: pytest.MonkeyPa
     modules = {"xpu": Module(), "mtia": SimpleNamespace(is_available=lambda: False, device_count=lambda: 1)}
     monkeypatch.setattr(torch, "get_device_module", lambda kind: modules.get(kind) or real(kind))
     model = SimpleNamespace(get_xla_supported_devices=lambda: ["xla:0"])
-    monkeypatch.setitem(sys.modules, "torch_xla.core.xla_model", model)  # type: ignore[arg-type]
-    find = device.importlib.util.find_spec
-    monkeypatch.setattr(device.importlib.util, "find_spec", lambda name: name == "torch_xla" or find(name))
+    monkeypatch.setitem(sys.modules, "torch_xla.core.xla_model", model)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "torch_xla" or find(name))
     assert device.found() == {"xpu": 2, "xla": 1}
     assert device.names("xpu", 2) == [{"name": f"Stand-in {n}", "memory_gib": 16} for n in range(2)]
     assert device.names("xla", 1) == [{"name": "xla", "memory_gib": None}]
@@ -282,15 +283,16 @@ def test_the_share_of_what_runs_on_a_device_is_that_of_its_kernels(monkeypatch: 
 @pytest.mark.usefixtures("_tf32_as_before")
 @pytest.mark.parametrize(("kind", "allows"), [("cuda", False), ("cpu", True), (None, True)])
 def test_tf32_is_forbidden_on_cuda_only(kind: str | None, allows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert.importlib, "import_module", lambda name: None)
-    monkeypatch.setattr(convert.compat, "before_conversion", lambda: None)
+    monkeypatch.setattr(importlib, "import_module", lambda name: None)
+    monkeypatch.setattr(compat, "before_conversion", lambda: None)
     torch.backends.cudnn.allow_tf32 = True
     convert.prepare(None, torch.device(kind) if kind else None)
     assert device.allows_tf32() is allows
 
 
 def test_an_operator_of_torch_tensorrts_is_its_engine_whoever_calls_it() -> None:
-    library = torch.library.Library("tensorrt", "DEF")
+    library: Any = torch.library
+    library = library.Library("tensorrt", "DEF")
     library.define("execute_engine(Tensor x) -> Tensor")
     library.impl("execute_engine", lambda x: x + 1, "CPU")
     found, _ = tracing.trace(lambda: torch.ops.tensorrt.execute_engine(torch.ones(2)), CPU)

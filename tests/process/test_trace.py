@@ -401,7 +401,7 @@ def test_reduced_overhead_is_that_of_a_graph(device: str, label: str, launches: 
 
 
 def test_tensorrt_is_what_ran_its_modules_and_its_share_that_of_their_kernels() -> None:
-    timed = {"inside": {"tensorrt": 3.0}, "by_torch": {"aten::conv2d": 1.0}}
+    timed: dict[str, Any] = {"inside": {"tensorrt": 3.0}, "by_torch": {"aten::conv2d": 1.0}}
     found, _, evidence = attestors._tensorrt(ran_on_gpu("tensorrt", REGION, calls=Counter(tensorrt=2), **timed))
     assert (found, evidence) == ("tensorrt", {"engine_runs": 2, "share": 0.75, "share_of": "time"})
     assert attestors._tensorrt(ran_on_gpu("tensorrt", REGION, LINEAR))[0] == "dynamo"
@@ -444,7 +444,12 @@ def test_providers_are_changed_before_a_session_is_made(tmp_path: Any, monkeypat
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", onnxruntime.InferenceSession)
     asked: list[Any] = []
-    onnx_session.replace_class(lambda options: None, providers=lambda given: asked.append(given) or given)
+
+    def as_given(providers: Any) -> Any:
+        asked.append(providers)
+        return providers
+
+    onnx_session.replace_class(lambda options: None, providers=as_given)
     session = onnx_session_of(layers(1), tmp_path / "m.onnx")
     assert asked == [["CPUExecutionProvider"]]
     assert session.get_providers() == ["CPUExecutionProvider"]

@@ -124,7 +124,8 @@ class Accelerator:
     @property
     def activity(self) -> ProfilerActivity | None:
         activity: ProfilerActivity | None = getattr(ProfilerActivity, self.kind.upper(), None)
-        return activity if activity in torch.profiler.supported_activities() else None
+        seen = torch.profiler.supported_activities()  # type: ignore[no-untyped-call]
+        return activity if activity in seen else None
 
     def watch(self) -> nvml.Gpu | None:
         """Of NVIDIA's GPUs only, by their management library, where that is installed."""
@@ -241,5 +242,5 @@ def allows_tf32() -> bool:
     )
     with suppress(RuntimeError):  # somebody used the newer names
         return any(read() for read in older)
-    newer = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    return any(part.fp32_precision == "tf32" for part in newer)
+    cudnn: Any = torch.backends.cudnn
+    return any(part.fp32_precision == "tf32" for part in (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn))

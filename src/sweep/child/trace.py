@@ -134,7 +134,7 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
     from torch._inductor.output_code import CompiledFxGraph
 
     runs_on = devices.of(device.type)
-    activities = {ProfilerActivity.CPU, runs_on.activity} - {None}
+    activities = {ProfilerActivity.CPU, runs_on.activity or ProfilerActivity.CPU}
     calls: Counter[str] = Counter()
     called: dict[int, Any] = {}
     every = {**(counted or {}), INDUCTOR: [(CompiledFxGraph, "__call__")]}
