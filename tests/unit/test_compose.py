@@ -191,7 +191,6 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["+model=mlp", "device=cpu,/etc"], ["must not lead out of its group"]),
         (["+model=mlp", "device=cuda", "device.kind=cpu"], ["device=cuda is the cuda device"]),
         (["+model=mlp", "device=xpu", "device.kind=cpu"], ["device=xpu is the xpu device"]),
-        (["+model=mlp", "device=cpu", "device.kind=xpv"], ["xpu"]),
         (["+model=mlp", "+device.knd=cuda"], ["unknown option device.knd: did you mean kind"]),
         (["+model=mlp", "+dispatch.adress=auto"], ["unknown option dispatch.adress: did you mean address"]),
         (["+model=mlp", "+model.input.hgih=3"], ["unknown option model.input.hgih: did you mean high"]),
