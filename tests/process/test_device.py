@@ -196,7 +196,8 @@ def _tf32_as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_tf32_as_before")
 def test_tf32_is_off_until_the_models_own_code_allows_it() -> None:
-    assert device.allows_tf32()  # as torch has it, for convolutions
+    torch.backends.cudnn.allow_tf32 = True  # as torch has it, for convolutions
+    assert device.allows_tf32()
     device.forbid_tf32()
     assert not device.allows_tf32()
     torch.set_float32_matmul_precision("high")

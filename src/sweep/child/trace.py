@@ -153,11 +153,7 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
     }
     real = [event for event in events if event.device_type.name == "CPU" and not _is_forged(event)]
     spans = _spans(events, marks)
-    ran = kernels(events) if runs_on.activity else []
-    sees_device = runs_on.activity is not None and bool(ran or driver_calls(events))
-    passing = _outermost_named(events, lambda name: name in _PASSIVE)
-    computing = _outermost_named(events, lambda name: name.startswith("aten::") and _computes(name))
-    on_device = attributed(ran, spans, computing, passing) if sees_device else None
+    on_device = _on_device(events, spans) if runs_on.activity else None
     inside, by_torch = _times(spans) if runs_on.kind == "cpu" else ({}, {})
     if on_device:
         inside, by_torch = on_device.inside, on_device.outside
@@ -173,6 +169,16 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
         on_device=on_device,
     )
     return traced, output
+
+
+def _on_device(events: Sequence[Any], spans: Sequence[Span]) -> OnDevice | None:
+    """What ran on the device; None where the profiler sees nothing of it."""
+    ran = kernels(events)
+    if not ran and not driver_calls(events):
+        return None
+    passing = _outermost_named(events, lambda name: name in _PASSIVE)
+    computing = _outermost_named(events, lambda name: name.startswith("aten::") and _computes(name))
+    return attributed(ran, spans, computing, passing)
 
 
 def _is_forged(event: Any) -> bool:
