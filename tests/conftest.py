@@ -19,6 +19,20 @@ HERE = Path(__file__).parent
 
 MakeCell = Callable[..., Cell]
 
+HAS_GPU = any(True for _ in Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()
+
+collect_ignore = [] if HAS_GPU else ["cuda"]
+"""What needs a GPU is not collected without one: a skipped test looks like one that passed."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what no run here can show."""
+    if not HAS_GPU:
+        terminalreporter.section("CUDA was not checked")
+        terminalreporter.write_line(
+            "There is no GPU here: nothing in tests/cuda was run. docs/cuda.md says what that leaves."
+        )
+
 
 @pytest.fixture(scope="session")
 def surveyed() -> list[dict[str, Any]]:

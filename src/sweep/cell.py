@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
+from sweep.devices import Kind
 from sweep.user_data import JUDGED_BY, UserData
 
 BASELINE = "EAGER"
@@ -40,7 +41,7 @@ class Phase(StrEnum):
 class Mode:
     """A conversion as it is registered, with what it needs to run.
 
-    `runs_on` holds the device kinds it can run on (`cpu`, `cuda`, `xla`); `needs` the names of requirements in
+    `runs_on` holds the device kinds it can run on (see `devices`); `needs` the names of requirements in
     `registry.REQUIREMENTS`; `dtype` is what its input is cast to; `precision` is what its label says it computes in,
     which also names its tolerance class; `engine` is what its label says runs it. `implemented` is whether alma has
     code for it. A conversion that is not alma's has a `target`: the dotted path of a function that is called with the
@@ -96,7 +97,7 @@ class Device(_Keyed):
 
     name: str
     known: bool = True
-    kind: Literal["cpu", "cuda"] = "cpu"
+    kind: Kind = "cpu"
     gpus: float = 0
     accelerator: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -164,7 +164,7 @@ class Memory:
     """Peaks in MB (10^6 bytes).
 
     `rss_peak` is the resident set of the cell's process above what it was before the model was built; `cuda_peak` is
-    what CUDA's allocator held.
+    what its device had less, CUDA's or another, None on a CPU.
     """
 
     rss_peak: float

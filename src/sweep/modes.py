@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sweep import ending
 from sweep.cell import Mode
+from sweep.devices import KINDS, in_words
 from sweep.errors import ExitCode
 from sweep.isolate import survey
 from sweep.plan import registry
@@ -37,7 +38,7 @@ def obstacles(mode: Mode, machine: Inventory) -> list[str]:
     if not mode.implemented:
         problems.append("alma registers it but implements nothing of that name")
     if not set(mode.runs_on) & machine.devices:
-        problems.append(f"needs a {' or '.join(mode.runs_on)} device")
+        problems.append(f"needs {' or '.join(map(in_words, mode.runs_on))}")
     return problems + [
         f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in mode.needs if need not in machine.found
     ]
@@ -69,7 +70,8 @@ def _show(modes: Sequence[LocalMode], machine: Inventory, console: Console) -> N
     for local in modes:
         mode = local.mode
         verdict = Text("no", "yellow") if local.obstacles else Text("yes", "green")
-        facts = (mode.name, " ".join(mode.runs_on), mode.dtype, mode.precision, mode.engine)
+        runs_on = "every device" if set(mode.runs_on) >= set(KINDS) else " ".join(mode.runs_on)
+        facts = (mode.name, runs_on, mode.dtype, mode.precision, mode.engine)
         lines.add_row(*map(Text, facts), verdict, Text("; ".join(local.obstacles)))
     console.print(lines)
     runnable = sum(not local.obstacles for local in modes)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweep import isolate
-from sweep.cell import Cell, Limits, Measure, Model
+from sweep.cell import Cell, Device, Limits, Measure, Model
 from sweep.result import Outcome, Result
 from sweep.status import Reason
 
@@ -178,3 +178,12 @@ def test_what_alma_catches_and_forgets_is_what_the_row_says(
     row = isolate.run(make_cell(model=Model(name="m", config=config), conversion=conversion), supervisor).result
     assert (row.status, row.reason) == ("crashed", "raised")
     assert "symbolically traced variables cannot be used as inputs to control flow" in row.message
+
+
+def test_a_cell_on_another_device_than_the_cpu_gets_a_new_interpreter(
+    make_cell: MakeCell, supervisor: isolate.Supervisor
+) -> None:
+    """What drives it does not survive a fork; here there is none, which the row says."""
+    outcome = isolate.run(make_cell(device=Device(name="xpu", kind="xpu"), start="fork"), supervisor)
+    assert json.loads(outcome.files["cell.json"])["start"] == "spawn"
+    assert verdict(outcome.result) == "crashed/raised"

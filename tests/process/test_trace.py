@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from sweep.cell import Mode
-from sweep.child import attestors, narrow
+from sweep.child import attestors, device, narrow, onnx_session
 from sweep.child import trace as tracing
 from sweep.child.engines import Witness
+from sweep.child.kernels import OnDevice
 from sweep.evidence import Engine
 
 CPU = torch.device("cpu")
@@ -73,6 +74,7 @@ def _marked(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_users_annotation_is_no_mark_of_an_engine() -> None:
+    assert attested(lambda m: m.forward, "tensorrt", Annotated("tensorrt::execute_engine")).actual == "eager"
     model = Annotated("forward", "## Call CompiledFxGraph abc ##", "onnxruntime", "inductor", "quantized::linear")
     assert attested(lambda m: m.forward, "fx-quantized", model).actual == "eager"
     assert attested(lambda m: m.forward, "cudagraphs", Annotated("cudaGraphLaunch")).actual == "eager"
@@ -121,7 +123,7 @@ def test_the_share_of_inductor_is_that_of_the_work(outside: int, least: float, m
         assert "linear" in found.outside
 
 
-def onnx_session(model: torch.nn.Module, path: Any, **options: Any) -> Any:
+def onnx_session_of(model: torch.nn.Module, path: Any, **options: Any) -> Any:
     import onnxruntime
 
     torch.onnx.export(model, (X,), str(path), dynamo=False, input_names=["x"], output_names=["y"])
@@ -155,15 +157,15 @@ def _ort_values(session: Any) -> Any:
 
 @pytest.mark.parametrize("way", [_run, _bound, _ort_values])
 def test_every_public_way_to_call_onnx_runtime_counts(tmp_path: Any, way: Any) -> None:
-    found = attested(lambda m: way(onnx_session(m, tmp_path / "m.onnx")), "onnxruntime")
+    found = attested(lambda m: way(onnx_session_of(m, tmp_path / "m.onnx")), "onnxruntime")
     assert (found.actual, found.precision, found.share) == ("onnxruntime", "fp32", 1.0)
     assert found.evidence["session_runs"] == 1
 
 
 def test_a_session_that_is_not_called_attests_nothing(tmp_path: Any) -> None:
     def convert(model: torch.nn.Module) -> Any:
-        decoy = onnx_session(model, tmp_path / "decoy.onnx")
-        session = onnx_session(model, tmp_path / "m.onnx")
+        decoy = onnx_session_of(model, tmp_path / "decoy.onnx")
+        session = onnx_session_of(model, tmp_path / "m.onnx")
         return lambda x, kept=decoy: session.run(None, {"x": x.numpy()})
 
     assert len(attested(convert, "onnxruntime").evidence["providers"]) == 1
@@ -197,8 +199,26 @@ def test_work_that_torch_does_beside_a_session_is_outside(tmp_path: Any) -> None
     heavy = layers(400)
 
     def convert(model: torch.nn.Module) -> Any:
-        run = _run(onnx_session(model, tmp_path / "m.onnx"))
+        run = _run(onnx_session_of(model, tmp_path / "m.onnx"))
         return lambda x: run(heavy(x))
+
+    found = attested(convert, "onnxruntime", layers(1))
+    assert found.share is not None
+    assert found.share < 0.5
+    assert "linear" in found.outside
+
+
+def test_an_annotation_hides_no_work_beside_an_engine(tmp_path: Any) -> None:
+    heavy = layers(400)
+
+    def convert(model: torch.nn.Module) -> Any:
+        run = _run(onnx_session_of(model, tmp_path / "m.onnx"))
+
+        def forward(x: torch.Tensor) -> Any:
+            with torch.profiler.record_function("aten::relu"):
+                return run(heavy(x))
+
+        return forward
 
     found = attested(convert, "onnxruntime", layers(1))
     assert found.share is not None
@@ -243,7 +263,7 @@ def test_tables_that_are_only_looked_up_are_none_of_them() -> None:
 
 def test_a_session_that_is_made_and_not_run_is_no_mark(tmp_path: Any) -> None:
     def convert(model: torch.nn.Module) -> Any:
-        onnx_session(model, tmp_path / "m.onnx")
+        onnx_session_of(model, tmp_path / "m.onnx")
         return model.forward
 
     found = attested(convert, "onnxruntime")
@@ -326,7 +346,8 @@ LINEAR, REGION, PACKED = "aten::linear", "Torch-Compiled Region: 0/0", "quantize
     [
         ("cudagraphs", "MINE", ["cudaGraphLaunch"], "cudagraphs"),
         ("cudagraphs", "MINE", [LINEAR], "eager"),
-        ("tensorrt", "MINE", ["TRTEngine::execute"], "tensorrt"),
+        ("tensorrt", "MINE", ["tensorrt::execute_engine"], "tensorrt"),
+        ("tensorrt", "MINE", [LINEAR, "TensorRT:forward"], "eager"),  # anybody may call a stretch so
         ("tensorrt", "MINE", [LINEAR], "eager"),
         ("tvm", "MINE", [REGION], "tvm"),
         ("tvm", "MINE", [REGION, LINEAR], "eager"),
@@ -344,6 +365,94 @@ def test_each_engine_is_known_by_its_own_mark_alone(engine: str, label: str, eve
     assert found == actual
     if actual == "fx-quantized":
         assert (precision, evidence["share"]) == ("int8", 0.0)
+
+
+def ran_on_gpu(engine: str, *names: str, label: str = "MINE", **seen: Any) -> attestors.Observation:
+    """One call on a GPU, of which these events and kernels were seen."""
+    kernels = seen.pop("kernels", {"ampere_sgemm_128x64_tn": 1})
+    ran = OnDevice(kernels=Counter(kernels), seconds=2e-3, **{"in_graphs": 0.0} | seen.pop("on_device", {}))
+    observed = observation(engine, "cuda", names=Counter(names), on_device=ran, **seen)
+    return replace(observed, mode=mode(engine, label), forward=layers(1).forward)
+
+
+def test_cuda_graphs_are_attested_by_a_launch_and_by_their_share_of_the_time() -> None:
+    observed = ran_on_gpu("cudagraphs", REGION, "cudaGraphLaunch", on_device={"in_graphs": 1.9e-3})
+    found, _, evidence = attestors._cudagraphs(observed)
+    assert (found, evidence["graph_launches"], evidence["share"]) == ("cudagraphs", 1, pytest.approx(0.95))
+    empty = attestors._cudagraphs(ran_on_gpu("cudagraphs", LINEAR, "cudaGraphLaunch"))
+    assert empty[2]["share"] == 0  # a graph of nothing beside an eager model
+    fallen_back = ran_on_gpu("cudagraphs", REGION, LINEAR)
+    assert attestors._cudagraphs(fallen_back)[0] == "dynamo"
+
+
+@pytest.mark.parametrize(
+    ("device", "label", "launches", "actual"),
+    [
+        ("cuda", "COMPILE_INDUCTOR_REDUCE_OVERHEAD", 1, "inductor"),
+        ("cuda", "COMPILE_INDUCTOR_REDUCE_OVERHEAD", 0, "inductor without a CUDA graph"),
+        ("cuda", "COMPILE_INDUCTOR_DEFAULT", 0, "inductor"),
+        ("cpu", "COMPILE_INDUCTOR_REDUCE_OVERHEAD", 0, "inductor"),
+    ],
+)
+def test_reduced_overhead_is_that_of_a_graph(device: str, label: str, launches: int, actual: str) -> None:
+    names = Counter({"cudaGraphLaunch": launches})
+    seen = observation("inductor", device, names=names, calls=Counter(inductor=1), inside={"inductor": 1.0})
+    assert attestors._inductor(replace(seen, mode=mode("inductor", label)))[0] == actual
+
+
+def test_tensorrt_is_what_ran_its_modules_and_its_share_that_of_their_kernels() -> None:
+    timed: dict[str, Any] = {"inside": {"tensorrt": 3.0}, "by_torch": {"aten::conv2d": 1.0}}
+    found, _, evidence = attestors._tensorrt(ran_on_gpu("tensorrt", REGION, calls=Counter(tensorrt=2), **timed))
+    assert (found, evidence) == ("tensorrt", {"engine_runs": 2, "share": 0.75, "share_of": "time"})
+    assert attestors._tensorrt(ran_on_gpu("tensorrt", REGION, LINEAR))[0] == "dynamo"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "precisions", "said"),
+    [
+        ("ampere_sgemm_128x64_tn", {"fp32"}, "fp32"),
+        ("sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n", {"fp32"}, "tf32"),
+        ("sm90_xmma_gemm_f32f32_tf32f32_f32_tn_n", {"fp32", "fp16"}, "fp16+tf32"),
+        ("nvjet_hsh_128x256", {"fp16"}, "fp16"),
+    ],
+)
+def test_tf32_is_seen_by_the_kernels_that_ran(kernel: str, precisions: set[str], said: str) -> None:
+    device.forbid_tf32()
+    seen = ran_on_gpu("eager", LINEAR, kernels={kernel: 1}, precisions=frozenset(precisions))
+    assert attestors._torch(seen)[:2] == ("eager", said)
+
+
+def test_tf32_that_was_allowed_meanwhile_is_seen_whatever_kernels_are_called() -> None:
+    device.forbid_tf32()
+    seen = ran_on_gpu("eager", LINEAR, precisions=frozenset({"fp32"}))
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        assert seen.precision == "tf32"
+        assert observation("eager", precisions=frozenset({"fp32"})).precision == "fp32"  # the CPU has none
+    finally:
+        device.forbid_tf32()
+
+
+def test_sessions_on_a_gpu_are_asked_for_fp32_in_fp32() -> None:
+    chosen = ("CUDAExecutionProvider", {"use_tf32": "1"})
+    asked = onnx_session.without_tf32(["CUDAExecutionProvider", chosen, "CPUExecutionProvider"])
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), chosen, "CPUExecutionProvider"]
+
+
+def test_providers_are_changed_before_a_session_is_made(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", onnxruntime.InferenceSession)
+    asked: list[Any] = []
+
+    def as_given(providers: Any) -> Any:
+        asked.append(providers)
+        return providers
+
+    onnx_session.replace_class(lambda options: None, providers=as_given)
+    session = onnx_session_of(layers(1), tmp_path / "m.onnx")
+    assert asked == [["CPUExecutionProvider"]]
+    assert session.get_providers() == ["CPUExecutionProvider"]
 
 
 def test_quanto_has_the_precision_of_its_label_only_where_the_weights_have() -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from sweep.cell import Device, Measure, Request, Rule
+from sweep.devices import KINDS
 from sweep.errors import BadRequest
 from sweep.request.compose import compose
 from sweep.request.settings import Dispatch, Settings
@@ -189,6 +190,7 @@ def test_an_unknown_model_in_a_grid_keeps_its_place() -> None:
         (["+model=../device/cpu"], ["must not lead out of its group"]),
         (["+model=mlp", "device=cpu,/etc"], ["must not lead out of its group"]),
         (["+model=mlp", "device=cuda", "device.kind=cpu"], ["device=cuda is the cuda device"]),
+        (["+model=mlp", "device=xpu", "device.kind=cpu"], ["device=xpu is the xpu device"]),
         (["+model=mlp", "+device.knd=cuda"], ["unknown option device.knd: did you mean kind"]),
         (["+model=mlp", "+dispatch.adress=auto"], ["unknown option dispatch.adress: did you mean address"]),
         (["+model=mlp", "+model.input.hgih=3"], ["unknown option model.input.hgih: did you mean high"]),
@@ -378,3 +380,9 @@ def test_data_is_swept_over_as_models_are(with_data: str) -> None:
 def test_what_is_wrong_with_data_is_said_at_once(with_data: str, arguments: tuple[str, ...], said: list[str]) -> None:
     problems = " ".join(refused(with_data, "+model=mlp", *arguments))
     assert all(text in problems for text in said), problems
+
+
+def test_every_kind_of_device_has_a_file_of_its_name() -> None:
+    requests, _ = composed("+model=mlp", f"device={','.join(KINDS)}")
+    assert [request.device.kind for request in requests] == list(KINDS)
+    assert all(request.device.known for request in requests)

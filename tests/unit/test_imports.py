@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "inputs", "user_data", "reading", "stats", "moderation"},
+    {"errors", "devices", "inputs", "user_data", "reading", "stats", "moderation"},
     {"machine", "reaper", "interrupts", "durable", "leftovers", "streams"},
     {"cell", "ending", "lock"},
     {"status", "evidence"},
@@ -31,6 +31,7 @@ ORDER = [
 PURE = {
     *(
         "cell",
+        "devices",
         "evidence",
         "result",
         "status",
@@ -50,7 +51,7 @@ PURE = {
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
-FOR_A_CHILD = {"cell", "evidence", "inputs", "user_data", "stats", "machine", "reaper", "reading", "child"}
+FOR_A_CHILD = {"cell", "devices", "evidence", "inputs", "user_data", "stats", "machine", "reaper", "reading", "child"}
 
 
 def name_of(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweep.cell import Cell, Measure, Phase, Tolerance
+from sweep.cell import Cell, Device, Measure, Phase, Tolerance
 from sweep.evidence import (
     Engine,
     Evidence,
@@ -586,3 +586,46 @@ def test_data_that_cannot_be_used_makes_a_row_of_its_own_kind(make_cell: Callabl
         row = judged(make_cell(), {"code": 1, "phase": phase}, {"failure": failure, "done": False})
         assert (row.status, row.reason) == ("invalid", "bad-data")
         assert row.message == "its data cannot be used: it yields no batch"
+
+
+def on_gpu(**ran: Any) -> dict[str, Any]:
+    """The evidence of an eager model on CUDA."""
+    values: dict[str, Any] = {"requested": "eager", "actual": "eager", "precision": "fp32"}
+    return {"device": "cuda", "engine": Engine(**values | ran)}
+
+
+@pytest.mark.parametrize(
+    ("ran", "verdict", "said"),
+    [
+        ({"evidence": {"kernels": 60}}, "ok", ""),
+        ({"actual": "eager on the CPU"}, "mismatch/engine", "asked for eager, ran eager on the CPU"),
+        (
+            {"actual": None, "evidence": {"device_seen_by": "nothing"}},
+            "unproved/engine",
+            "sees nothing of its device here",
+        ),
+        ({"evidence": {"device_seen_by": "outputs"}}, "ok", "known by where outputs and weights are"),
+        ({"precision": "tf32"}, "mismatch/engine", "computes in tf32, its label says fp32"),
+        ({"precision": "tf32", "evidence": {"model": "tf32"}}, "ok", ""),
+        ({"precision": "fp32", "evidence": {"model": "tf32"}}, "ok", ""),
+        ({"precision": "fp16", "evidence": {"model": "tf32"}}, "mismatch/engine", "its label says tf32"),
+    ],
+)
+def test_what_ran_on_a_gpu_is_judged_by_what_was_seen_there(
+    make_cell: Callable[..., Cell], ran: dict[str, Any], verdict: str, said: str
+) -> None:
+    tolerance = {name: Tolerance(rel_l2=1e-4) for name in ("fp32", "tf32")}
+    cell = make_cell(device=Device(name="cuda", kind="cuda", gpus=1), tolerance=tolerance)
+    row = judged(cell, None, on_gpu(**ran))
+    assert "/".join(filter(None, (row.status, row.reason))) == verdict
+    assert said in row.message
+
+
+def test_a_model_that_computes_in_tf32_is_judged_by_its_class(make_cell: Callable[..., Cell]) -> None:
+    """Off by a thousandth, where TF32 itself loses half of that on the model, and fp32 a thousandth of it."""
+    tolerance = {"fp32": Tolerance(rel_l2=2e-5, multiple=4), "tf32": Tolerance(rel_l2=1e-3, multiple=4)}
+    cell = make_cell(device=Device(name="cuda", kind="cuda", gpus=1), tolerance=tolerance)
+    own = on_gpu(precision="tf32", evidence={"model": "tf32"})
+    assert judged(cell, None, own | {"output": compared(1e-3, {"fp32": 5e-4})}).status == "ok"
+    assert judged(cell, None, own | {"output": compared(1e-2, {"fp32": 5e-4})}).status == "mismatch"
+    assert judged(cell, None, on_gpu() | {"output": compared(1e-3, {"fp32": 5e-7})}).status == "mismatch"

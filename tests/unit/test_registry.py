@@ -1,6 +1,7 @@
 import pytest
 
 from sweep.cell import Mode, Rule
+from sweep.devices import KINDS
 from sweep.plan import registry
 from sweep.plan.names import near
 
@@ -53,6 +54,35 @@ def test_what_computes_on_the_cpu_whatever_it_is_given_never_runs_on_cuda(modes:
         "FP16+EXPORT+COMPILE_OPENVINO",
         "NATIVE_CONVERT_AI8WI8_STATIC_QUANTIZED",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("EAGER", KINDS),
+        ("EXPORT+EAGER", KINDS),
+        ("FP16+JIT_TRACE", KINDS),
+        ("COMPILE_INDUCTOR_EAGER_FALLBACK", ("cpu", "cuda", "xpu", "mps")),
+        ("EXPORT+AOT_INDUCTOR", ("cpu", "cuda", "xpu", "mps")),
+        ("OPTIMUM_QUANTO_WI8", ("cpu", "cuda", "xpu", "mps")),
+        ("COMPILE_TVM", ("cpu", "cuda")),
+        ("COMPILE_CUDAGRAPHS", ("cuda",)),
+        ("FP16+EXPORT+COMPILE_OPENXLA", ("xla",)),
+        ("COMPILE_OPENVINO", ("cpu",)),
+    ],
+)
+def test_a_mode_runs_on_the_devices_that_its_engine_has_code_for(
+    modes: dict[str, Mode], name: str, kinds: tuple[str, ...]
+) -> None:
+    assert modes[name].runs_on == kinds
+
+
+def test_a_conversion_of_ones_own_may_be_for_any_device() -> None:
+    mine = registry.Registered(target="mine.convert", runs_on=("xpu", "hpu"))
+    made = registry.modes_of_registered({"MINE": mine}, {}, "configuration")
+    assert made["MINE"].runs_on == ("xpu", "hpu")
+    with pytest.raises(ValueError, match="one of cpu, cuda, xpu"):
+        registry.Registered(target="mine.convert", runs_on=())
 
 
 def test_packages_are_known_where_alma_says_nothing(modes: dict[str, Mode]) -> None:

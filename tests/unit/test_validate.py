@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from sweep.cell import Cell, Device, Mode, Model
+from sweep.devices import KINDS, Kind
 from sweep.plan import registry, validate
 from sweep.plan.inventory import Inventory, fingerprint, nodes_as_json
 
 CUDA = Device(name="cuda", kind="cuda", gpus=1)
+XPU, XLA = Device(name="xpu", kind="xpu", gpus=1), Device(name="xla", kind="xla")
 
 
 @pytest.fixture
@@ -62,6 +64,12 @@ def test_a_cell_that_can_run_is_ready(make_cell: Callable[..., Cell], cpu_host: 
         ({"conversion": "ONNX_GPU"}, "skipped/needs-device", "pip install onnxruntime-gpu"),
         ({"conversion": "COMPILE_TENSORRT"}, "skipped/needs-device", "cuda"),
         ({"conversion": "COMPILE_OPENXLA"}, "skipped/needs-device", "torch-xla"),
+        ({"conversion": "COMPILE_OPENXLA"}, "skipped/needs-device", "use device=xla"),
+        ({"conversion": "COMPILE_OPENXLA", "device": XLA}, "skipped/no-node", "no node has an xla device"),
+        ({"conversion": "EAGER", "device": XPU}, "skipped/no-node", "no node has an xpu device"),
+        ({"conversion": "OPENVINO", "device": XPU}, "invalid/unknown-conversion", "COMPILE_OPENVINO"),
+        ({"conversion": "COMPILE_OPENVINO", "device": XPU}, "skipped/needs-device", "use device=cpu"),
+        ({"conversion": "COMPILE_TVM", "device": XPU}, "skipped/needs-device", "use device=cpu or cuda"),
         ({"conversion": "ONNX_CPU", "device": CUDA}, "skipped/needs-device", "use device=cpu"),
         ({"conversion": "EAGER", "device": CUDA}, "skipped/no-node", "dispatch.address"),
         ({"conversion": "COMPILE_TVM"}, "skipped/needs-package", "tvm.relay"),
@@ -157,6 +165,26 @@ def test_a_fingerprint_is_of_what_the_device_kind_rests_on() -> None:
     assert fingerprint(facts, "cpu") == fingerprint(with_gpu, "cpu")
     assert fingerprint(facts, "cuda") != fingerprint(with_gpu, "cuda")
     assert fingerprint(facts, "cpu") != fingerprint({**facts, "cpus": 4}, "cpu")
+
+
+def test_other_devices_count_for_their_own_kind_only() -> None:
+    facts: dict[str, Any] = {"cpu": "a CPU", "cpus": 8, "gpus": [{"name": "H100"}], "driver": "1"}
+    with_xpu = {**facts, "accelerators": {"xpu": [{"name": "Max 1550", "memory_gib": 128}]}}
+    with_two = {**facts, "accelerators": {"xpu": [{"name": "Max 1550", "memory_gib": 128}] * 2}}
+    for kind in ("cpu", "cuda"):
+        assert fingerprint(facts, kind) == fingerprint(with_xpu, kind)
+    assert len({fingerprint(one, "xpu") for one in (facts, with_xpu, with_two)}) == 3
+    without_nvidia = {**with_xpu, "gpus": [], "driver": None}
+    assert fingerprint(with_xpu, "xpu") == fingerprint(without_nvidia, "xpu")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_device_can_be_asked_for_and_runs_where_there_is_one(
+    make_cell: Callable[..., Cell], cpu_host: Inventory, kind: Kind
+) -> None:
+    cell = make_cell(device=Device(name=kind, kind=kind))
+    node = replace(cpu_host, devices=frozenset({"cpu", kind}))
+    assert validate.split_by_eligibility([cell], [node]) == ([cell], [])
 
 
 def test_versions_that_differ_between_nodes_are_both_told(cpu_host: Inventory) -> None:

@@ -134,7 +134,7 @@ def build(cell: Cell, channel: Channel) -> tuple["Baseline", "MemoryWatch"]:
     timer = measure.Timer(device)
     channel.tell(**survey.where_it_runs(cpus), threads=thread_count, timer_overhead=timer.overhead)
     with channel.during(Phase.BUILD):
-        convert.prepare(allowed)
+        convert.prepare(allowed, device)
         read = batches.read(cell)  # before what memory is measured from: it is no conversion's
         memory = measure.MemoryWatch(device)
         baseline = Baseline(cell, device, timer, read)
@@ -176,8 +176,6 @@ def check_shapes(conversion: "Conversion", channel: Channel, begin: int) -> None
 def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
     """Build the model and leave it unconverted: write its reference, and take blocks of its latency when asked to."""
     baseline, memory = build(cell, channel)
-    from sweep.child.machine_load import LoadWatch
-
     with channel.during(Phase.EAGER):
         channel.take_turn()  # the reference needs it too: threads of many cells at a time would wait for each other
         baseline.take_reference()
@@ -195,7 +193,7 @@ def keep_control(cell: Cell, channel: Channel, baseline_file: Path) -> None:
     channel.ready()
     while asked := channel.asked_for():
         if asked == "begin":
-            baseline.eager.load = LoadWatch(gpu=baseline.timer.on_gpu)
+            baseline.eager.load = baseline.timer.watch()
         baseline.eager.blocks.clear()
         baseline.take_block()
         channel.tell_block(**baseline.eager.evidence())

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from sweep.cell import Mode
-from sweep.child import onnx_session
+from sweep.child import device, onnx_session
+from sweep.child.kernels import computes_in_tf32
 from sweep.child.narrow import of_graph, of_model, of_modules, share_of_weights
-from sweep.child.trace import Trace
+from sweep.child.trace import OPERATOR_OF_TENSORRT, Trace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +59,16 @@ class Observation:
     def precision(self) -> str | None:
         """What torch's operators computed in; where none shows, what the model's weights are kept in."""
         quantized = {"int8"} if self.trace.count("quantized::") else set()
-        return "+".join(sorted(self.trace.precisions | quantized)) or _weight_precision(self.model)
+        return self.told_from_tf32("+".join(sorted(self.trace.precisions | quantized)) or _weight_precision(self.model))
+
+    def told_from_tf32(self, precision: str | None) -> str | None:
+        """A precision with tf32 for fp32, where kernels ran that compute so, or torch was told to."""
+        ran = self.trace.on_device
+        if precision is None or ran is None or self.device != "cuda":
+            return precision
+        if not computes_in_tf32(ran.kernels) and not device.allows_tf32():
+            return precision
+        return "+".join(sorted("tf32" if one == "fp32" else one for one in precision.split("+")))
 
 
 Finding = tuple[str, str | None, dict[str, Any]]
@@ -87,10 +97,13 @@ def _inductor(observed: Observation) -> Finding:
     from torch._inductor import metrics
 
     ran = observed.trace.what_ran
+    graphs = observed.trace.graph_launches
+    wants_graphs = observed.device == "cuda" and "REDUCE_OVERHEAD" in observed.mode.name  # elsewhere it has none
     return (
-        ran,
+        f"{ran} without a CUDA graph" if ran == "inductor" and wants_graphs and not graphs else ran,
         observed.precision,
         {
+            **({"graph_launches": graphs} if graphs or wants_graphs else {}),
             "graphs_compiled": counters["stats"]["unique_graphs"],
             "graphs_run": observed.trace.inductor_graphs,
             "graph_breaks": sum(counters["graph_break"].values()),
@@ -137,7 +150,7 @@ def _onnxruntime(observed: Observation) -> Finding:
     evidence |= observed.by_time("onnxruntime")
     if on_gpu and nodes and evidence["share"] is not None:
         evidence["share"] *= sum(nodes[one] for one in wanted) / sum(nodes.values())
-    return actual, onnx_session.precision(observed.sessions), evidence
+    return actual, observed.told_from_tf32(onnx_session.precision(observed.sessions)), evidence
 
 
 def _openvino(observed: Observation) -> Finding:
@@ -223,13 +236,22 @@ def _is_torchao(tensor: torch.Tensor) -> bool:
 
 
 def _cudagraphs(observed: Observation) -> Finding:
-    launches = observed.trace.count("cudaGraphLaunch")
-    return "cudagraphs" if launches else observed.trace.what_ran, observed.precision, {"graph_launches": launches}
+    """A graph that was recorded is launched again; the share is of the time of all kernels that of those in graphs."""
+    launches, ran = observed.trace.graph_launches, observed.trace.on_device
+    evidence: dict[str, Any] = {"graph_launches": launches}
+    if not launches:
+        return observed.trace.what_ran, observed.precision, evidence
+    evidence |= {"share": ran.share_of_graphs if ran else None, "share_of": "time"}
+    return "cudagraphs", observed.precision, evidence
 
 
 def _tensorrt(observed: Observation) -> Finding:
-    engines = observed.trace.count("tensorrt", "TensorRT", "TRTEngine")
-    return "tensorrt" if engines else observed.trace.what_ran, observed.precision, {"engine_runs": engines}
+    """Its modules were called, by whichever of its runtimes; the share is of the time of all kernels that of theirs."""
+    runs, operators = observed.trace.calls["tensorrt"], observed.trace.count(OPERATOR_OF_TENSORRT)
+    evidence: dict[str, Any] = {"engine_runs": runs or operators}
+    if not runs and not operators:
+        return observed.trace.what_ran, observed.precision, evidence
+    return "tensorrt", observed.precision, evidence | observed.by_time("tensorrt")
 
 
 def _dynamo_backend(observed: Observation) -> Finding:

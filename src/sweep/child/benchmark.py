@@ -51,7 +51,7 @@ class Baseline:
         """Build the model and its inputs from the cell's seed, or these from what was `read` of its data."""
         self.cell, self.device, self.timer = cell, device, timer
         self._surroundings = examine.Surroundings()
-        convert.seed(cell.seed, device)
+        timer.device.seed(cell.seed)
         model, prefix = convert.build_model(cell.model.config, device, cell.limits.memory)
         self.feed = Feed(cell, model, device, read)
         self.model = convert.taking_one_value(model, cell.model.config, self.feed.called_with)

@@ -12,6 +12,7 @@ from sweep import inputs
 from sweep.cell import Cell, Mode
 from sweep.child import calibrate, compat, compat_inputs, facade, installed, threads, weights
 from sweep.child.data import Data, filled
+from sweep.child.device import forbid_tf32
 from sweep.child.instantiate import HYDRA_KEYS, instantiate, locate
 from sweep.inputs import Description, TensorSpec
 
@@ -73,14 +74,6 @@ def _without_prefix(state: Mapping[str, Any], model: torch.nn.Module) -> tuple[M
     return state, taken if wanted & set(state) else ""
 
 
-def seed(number: int, device: torch.device) -> None:
-    """Seed the generator of random weights. On a CPU only its own: to seed CUDA's too takes 4 ms."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(number)
-    else:
-        torch.manual_seed(number)
-
-
 def described(cell: Cell, model: torch.nn.Module, sizes: Mapping[str, int] | None = None) -> Description | None:
     """What a cell's model is called with, as its config says, or the function that this names; with other `sizes`. None
     where it is data that says it.
@@ -124,8 +117,8 @@ def random_inputs(called_with: Description, device: torch.device, seed: int) -> 
         yield made if len(made) > 1 else made[0]
 
 
-def prepare(thread_count: int | None) -> None:
-    """Import alma's dispatcher, with the fixes that it needs, and with it ONNX Runtime.
+def prepare(thread_count: int | None, device: torch.device | None = None) -> None:
+    """Import alma's dispatcher, with the fixes that it needs, and with it ONNX Runtime; on CUDA forbid TF32.
 
     Call before anything is timed: with them in the process eager itself was 1.5 to 2 % faster (resnet18, torch 2.13),
     so a baseline taken before would flatter every conversion. An import is no part of a conversion's time either.
@@ -136,6 +129,8 @@ def prepare(thread_count: int | None) -> None:
             threads.pin_onnxruntime(thread_count)
         importlib.import_module("alma.conversions.select")
         compat.before_conversion()
+    if device is not None and device.type == "cuda":
+        forbid_tf32()  # before any code of the user's runs: what that allows is its own choice
 
 
 def convert(

@@ -12,7 +12,7 @@ memory      is faster with an input that it has seen              every timed ca
 latency     takes longer for some inputs than for others          a note: the latency is that of one input
 grows       keeps something of every call                         a note: its memory is that of so many calls
 hooks       has hooks of its own                                  the baseline is called with them
-tf32        may compute fp32 in TF32, on a GPU                    a note; what it loses is allowed
+tf32        has torch compute fp32 in TF32, on a GPU              what fp32 labels stand for; what it loses is allowed
 threads     sets torch's threads                                  they are set back
 dtype       sets torch's default dtype, or computes in fp64       a note
 half        is of half precision                                  what fp32 labels stand for
@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from sweep.child import device
 from sweep.child.reference import Reference
 from sweep.evidence import Found
 
@@ -74,7 +75,7 @@ def of_the_model(model: torch.nn.Module) -> Iterator[Found]:
             kind="hooks", text="has hooks of its own, which alma's EAGER and others of its conversions leave out"
         )
     if _may_use_tf32(model):
-        yield Found(kind="tf32", text="may compute fp32 in TF32: torch.backends allows it")
+        yield Found(kind="tf32", text="has torch compute fp32 in TF32: for it labels of fp32 stand for that")
     if any(parameter.dtype == torch.float64 for parameter in model.parameters()):
         yield Found(kind="dtype", text="is a float64 model: alma's modes are of float32, float16 and bfloat16")
     if own := half_precision(model):
@@ -94,8 +95,7 @@ def half_precision(model: torch.nn.Module) -> str | None:
 
 
 def _may_use_tf32(model: torch.nn.Module) -> bool:
-    on_gpu = any(parameter.is_cuda for parameter in model.parameters())
-    return on_gpu and (torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)
+    return any(parameter.is_cuda for parameter in model.parameters()) and device.allows_tf32()
 
 
 def of_its_answers(reference: Reference, model: Callable[[Any], Any]) -> Iterator[Found]:

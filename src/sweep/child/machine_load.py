@@ -6,9 +6,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from sweep import machine
+from sweep.child.nvml import Gpu
 from sweep.evidence import MachineLoad
 
 
@@ -18,8 +18,8 @@ class LoadWatch:
     With `gpu` also those of the GPU in use.
     """
 
-    def __init__(self, *, gpu: bool) -> None:
-        self._gpu = _Gpu() if gpu else None
+    def __init__(self, gpu: Gpu | None = None) -> None:
+        self._gpu = gpu
         self._seconds = 0.0
         self._since: dict[str, float] = {}
 
@@ -28,6 +28,8 @@ class LoadWatch:
         """What is inside counts."""
         began, before = perf_counter(), _counters()
         yield
+        if self._gpu:
+            self._gpu.look()
         after = _counters()
         self._seconds += perf_counter() - began
         for name in before.keys() & after.keys():
@@ -44,7 +46,7 @@ class LoadWatch:
             quota_throttled=min(1.0, since["throttled"] / seconds) if "throttled" in since else None,
             heat_throttled=heat > 0 if heat is not None else None,
             gpu_processes=self._gpu.other_processes() if self._gpu else None,
-            gpu_throttled=self._gpu.throttled() if self._gpu else None,
+            gpu_throttled=self._gpu.slowed() if self._gpu else None,
         )
 
 
@@ -75,37 +77,3 @@ def _machine_seconds() -> float:
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _iowait, *rest = [int(field) for field in stat.readline().split()[1:9]]
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
-
-
-class _Gpu:
-    """The first GPU that this process sees, by NVIDIA's management library; it gives None where that is missing."""
-
-    _SLOWDOWNS = 0x8 | 0x20 | 0x40 | 0x80
-    """NVML's reasons to lower a clock, as nvml.h has them: a hardware slowdown (8), heat (20 by software, 40 by
-    hardware) and the power brake (80); not idleness, nor a limit that somebody set."""
-
-    def __init__(self) -> None:
-        self._nvml: Any = None
-        self._handle: Any = None
-        with suppress(Exception):  # without the library, or if it fails, there are just no figures
-            import pynvml
-            import torch
-
-            pynvml.nvmlInit()
-            uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-            self._nvml = pynvml
-
-    def other_processes(self) -> int | None:
-        """How many other processes compute on it."""
-        with suppress(Exception):
-            if self._nvml:
-                running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-                return sum(int(process.pid != os.getpid()) for process in running)
-        return None
-
-    def throttled(self) -> bool | None:
-        with suppress(Exception):
-            if self._nvml:
-                return bool(self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle) & self._SLOWDOWNS)
-        return None

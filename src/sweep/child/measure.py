@@ -17,6 +17,7 @@ import torch
 
 from sweep import stats
 from sweep.cell import Measure
+from sweep.child import device as devices
 from sweep.child import machine_load
 from sweep.evidence import Memory
 
@@ -36,33 +37,43 @@ warm-up is over, two calls will do: nothing is told apart then.
 
 
 class Timer:
-    """Times single calls on a device, its work there included."""
+    """Times single calls on a device, all work there included, on whichever stream it is done.
+
+    Seconds are the clock's, from when nothing was left to do on the device until nothing is left again, less what that
+    costs around no call at all.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.on_gpu = device.type == "cuda"
+        self.device = devices.of(device.type)
+        self._waits = self.device.kind != "cpu"
         self.overhead = statistics.median(self._seconds_of_nothing() for _ in range(1001))
 
-    @staticmethod
-    def _seconds_of_nothing() -> float:
-        started = perf_counter()
-        return perf_counter() - started
+    def _seconds_of_nothing(self) -> float:
+        self.wait()
+        began = perf_counter()
+        if self._waits:
+            self.wait()
+        return perf_counter() - began
 
     def wait(self) -> None:
         """Until the work queued on the device is done."""
-        if self.on_gpu:
-            torch.cuda.synchronize()
+        self.device.wait()
+
+    def watch(self) -> machine_load.LoadWatch:
+        """A new watch over the machine and this device."""
+        return machine_load.LoadWatch(self.device.watch())
 
     def seconds_of(self, call: Callable[[], Any]) -> float:
-        """Seconds of one call: CUDA's own events around it, or the clock's difference less what reading it costs."""
-        if self.on_gpu:
-            started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-            started.record()
+        """Seconds of one call, on the device too."""
+        if not self._waits:
+            began = perf_counter()
             call()
-            ended.record()
-            ended.synchronize()
-            return float(started.elapsed_time(ended)) / 1e3
+            return max(perf_counter() - began - self.overhead, 1e-9)
+        wait = self.device.wait
+        wait()
         began = perf_counter()
         call()
+        wait()
         return max(perf_counter() - began - self.overhead, 1e-9)
 
 
@@ -82,7 +93,7 @@ class Subject:
         self.calls = 0
         self.settled = False
         self.blocks: list[list[float]] = []
-        self.load = machine_load.LoadWatch(gpu=timer.on_gpu)
+        self.load = timer.watch()
         self._page_faults = self._calls_in_blocks = 0
 
     @property
@@ -202,31 +213,33 @@ def _page_faults() -> int:
 class MemoryWatch:
     """How much memory this process holds above what it held when this was made: its model, and what calls of it need.
 
-    On a GPU also what the device has less, which whatever allocates there takes, and not only torch.
+    On a GPU also what the device has less, which whatever allocates there takes, and not only torch; but never less
+    than what torch's allocator held at most, for others may have given memory back meanwhile.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._device = devices.of(device.type)
         self._resident, self._free = _resident("VmRSS"), self.free_on_gpu()
 
     def forget_peak(self) -> None:
         """Start anew: what was needed until now, such as to convert, does not count."""
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back to the kernel
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._device.forget_peak()
         with suppress(OSError):  # then the peak is that of the process from its start
             Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
 
     def peak(self) -> Memory:
         """Peaks in MB since `forget_peak`; on a GPU, memory that was let go of stays with its allocator, and counts."""
-        free = self.free_on_gpu()
-        cuda = self._free - free if self._free is not None and free is not None else None
-        return Memory(rss_peak=_resident("VmHWM") - self._resident, cuda_peak=cuda)
+        free, held = self.free_on_gpu(), self._device.held_most()
+        less = self._free - free if self._free is not None and free is not None else None
+        known = [figure for figure in (less, None if held is None else held / 1e6) if figure is not None]
+        return Memory(rss_peak=_resident("VmHWM") - self._resident, cuda_peak=max(known, default=None))
 
     def free_on_gpu(self) -> float | None:
-        """MB; None on a CPU."""
-        return torch.cuda.mem_get_info(self._device)[0] / 1e6 if self._device.type == "cuda" else None
+        """MB; None on a CPU, and where a device does not tell."""
+        free = self._device.free()
+        return None if free is None else free / 1e6
 
 
 def _resident(field: str) -> float:

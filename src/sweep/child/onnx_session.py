@@ -1,6 +1,6 @@
 """ONNX Runtime's sessions: how this process makes them, and what they say of themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,12 +9,14 @@ def replace_class(
     configure: Callable[[Any], None],
     made: Callable[[Any], None] | None = None,
     feed: Callable[[Any, Any], Any] | None = None,
+    providers: Callable[[Sequence[Any]], Sequence[Any]] | None = None,
 ) -> type:
     """Put a subclass in the place of onnxruntime.InferenceSession, and return it.
 
     `configure` gets the SessionOptions of a session before the session is made, and may change them; `made` gets the
-    session afterwards. `feed` gets the session and what it is to be run with, and returns what it is run with. A second
-    call makes a subclass of the first one's, so both take effect.
+    session afterwards. `feed` gets the session and what it is to be run with, and returns what it is run with;
+    `providers` gets the execution providers that are asked for, and returns what is asked for. A second call makes a
+    subclass of the first one's, so both take effect.
     """
     import onnxruntime
 
@@ -24,6 +26,8 @@ def replace_class(
         def __init__(self, model: Any, sess_options: Any = None, **kwargs: Any) -> None:
             options = sess_options or onnxruntime.SessionOptions()
             configure(options)
+            if providers and kwargs.get("providers"):
+                kwargs["providers"] = providers(kwargs["providers"])
             super().__init__(model, options, **kwargs)
             if made:
                 made(self)
@@ -36,6 +40,14 @@ def replace_class(
         Changed.run = run
     onnxruntime.InferenceSession = Changed
     return Changed
+
+
+def without_tf32(providers: Sequence[Any]) -> list[Any]:
+    """These execution providers, with that of CUDA told to compute fp32 in fp32: by default it takes TF32.
+
+    One that has options of its own is left as it is: whoever gave them chose.
+    """
+    return [(one, {"use_tf32": "0"}) if one == "CUDAExecutionProvider" else one for one in providers]
 
 
 def nodes(sessions: list[Any]) -> list[tuple[str, str]]:

@@ -126,6 +126,8 @@ def _part(name: str, leaf: Any) -> Part:
             f"the output{_at(name)} holds {leaf.dtype} values, which torch has no type for"
         ) from error
     tensor = plain(tensor)
+    if tensor.device.type != "cpu":
+        tensor = tensor.to("cpu")  # as it is: not every device has float64
     if tensor.dtype == torch.bool:
         return tensor.to("cpu", copy=True)
     return tensor.to("cpu", torch.float64 if tensor.dtype.is_floating_point else torch.int64, copy=True)

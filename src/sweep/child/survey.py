@@ -32,9 +32,7 @@ GROUP = "sweep.conversions"
 
 def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
     """Report what was found; `probes` maps a name to what `probe` understands."""
-    import torch
-
-    from sweep.child import compat, installed
+    from sweep.child import compat, device, installed
 
     with installed.first():
         compat.before_import()
@@ -55,7 +53,7 @@ def main(descriptor: int, go: int, probes: dict[str, str]) -> None:
     Channel(descriptor, go).tell(
         modes=modes,
         found=found,
-        gpus=torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        devices=device.found(),
         hardware=hardware(len(os.sched_getaffinity(0))),
         facts=facts(),
         versions=versions(),
@@ -152,20 +150,21 @@ def versions() -> dict[str, str]:
 
 
 def hardware(cpus: int) -> str:
-    """One line that differs between machines of different kinds: CPU model, usable CPUs, memory, GPUs."""
-    import torch
+    """One line that differs between machines of different kinds: CPU model, usable CPUs, memory, other devices."""
+    from sweep.child import device
 
     parts = [f"{cpu_model()} x{cpus}", f"{_memory():.0f} GiB"]
-    if torch.cuda.is_available():
-        parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    for kind, count in device.found().items():
+        parts += [one["name"] for one in device.names(kind, count)]
     return ", ".join(parts)
 
 
 def facts() -> dict[str, object]:
     """What can make times of one machine differ from those of another, as far as the kernel and torch know it."""
-    import torch
+    from sweep.child import device
 
     cpu = "/sys/devices/system/cpu"
+    devices = {kind: device.names(kind, count) for kind, count in device.found().items()}
     return {
         "cpu": cpu_model(),
         "cpus": machine.cpus(),
@@ -173,16 +172,9 @@ def facts() -> dict[str, object]:
         "numa_nodes": len(list(Path("/sys/devices/system/node").glob("node[0-9]*"))) or None,
         "governor": _read(f"{cpu}/cpu0/cpufreq/scaling_governor"),
         "memory_gib": round(_memory()),
-        "gpus": [
-            {
-                "name": (gpu := torch.cuda.get_device_properties(index)).name,
-                "memory_gib": round(gpu.total_memory / 2**30),
-            }
-            for index in range(torch.cuda.device_count())
-        ]
-        if torch.cuda.is_available()
-        else [],
+        "gpus": devices.pop("cuda", []),
         "driver": _read("/sys/module/nvidia/version"),
+        **({"accelerators": devices} if devices else {}),
     }
 
 

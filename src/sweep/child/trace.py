@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from sweep.child import device as devices
+from sweep.child.kernels import LAUNCH, USER_SCOPE, OnDevice, Span, attributed, driver_calls, kernels
+
 _COMPUTE = ("conv", "linear", "addmm", "aten::mm", "bmm", "matmul", "attention", "rnn", "lstm", "gru", "einsum")
 """Parts of the names of the operators that do a network's work; the rest moves, reshapes or adjusts."""
 
@@ -24,8 +27,8 @@ _PASSIVE = {
 _PRECISIONS = {"float": "fp32", "c10::Half": "fp16", "c10::BFloat16": "bf16", "double": "fp64"}
 
 
-_TORCHSCRIPT_FUNCTION, _USER_SCOPE = 2, 7
-"""The scopes that the profiler gives what TorchScript's interpreter runs, and a user's `record_function`."""
+_TORCHSCRIPT_FUNCTION = 2
+"""The scope that the profiler gives what TorchScript's interpreter runs."""
 
 MOST_OUTSIDE = 3
 """Operators that are named of those that ran outside an engine."""
@@ -33,12 +36,13 @@ MOST_OUTSIDE = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """What one call did. `names` counts every event, `outside` the operators that no other event contains.
+    """What one call did. `names` counts every event of the CPU, `outside` the operators that no other event contains.
 
     `precisions` are those of the tensors that computing operators were given, `calls` how often each function in
     `counted` was called and came back without an exception, `called` the objects whose methods they are. `inside` are
     the seconds within these and within what TorchScript and Inductor ran, by engine; `by_torch` those of torch's
-    operators outside of all of them, by name.
+    operators outside of all of them, by name; on a device of kernels. `on_device` is what ran there; None on a CPU, and
+    where the profiler sees nothing, and then nothing is known of `inside` and `by_torch`.
     """
 
     names: Counter[str]
@@ -49,6 +53,7 @@ class Trace:
     inside: Mapping[str, float] = field(default_factory=dict)
     by_torch: Mapping[str, float] = field(default_factory=dict)
     scripted: int = 0
+    on_device: OnDevice | None = None
 
     def count(self, *parts: str) -> int:
         """How many events have one of these in their name."""
@@ -67,6 +72,11 @@ class Trace:
     def operators(self) -> int:
         """Operators of torch that computed, inside a compiled region or not."""
         return sum(n for name, n in self.names.items() if _computes(name))
+
+    @property
+    def graph_launches(self) -> int:
+        """How many CUDA graphs were launched."""
+        return self.count("cudaGraphLaunch", "cuGraphLaunch", "hipGraphLaunch")
 
     @property
     def operators_outside(self) -> int:
@@ -102,7 +112,10 @@ class Trace:
         return tuple(name.removeprefix("aten::") for name in ordered[:MOST_OUTSIDE])
 
 
-INDUCTOR, TORCHSCRIPT = "inductor", "torchscript"
+INDUCTOR, TORCHSCRIPT, TENSORRT = "inductor", "torchscript", "tensorrt"
+
+OPERATOR_OF_TENSORRT = "tensorrt::execute_engine"
+"""torch-tensorrt's operator that runs an engine, by either of its runtimes."""
 
 
 def _computes(name: str) -> bool:
@@ -120,13 +133,15 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
     """
     from torch._inductor.output_code import CompiledFxGraph
 
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    runs_on = devices.of(device.type)
+    activities = {ProfilerActivity.CPU, runs_on.activity or ProfilerActivity.CPU}
     calls: Counter[str] = Counter()
     called: dict[int, Any] = {}
     every = {**(counted or {}), INDUCTOR: [(CompiledFxGraph, "__call__")]}
     marks = {f"{name} {secrets.token_hex(8)}": name for name in every}
     with _counting(every, marks, calls, called), profile(activities=activities, record_shapes=True) as profiled:
         output = call()
+        runs_on.wait()  # its kernels are part of the call; and this is a call of the driver's that must be seen
     events = list(profiled.events() or [])
     kineto: Any = profiled.profiler
     precisions = {
@@ -136,8 +151,12 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
         for dtype in event.dtypes()
         if dtype in _PRECISIONS
     }
-    real = [event for event in events if not _is_forged(event)]
-    inside, by_torch = _times(events, marks, on_gpu=device.type == "cuda")
+    real = [event for event in events if event.device_type.name == "CPU" and not _is_forged(event)]
+    spans = _spans(events, marks)
+    on_device = _on_device(events, spans) if runs_on.activity else None
+    inside, by_torch = _times(spans) if runs_on.kind == "cpu" else ({}, {})
+    if on_device:
+        inside, by_torch = on_device.inside, on_device.outside
     traced = Trace(
         names=Counter(event.name for event in real),
         outside=Counter(event.name for event in real if event.cpu_parent is None),
@@ -147,40 +166,75 @@ def trace(call: Callable[[], Any], device: torch.device, counted: Counted | None
         inside=inside,
         by_torch=by_torch,
         scripted=sum(event.scope == _TORCHSCRIPT_FUNCTION for event in events),
+        on_device=on_device,
     )
     return traced, output
 
 
+def _on_device(events: Sequence[Any], spans: Sequence[Span]) -> OnDevice | None:
+    """What ran on the device; None where the profiler sees nothing of it."""
+    ran = kernels(events)
+    if not ran and not driver_calls(events):
+        return None
+    passing = _outermost_named(events, lambda name: name in _PASSIVE)
+    computing = _outermost_named(events, lambda name: name.startswith("aten::") and _computes(name))
+    return attributed(ran, spans, computing, passing)
+
+
 def _is_forged(event: Any) -> bool:
-    """Whether a user's `record_function` has a name that torch and CUDA give what they run themselves."""
-    by_user: bool = event.scope == _USER_SCOPE
-    return by_user and event.name.startswith(("aten::", "quantized::", "cuda"))
+    """Whether a user's `record_function` has a name that torch and drivers give what they run themselves."""
+    if event.scope != USER_SCOPE:
+        return False
+    return event.name.startswith(("aten::", "quantized::", "tensorrt::", "cuda")) or bool(LAUNCH.fullmatch(event.name))
 
 
-def _times(
-    events: Sequence[Any], marks: Mapping[str, str], *, on_gpu: bool
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds inside each engine, and of torch's computing operators outside of all, each with all it calls."""
+def _times(spans: Sequence[Span]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of the CPU inside each engine, and of torch's computing operators outside of all."""
     inside: dict[str, float] = defaultdict(float)
     by_torch: dict[str, float] = defaultdict(float)
+    for span in spans:
+        (inside if span.engine else by_torch)[span.engine or span.name] += (span.end - span.begin) / 1e6
+    return dict(inside), dict(by_torch)
+
+
+def _spans(events: Sequence[Any], marks: Mapping[str, str]) -> list[Span]:
+    """The outermost events that are an engine's, or operators of torch that compute, each with all it calls."""
 
     def kind(event: Any) -> str | None:
+        if event.name.startswith(OPERATOR_OF_TENSORRT):
+            return TENSORRT
         return marks.get(event.name) or (TORCHSCRIPT if event.scope == _TORCHSCRIPT_FUNCTION else None)
 
     def computes(event: Any) -> bool:
         return event.name.startswith(("aten::", "quantized::")) and event.name not in _PASSIVE
 
-    for event in events:
-        if _is_forged(event) or event.device_type.name != "CPU" or not (kind(event) or computes(event)):
-            continue
+    def counts(event: Any) -> bool:
+        return bool(kind(event)) or computes(event)
+
+    return [_span(event, kind(event)) for event in _outermost(events, counts)]
+
+
+def _outermost_named(events: Sequence[Any], counts: Callable[[str], bool]) -> list[Span]:
+    """The outermost events with such names, whatever runs them."""
+    return [_span(event) for event in _outermost(events, lambda event: counts(event.name))]
+
+
+def _outermost(events: Sequence[Any], counts: Callable[[Any], bool]) -> Iterator[Any]:
+    """The events of the CPU that count and that are within no other that does."""
+
+    def does(event: Any) -> bool:
+        return event.device_type.name == "CPU" and counts(event) and not _is_forged(event)
+
+    for event in filter(does, events):
         above, parent = False, event.cpu_parent
         while parent is not None and not above:
-            above, parent = bool(kind(parent)) or computes(parent), parent.cpu_parent
-        if above:
-            continue
-        seconds = (event.device_time_total if on_gpu else 0.0) or event.cpu_time_total
-        (inside if kind(event) else by_torch)[kind(event) or event.name] += seconds / 1e6
-    return dict(inside), dict(by_torch)
+            above, parent = does(parent), parent.cpu_parent
+        if not above:
+            yield event
+
+
+def _span(event: Any, engine: str | None = None) -> Span:
+    return Span(name=event.name, begin=event.time_range.start, end=event.time_range.end, engine=engine)
 
 
 @contextmanager

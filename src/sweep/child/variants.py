@@ -10,6 +10,7 @@ import torch
 
 from sweep import machine
 from sweep.child import data, outputs
+from sweep.child import device as devices
 from sweep.child.data import Data
 from sweep.child.outputs import Parts
 from sweep.reaper import resident
@@ -63,8 +64,9 @@ def shuffled(model: torch.nn.Module) -> torch.nn.Module | None:
 def has_room_for_another(model: torch.nn.Module, most: float | None = None) -> bool:
     """Whether there is memory for some copies of the model more; `most` is how many bytes this process may hold."""
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    free: float = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else machine.available_memory()
+    device = devices.of(next((p.device.type for p in model.parameters() if p.device.type != "meta"), "cpu"))
+    left = device.free()
+    free = machine.available_memory() if left is None else left
     if most is not None:
         free = min(free, most - resident())
     return COPIES * size < free
@@ -96,7 +98,7 @@ def answers(forward: AbstractContextManager[Forward], inputs: Sequence[Data]) ->
                     break
         return found
 
-    with _random_numbers_as_before():
+    with _random_numbers_as_before(inputs):
         return attempt(answer)
 
 
@@ -109,9 +111,11 @@ def attempt(work: Callable[[], T]) -> T | None:
 
 
 @contextmanager
-def _random_numbers_as_before() -> Iterator[None]:
-    state = torch.get_rng_state()
+def _random_numbers_as_before(inputs: Sequence[Data]) -> Iterator[None]:
+    """On the CPU, and on the device that the inputs are on."""
+    device = devices.of(data.tensors(inputs[0])[0].device.type)
+    state = device.random_state()
     try:
         yield
     finally:
-        torch.set_rng_state(state)
+        device.restore(state)

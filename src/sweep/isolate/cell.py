@@ -34,6 +34,8 @@ def run(cell: Cell, supervisor: Supervisor, echo: Echo | None = None, further: F
 
     What the cell prints is given to `echo` as it comes. The row is of the earlier trials in `further`, too.
     """
+    if cell.device.kind != "cpu":  # what drives a GPU does not survive a fork, and libraries start it when imported
+        cell = replace(cell, start="spawn")
     trials = list(further.earlier)
     shared = False
     try:
@@ -74,7 +76,7 @@ class _Workspace:
     def __init__(self, cell: Cell, folder: Path, supervisor: Supervisor, slot: Slot, gpu: str | None) -> None:
         self._cell, self._folder, self._supervisor, self._slot, self._gpu = cell, folder, supervisor, slot, gpu
         (folder / "cell.json").write_text(json.dumps(asdict(cell)), encoding="utf-8")
-        self._of_zygote = environment.allowed(os.environ, cell.env, cell.python_path) | survey.of_compilers()
+        self._of_zygote = environment.of_zygote(cell, os.environ) | survey.of_compilers()
         caches = environment.caches(folder, supervisor.compile_threads)
         self._of_process = self._of_zygote | environment.of_cell(cell, gpu) | caches
         self._started = time.monotonic()

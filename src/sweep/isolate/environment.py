@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sweep.cell import Cell
+from sweep.devices import READ_BY_DRIVERS, shown
 from sweep.durable import home
 
 ENVIRONMENT = (
     *("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "LD_PRELOAD"),
-    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HF_HOME", "TORCH_HOME"),
+    *("CC", "CXX", "CUDA_HOME", "CUDA_PATH", "HF_HOME", "TORCH_HOME"),
+    *READ_BY_DRIVERS,
 )
 """Variables a cell may see besides LC_*; `isolate.env` adds to them. The rest, secrets among it, stays outside."""
 
@@ -36,13 +38,16 @@ def _of_nobody() -> dict[str, str]:
     return {}
 
 
+def of_zygote(cell: Cell, outer: Mapping[str, str]) -> dict[str, str]:
+    """What the process sees that a cell is started by: of `outer`, and for a cell on the CPU no CUDA device."""
+    hidden = shown("cpu", None) if cell.device.kind == "cpu" else {}
+    return allowed(outer, cell.env, cell.python_path) | hidden
+
+
 def of_cell(cell: Cell, gpu: str | None) -> dict[str, str]:
-    """What a cell sees besides: the device it may use, and how many threads."""
-    variables = {}
-    if cell.device.kind == "cpu":
-        variables["CUDA_VISIBLE_DEVICES"] = ""
-    elif gpu is not None:
-        variables["CUDA_VISIBLE_DEVICES"] = gpu
+    """What a cell sees besides: the device it may use (`gpu` is CUDA's name of one), and how many threads."""
+    kind = cell.device.kind
+    variables = shown(kind, gpu if kind == "cuda" else None)
     if cell.threads is not None:
         variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
     return variables

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from sweep import machine, reading
 from sweep.cell import Limits, Mode
+from sweep.devices import GPUS, READ_BY_DRIVERS
 from sweep.durable import cache_folder, write_atomically
 from sweep.errors import BadEnvironment
 from sweep.isolate import environment, host
@@ -41,7 +42,7 @@ def local() -> Inventory:
     """
     host.refuse_unfit()
     surveyed = _remembered()
-    devices = {"cpu"} | ({"cuda"} if surveyed["gpus"] else set())
+    devices = {"cpu", *surveyed["devices"]}
     return Inventory(
         modes=_modes(surveyed),
         found=frozenset(name for name, here in surveyed["found"].items() if here),
@@ -53,7 +54,7 @@ def local() -> Inventory:
         fingerprints={kind: fingerprint(surveyed["facts"], kind) for kind in sorted(devices)},
         cpus=surveyed["facts"]["cpus"],
         memory=machine.memory() / 1e6,
-        gpus=surveyed["gpus"],
+        gpus=sum(surveyed["devices"].get(kind, 0) for kind in GPUS),
     )
 
 
@@ -117,12 +118,15 @@ def _modes(surveyed: dict[str, Any]) -> dict[str, Mode]:
         raise BadEnvironment(f"an installed package registers a conversion that is none: {error}") from error
 
 
-_KEYS = {"vector_instructions", "own", "modes", "found", "gpus", "hardware", "facts", "versions"}
+_KEYS = {"vector_instructions", "own", "modes", "found", "devices", "hardware", "facts", "versions"}
+
+
+_DEVICE_FILES = ("nvidia[0-9]*", "dri/render*", "accel/accel*")
 
 
 def _fingerprint() -> str:
-    """Changes with every installed distribution, the interpreter, the compiler, sweep's own rules, and the GPUs to be
-    seen.
+    """Changes with every installed distribution, the interpreter, the compiler, sweep's own rules, and the devices that
+    can be seen.
     """
     installed = sorted(f"{d.name}=={d.version}" for d in importlib.metadata.distributions())
     driver = Path("/proc/driver/nvidia/version")
@@ -134,10 +138,13 @@ def _fingerprint() -> str:
         *installed,
         *(f"{name}: {need.probe}" for name, need in registry.REQUIREMENTS.items()),
         *(f"{point} {_source_of(point.module)}" for point in entry_points(group="sweep.conversions")),
-        Path(__file__).parents[1].joinpath("child", "survey.py").read_text(encoding="utf-8"),
-        *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*")),
+        *(
+            Path(__file__).parents[1].joinpath("child", name).read_text(encoding="utf-8")
+            for name in ("survey.py", "device.py")
+        ),
+        *sorted(str(path) for files in _DEVICE_FILES for path in Path("/dev").glob(files)),
         driver.read_text(encoding="utf-8") if driver.exists() else "",
-        os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
+        *(f"{name}={os.environ.get(name, 'all')}" for name in READ_BY_DRIVERS),
         str(shutil.which(os.environ.get("CXX", "g++"))),
         f"{sorted(os.sched_getaffinity(0))} {machine.cpus()}",
     ]

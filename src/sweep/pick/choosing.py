@@ -22,7 +22,7 @@ LESS_THAN: Bound = (lt, "less than")
 class Constraints:
     """The limits that a conversion must keep; None is no limit.
 
-    `min_cosine` and `max_rel_l2` are of the output check. `max_memory` (MB) is the peak of what CUDA's allocator held,
+    `min_cosine` and `max_rel_l2` are of the output check. `max_memory` (MB) is the peak of what the device had less,
     where the row has that, else of the process's resident set. `p50_under` and `p99_under` are milliseconds a call.
     `min_speedup` is a quotient, such as 1.5. `max_convert` is seconds that the conversion alone may take.
     `max_metric_drop` is how much less than eager's the user's own metric may be, in what that is in.

@@ -7,6 +7,7 @@ from string import Template
 from typing import Any
 
 from sweep.cell import Cell, Limits
+from sweep.devices import shown
 from sweep.reading import one_line
 from sweep.result import Result
 
@@ -30,7 +31,7 @@ def program(cell: Cell, row: Result, run: str) -> str:
         "engine": row.engine.actual,
         "threads": row.threads,
     }
-    environment = {"CUDA_VISIBLE_DEVICES": ""} if cell.device.kind == "cpu" else {}
+    environment = shown(cell.device.kind, None)
     if cell.threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
     template = resources.files("sweep.pick").joinpath("convert.py.txt").read_text(encoding="utf-8")

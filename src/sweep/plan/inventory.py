@@ -45,8 +45,11 @@ class Inventory:
 
 
 def fingerprint(facts: Mapping[str, Any], kind: str) -> str:
-    """32 bits of SHA-256 over the facts that change how fast a node is; those of a GPU count for `cuda` only."""
-    relevant = {name: value for name, value in facts.items() if kind == "cuda" or name not in {"gpus", "driver"}}
+    """32 bits of SHA-256 over the facts that change how fast a node is; other kinds of devices do not count."""
+    of_others = {"accelerators"} | ({"gpus", "driver"} if kind != "cuda" else set())
+    relevant = {name: value for name, value in facts.items() if name not in of_others}
+    if own := facts.get("accelerators", {}).get(kind):
+        relevant["accelerators"] = own
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:8]
 
 

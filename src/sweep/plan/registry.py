@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sweep.cell import Mode, Rule
+from sweep.devices import KINDS, Kind
 from sweep.plan.names import did_you_mean, near, tokens
 
 
@@ -38,7 +39,11 @@ REQUIREMENTS: Mapping[str, Requirement] = {
         remedy="apt-get install g++, or name the one there is in CXX",
     ),
     "torch-tensorrt": Requirement(probe="torch_tensorrt", remedy="pip install 'sweep[tensorrt]'"),
-    "torch-xla": Requirement(probe="torch_xla", remedy="pip install 'sweep[xla]'"),
+    "torch-xla": Requirement(
+        probe="torch_xla",
+        remedy="torch-xla works with the torch of its own release only, and none is out for the torch tested here: "
+        "where one is, install both and ask for device=xla",
+    ),
     "tvm.relay": Requirement(
         probe="tvm.relay",
         remedy="torch's tvm backend wants an apache-tvm that still has tvm.relay (releases since 0.25 do not); "
@@ -82,8 +87,16 @@ _NEEDS_BY_TOKEN: Mapping[str, tuple[str, ...]] = {
 }
 _CUDA_ONLY = ({"TENSORRT"}, {"CUDAGRAPHS"}, {"ONNX", "GPU"})
 _CPU_ONLY = ({"OPENVINO"}, {"ONNX"}, {"NATIVE", "CONVERT"})
+_XLA_ONLY = {"OPENXLA"}
 """Words in a name that restrict it to a device, which alma does not say: OpenVINO's and ONNX Runtime's forward calls
 compute on the CPU whatever device they are given, and torch's native int8 kernels exist there only."""
+
+_ENGINE_RUNS_ON: Mapping[str, tuple[Kind, ...]] = {
+    **dict.fromkeys(("inductor", "aot-inductor"), ("cpu", "cuda", "xpu", "mps")),
+    **dict.fromkeys(("quanto", "torchao", "pt2e-quantized", "fx-quantized"), ("cpu", "cuda", "xpu", "mps")),
+    **dict.fromkeys(("tvm", "onnxrt"), ("cpu", "cuda")),
+}
+"""The kinds of devices that an engine has code for, where that is not every one that torch has."""
 
 _ENGINE_BY_TOKEN = {
     "CUDAGRAPHS": "cudagraphs",
@@ -145,7 +158,7 @@ class Registered:
     engine: str = OWN
     precision: str | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    runs_on: tuple[Literal["cpu", "cuda"], ...] = ("cpu", "cuda")
+    runs_on: tuple[Kind, ...] = ("cpu", "cuda")
     needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -160,7 +173,7 @@ class Registered:
             if need not in REQUIREMENTS
         ]
         if not self.runs_on:
-            problems.append("runs_on must name cpu, cuda or both")
+            problems.append(f"runs_on must name one of {', '.join(KINDS)} at least")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -203,17 +216,15 @@ def typical_seconds(mode: Mode | None) -> float:
 
 def _runs_on(name: str, override: str | None) -> tuple[str, ...]:
     words = set(tokens(name))
+    if words & _XLA_ONLY:
+        return ("xla",)
     if any(marks <= words for marks in _CUDA_ONLY):
         return ("cuda",)
     if any(marks <= words for marks in _CPU_ONLY):
         return ("cpu",)
-    match override:
-        case None:
-            return ("cpu", "cuda")
-        case "XLA_GPU":
-            return ("xla",)
-        case _:
-            return (override.lower(),)
+    if override is not None:
+        return (override.lower(),)
+    return _ENGINE_RUNS_ON.get(engine(name).partition(" or ")[0], KINDS)
 
 
 def _needs(name: str) -> tuple[str, ...]:

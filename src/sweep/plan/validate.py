@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sweep import inputs
 from sweep.cell import Cell, Device, Mode
+from sweep.devices import in_words
 from sweep.plan import registry
 from sweep.plan.inventory import Inventory, all_modes
 from sweep.plan.names import did_you_mean, near
@@ -139,11 +140,10 @@ def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
     remedies = "; ".join(f"needs {need}: {registry.REQUIREMENTS[need].remedy}" for need in missing)
     if kind not in mode.runs_on:
         kinds = " or ".join(mode.runs_on)
-        advice = f"use device={kinds}" if set(mode.runs_on) <= {"cpu", "cuda"} else "no device of sweep offers that"
-        message = f"{mode.name} runs on {kinds} only, and this cell asks for {kind}: {advice}"
+        message = f"{mode.name} runs on {kinds} only, and this cell asks for {kind}: use device={kinds}"
         return Reason.NEEDS_DEVICE, f"{message}; it also {remedies}" if remedies else message
     if kind not in node.devices:
-        return Reason.NO_NODE, f"no node has a {kind} device: {node.no_gpu or node.no_node}"
+        return Reason.NO_NODE, f"no node has {in_words(kind)}: {node.no_gpu or node.no_node}"
     if lacks := _lacks(cell.device, node):
         return Reason.NO_NODE, f"no node has what device={cell.device.name} asks for: {node.node} {lacks}"
     if mode.source != "configuration" and mode.name not in node.modes:

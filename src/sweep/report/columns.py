@@ -138,7 +138,12 @@ COLUMNS = (
         ("engine.actual", "string", "", "what was seen to run it; empty where that cannot be told"),
         ("engine.precision", "string", "", "what it computed in, where that is known"),
         ("memory_mb.rss_peak", "double", "MB", "peak of resident memory, above that before the model was built"),
-        ("memory_mb.cuda_peak", "double", "MB", "peak of what CUDA's allocator held"),
+        (
+            "memory_mb.cuda_peak",
+            "double",
+            "MB",
+            "what its device, if it is no CPU, had less than before the model was built",
+        ),
     ),
     *_table(
         ("load.cpu_by_others", "double", "share", "of all CPUs, used by other processes meanwhile; the worst of all"),

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sweep import cell, inputs, reading
 from sweep.cell import Device, Model, Request, Rule, Tolerance
+from sweep.devices import KINDS
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.plan.registry import Registered
@@ -239,7 +240,7 @@ def _data(node: Any, choice: str | None) -> Any:
 def _device(node: dict[str, Any], choice: str) -> dict[str, Any]:
     if "unknown_near" in node:
         return {"name": choice, "known": False, "near": tuple(node["unknown_near"])}
-    if choice in {"cpu", "cuda"} and node.get("kind") != choice:
+    if choice in KINDS and node.get("kind") != choice:
         raise BadRequest(f"device={choice} is the {choice} device; give another kind a name of its own in conf/device/")
     return {"name": choice, **node}
 

@@ -10,8 +10,11 @@ from sweep.result import Crash
 from sweep.status import Reason
 
 _MEMORY_ERRORS = {"MemoryError", "torch.OutOfMemoryError"}
-_OUT_OF_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory")
-"""Messages of torch about too little memory: on a CPU it raises a plain RuntimeError, with no class of its own."""
+_OUT_OF_MEMORY = (
+    *("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "XPU out of memory"),
+    *("MPS backend out of memory", "CUDA error: out of memory", "CUDA failure 2: out of memory"),
+)
+"""Messages about too little memory, the last of ONNX Runtime: where no class of torch's own says it."""
 
 _UNREADABLE = "sweep.child.outputs.UnreadableOutput"
 """What the unconverted model's own output raises, if no tensors can be read of it."""

@@ -8,8 +8,8 @@ FREE_TO_CHOOSE = {"openvino"}
 """Engines that by design choose the precision they compute in, whatever a mode's name says; their rows say which."""
 
 
-SEEN_AS = {"int8_static": ("int8",), "uncalibrated": ("int8", "int4", "int2")}
-"""What of a precision that a label names is seen in a call."""
+SEEN_AS = {"int8_static": ("int8",), "uncalibrated": ("int8", "int4", "int2"), "tf32": ("fp32",)}
+"""What of a precision that a label names is seen in a call. TF32 is what a model allows: none of it need be used."""
 
 MOST, HALF = 0.9, 0.5
 """Shares of the model's work: below the first it is said what stayed outside the engine, below the second it is a
@@ -46,13 +46,16 @@ def unattested(engine: Engine) -> Problem | None:
     """That nothing can tell which engine ran; None where something could."""
     if engine.actual is not None:
         return None
+    if engine.evidence.get("device_seen_by") == "nothing":
+        message = "torch's profiler sees nothing of its device here (on CUDA it needs CUPTI), so nobody knows what ran"
+        return Problem(status=Status.UNPROVED, reason=Reason.ENGINE, message=message)
     hint = "register it with one that can be (docs/conversions.md), such as eager"
     message = f"nothing can attest the engine {engine.requested!r}: {hint}"
     return Problem(status=Status.UNPROVED, reason=Reason.ENGINE, message=message)
 
 
 def named(mode: Mode, engine: Engine | None) -> str:
-    """The precision that a label stands for: fp32, which names none, is the model's own, where that is half."""
+    """The precision that a label stands for: fp32, which names none, is the model's own, where that is half or TF32."""
     own = engine.evidence.get("model") if engine else None
     return str(own) if own and mode.precision == "fp32" else mode.precision
 
@@ -61,7 +64,8 @@ def wrong_precision(mode: Mode, engine: Engine) -> Problem | None:
     """That it computed in another precision than the label names; None where not, or where it is unknown."""
     if engine.precision is None or engine.actual in FREE_TO_CHOOSE:
         return None
-    if {named(mode, engine), *SEEN_AS.get(mode.precision, ())} & set(engine.precision.split("+")):
+    label = named(mode, engine)
+    if {label, *SEEN_AS.get(mode.precision, ()), *SEEN_AS.get(label, ())} & set(engine.precision.split("+")):
         return None
-    message = f"computes in {engine.precision}, its label says {named(mode, engine)}"
+    message = f"computes in {engine.precision}, its label says {label}"
     return Problem(reason=Reason.ENGINE, message=message)

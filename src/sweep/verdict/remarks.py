@@ -22,6 +22,8 @@ def from_evidence(cell: Cell, evidence: Evidence) -> Iterator[str]:
         yield f"computes in {engine.precision}, its label says {mode.precision}"
     if " or " in engine.requested and engine.actual:
         yield f"ran {engine.actual}"
+    if engine.evidence.get("device_seen_by") == "outputs":
+        yield "that it ran on its device is known by where outputs and weights are: torch's profiler sees nothing there"
     if breaks := engine.evidence.get("graph_breaks"):
         yield f"{breaks} graph breaks"
     if engine.share is not None and HALF <= engine.share < MOST:
