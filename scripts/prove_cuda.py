@@ -328,15 +328,8 @@ def line(proof: Proof) -> None:
         (blocked / "__init__.py").write_text("raise ImportError('dispatch=serial needs no Ray')\n")
         environment = {**os.environ, "PYTHONPATH": f"{blocked.parent}:{os.environ.get('PYTHONPATH', '')}"}
         command = [sys.executable, "-m", "sweep", "+model=mlp", "conversion=EAGER,JIT_TRACE", f"device={proof.kind}"]
-        ended = subprocess.run(
-            [*command, "measure=quick", "dispatch=serial"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=max(60.0, proof.left),
-            check=False,
-        )
+        options = ("measure=quick", "dispatch=serial")
+        ended = _ended([*command, *options], max(60.0, proof.left), cwd=folder, env=environment)
         rows = [
             json.loads(row) for file in Path(folder).rglob("results.jsonl") for row in file.read_text().splitlines()
         ]
