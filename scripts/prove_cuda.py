@@ -223,13 +223,21 @@ def inside(proof: Proof, part: str) -> Any:
         print("  needs a GPU")
         return None
     command = [sys.executable, __file__, "--inside", part]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=max(30.0, proof.left), check=False)
+    ended = _ended(command, max(30.0, proof.left))
     if ended.returncode:
         proof.check(part, False, ended.stderr.strip()[-1000:])
         return None
     found = json.loads(ended.stdout.splitlines()[-1])
     (proof.out / f"{part}.json").write_text(json.dumps(found, indent=1))
     return found
+
+
+def _ended(command: Sequence[str], seconds: float, **more: Any) -> "subprocess.CompletedProcess[str]":
+    """How a command ended; with code 1 where it took longer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, **more)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"took more than {seconds:.0f} s")
 
 
 def timing(proof: Proof) -> None:
@@ -320,15 +328,8 @@ def line(proof: Proof) -> None:
         (blocked / "__init__.py").write_text("raise ImportError('dispatch=serial needs no Ray')\n")
         environment = {**os.environ, "PYTHONPATH": f"{blocked.parent}:{os.environ.get('PYTHONPATH', '')}"}
         command = [sys.executable, "-m", "sweep", "+model=mlp", "conversion=EAGER,JIT_TRACE", f"device={proof.kind}"]
-        ended = subprocess.run(
-            [*command, "measure=quick", "dispatch=serial"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=max(60.0, proof.left),
-            check=False,
-        )
+        options = ("measure=quick", "dispatch=serial")
+        ended = _ended([*command, *options], max(60.0, proof.left), cwd=folder, env=environment)
         rows = [
             json.loads(row) for file in Path(folder).rglob("results.jsonl") for row in file.read_text().splitlines()
         ]
