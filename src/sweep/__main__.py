@@ -6,7 +6,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import NoReturn
 
-from sweep import ending, interrupts
+from sweep import ending, interrupts, keeper
 from sweep.errors import ExitCode
 
 COMMANDS = {
@@ -47,7 +47,8 @@ def _run_sweep(arguments: Sequence[str]) -> int:
 
 def script() -> NoReturn:
     """The entry point of the console script `sweep`."""
-    sys.exit(main(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    sys.exit(main(arguments) if arguments[:1] and arguments[0] in COMMANDS else keeper.run(arguments, main))
 
 
 if __name__ == "__main__":

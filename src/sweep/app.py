@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any
 
-from sweep import dispatch, interrupts, plan
+from sweep import dispatch, interrupts, keeper, plan
 from sweep.cell import Cell, Request
 from sweep.dispatch import Dispatcher, history
 from sweep.dispatch.backlog import Backlog
@@ -37,6 +37,7 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
             planned.refuse_invalid()
 
         kept = _start_or_resume(planned, nodes, settings, folder)
+        keeper.has_folder(folder.path)
         remaining = planned.without(kept)
         about = folder.about()
         listeners.tell(lambda one: one.planned(remaining, kept, about))
@@ -120,6 +121,8 @@ def _run_cells(
             listeners.tell(lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
     with listeners:
+        if keeper.ends_only():
+            raise CarrierLost("something ended the sweep again and again: what had not ended has rows that say so")
         for row in folder.append_all(refused):
             refinement.recorded(row)
             listeners.tell(lambda one, row=row: one.ended(row))  # type: ignore[misc]

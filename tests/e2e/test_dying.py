@@ -100,3 +100,38 @@ def test_a_local_ray_that_dies_is_started_again_twice(weird_path: Path, strikes:
         assert process.returncode == 0, out
         assert "the local Ray lost its gcs_server, and was started again" in out
         assert {row["reason"] for row in rows if row["status"] != "ok"} == {"needs-device"}
+
+
+def child_of(process: subprocess.Popen[str]) -> int | None:
+    """The process that the sweep runs in."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(children[0]) if children else None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 3])
+def test_a_sweep_that_something_else_ended_goes_on_by_itself_twice(weird_path: Path, kills: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sweep", "+model=mlp", f"conversion={','.join(NAMES)}", "dispatch=serial", *QUICKLY],
+        cwd=weird_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    killed: set[int] = set()
+    while len(killed) < kills:
+        pid = child_of(process)
+        assert process.poll() is None
+        planned = list(weird_path.glob("multirun/*/*/sweep.json"))
+        if planned and pid and pid not in killed and reaper.descendants(pid):  # its nursery
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+        time.sleep(0.05)
+    out, _ = process.communicate()
+    (journal,) = weird_path.glob("multirun/*/*/results.jsonl")
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert sorted(row["conversion"] for row in rows) == sorted(NAMES)
+    assert out.count("something else than the sweep ended it, with signal 9; going on with ") == kills, out
+    assert process.returncode == (3 if kills > 2 else 0), out
+    assert ("interrupted" in {row["reason"] for row in rows}) == (kills > 2)
+    assert (journal.parent / "matrix.md").is_file()

@@ -17,6 +17,7 @@ ORDER = [
     {"plan", "journal"},
     {"record"},
     {"request"},
+    {"keeper"},
     {"verdict"},
     {"isolate"},
     {"dispatch"},

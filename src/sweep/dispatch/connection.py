@@ -12,7 +12,6 @@ from typing import Any
 from ray._private import ray_constants, state, worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.autoscaler import sdk
-from ray.exceptions import RayError
 
 import ray
 from sweep import interrupts, leftovers
@@ -47,7 +46,7 @@ class Connection:
         """When the cluster's head node last did, on the monotonic clock."""
 
     def open(self) -> None:
-        """Connect, if it is not connected. Raises BadEnvironment."""
+        """Connect, if it is not connected. Raises BadEnvironment; CarrierLost where a local Ray does not start."""
         if self._is_open:
             return
         if ray.is_initialized():
@@ -65,13 +64,14 @@ class Connection:
             with connect.variables(os.environ, address, mark), _on_loopback(address), interrupts.kept():
                 self._begin()
                 self._claim_session()
-        except (ConnectionError, ImportError, OSError, RayError, RuntimeError, ValueError) as error:
+        except Exception as error:
             self.close()
             where = f"the cluster at {address}" if address else "a local Ray"
             why = one_line(str(error)) or type(error).__name__
             if why.endswith(":"):  # what a server says, whose first line only introduces it
                 why = f"{why} {last_line(error)}"
-            raise BadEnvironment(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
+            kind = BadEnvironment if address else CarrierLost
+            raise kind(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
 
     def _claim_session(self) -> None:
         """Remove what local Rays of killed sweeps have left, and have the next one do so with this one's."""
@@ -150,8 +150,8 @@ class Connection:
         self.problems.append(f"{why}, and was started again")
         try:
             self.open()
-        except BadEnvironment as error:
-            raise CarrierLost(f"{why}, and {error}") from error
+        except CarrierLost as error:
+            self.restart(str(error))
 
     def close(self) -> None:
         """Leave Ray, and end a local one with all that is left of it, whatever state it is in."""

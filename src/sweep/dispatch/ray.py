@@ -65,7 +65,10 @@ class RayDispatcher:
     ) -> Generator[Outcome, None, None]:
         if not backlog:
             return
-        self._connection.open()
+        try:
+            self._connection.open()
+        except CarrierLost as error:  # once may be chance
+            self._connection.restart(str(error))
         self._patience = Patience(self._options.wait_nodes, self._connection, waits)
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
         backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)

@@ -1,0 +1,129 @@
+"""Keeps a sweep going whose process was ended by something else than itself: Ray, a crash, or the kernel.
+
+Ray ends a process that it connects for, rows or not, when its own are gone at the wrong moment; a library may crash,
+and where memory is short the kernel takes the largest. So the sweep runs in a child of this process, which holds
+nothing:
+
+    keeper ──fork──> the sweep: says which run folder it has, and at its end with which exit code
+       │  ended without that code
+       └──fork──> the same, going on with that folder; after MOST_RESTARTS times only to record what did not run
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from sweep import reaper
+
+MOST_RESTARTS = 2
+
+HEARD = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+class _Told:
+    """What a sweep in this process tells its keeper; nothing where it has none, as in a program of the user's."""
+
+    descriptor: int | None = None
+    ends_only = False
+
+    def tell(self, word: str, value: str) -> None:
+        if self.descriptor is not None:
+            with suppress(OSError):
+                os.write(self.descriptor, f"{word} {value}\n".encode(errors="surrogateescape"))
+
+
+_TOLD = _Told()
+
+
+def has_folder(folder: Path) -> None:
+    """Say that the sweep in this process can be gone on with there."""
+    _TOLD.tell("folder", str(folder.absolute()))
+
+
+def ends_only() -> bool:
+    """Whether nothing more is to be run, for the sweep was ended too often: only rows are missing."""
+    return _TOLD.ends_only
+
+
+def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
+    """The exit code of `work`, called with the arguments in a child, or with those that go on where it was ended."""
+    arguments = list(arguments)
+    reaper.adopt_orphans()
+    for number in range(MOST_RESTARTS + 2):
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*HEARD, signal.SIGCHLD})
+        reader, writer = os.pipe()
+        parent = os.getpid()
+        if not (child := os.fork()):
+            os.close(reader)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            _TOLD.descriptor, _TOLD.ends_only = writer, number > MOST_RESTARTS
+            _run_and_exit(parent, lambda arguments=arguments: work(arguments))  # type: ignore[misc]
+        os.close(writer)
+        status = _wait_for(child)
+        told = dict(line.split(" ", 1) for line in _read_all(reader).splitlines())
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if "code" in told:
+            return int(told["code"])
+        reaper.end_all()  # what it had started, a local Ray too
+        how = f"signal {-status}" if status < 0 else f"exit code {status}"
+        folder = told.get("folder")
+        going_on = f"; going on with {folder}" if folder else ""
+        _say(f"sweep: something else than the sweep ended it, with {how}{going_on}")
+        arguments = [f"resume={_literal(folder)}"] if folder else arguments
+    return 4
+
+
+def _run_and_exit(parent: int, work: Callable[[], int]) -> NoReturn:
+    ctypes.CDLL(None).prctl(reaper.PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(4)
+    code = 4
+    try:
+        code = work()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        _TOLD.tell("code", str(code))
+    sys.exit(code)
+
+
+def _wait_for(child: int) -> int:
+    """Its exit code, negative for a signal. What this process is sent is passed on; a terminal sends it to both."""
+    while True:
+        came = signal.sigwaitinfo({*HEARD, signal.SIGCHLD})
+        if came.si_signo == signal.SIGCHLD:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # others are what it left
+                if ended[0] == child:
+                    return os.waitstatus_to_exitcode(ended[1])
+        elif came.si_code <= 0:  # of a process, and not of the kernel
+            with suppress(ProcessLookupError):
+                os.kill(child, came.si_signo)
+
+
+def _read_all(reader: int) -> str:
+    """What the child has told; others that it started may have the other end still."""
+    os.set_blocking(reader, False)
+    found = b""
+    with suppress(BlockingIOError), os.fdopen(reader, "rb", buffering=0) as told:
+        while part := told.read(1 << 16):
+            found += part
+    return found.decode(errors="surrogateescape")
+
+
+def _literal(folder: str) -> str:
+    from sweep.request import hydra_grammar  # noqa: PLC0415 - only where something went wrong
+
+    return hydra_grammar.literal(folder)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
