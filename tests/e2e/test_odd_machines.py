@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MARK
-from tests.e2e.conftest import QUICKLY, Sweep
+from tests.e2e.conftest import QUICKLY, Sweep, sweep_in
 
 HELPERS = Path(__file__).parents[1] / "process" / "misbehaving.py"
 DISPATCHES = ["serial", pytest.param("ray", marks=pytest.mark.slow)]
@@ -79,10 +79,8 @@ def test_a_user_of_whom_only_the_number_is_known(weird_path: Path, short_folder:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_a_folder_with_a_colon_and_spaces(sweep: Sweep, weird_path: Path, start: str) -> None:
+def test_a_folder_with_a_colon_and_spaces(weird_path: Path, start: str) -> None:
     """In the name of the run folder, and in that of the folder that the user's model is imported from."""
-    from tests.e2e.conftest import sweep_in
-
     here = weird_path / "a:b c"
     (here / "conf" / "model").mkdir(parents=True)
     (here / "mine.py").write_text(HELPERS.read_text())

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -81,6 +82,23 @@ def test_machines_that_ssh_reaches(environment: dict[str, str], tmp_path: Path) 
     journal = (tmp_path / "run" / "results.jsonl").read_bytes()
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
     assert (tmp_path / "run" / "results.jsonl").read_bytes() == journal  # it was done
+
+
+@pytest.mark.slow
+def test_a_signal_for_the_recipe_is_one_for_its_sweep(environment: dict[str, str], tmp_path: Path) -> None:
+    options = ("+model=mlp", "conversion=EAGER,JIT_TRACE", "batch_size=1,2,3,4", "measure=quick", "threads=1")
+    command = [str(ROOT / "recipes" / "bare.sh"), here(), "--", *options, "hydra.sweep.dir=run"]
+    recipe = subprocess.Popen(command, env=environment, cwd=tmp_path)
+    journal = tmp_path / "run" / "results.jsonl"
+    while not (journal.exists() and journal.read_text()):
+        assert recipe.poll() is None
+        time.sleep(0.05)
+    recipe.send_signal(signal.SIGTERM)
+    assert recipe.wait(timeout=120) == 3
+    assert not rays(environment)
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert len({row["id"] for row in rows}) == len(rows) == 8
+    assert "interrupted" in {row["reason"] for row in rows}
 
 
 def rays(environment: dict[str, str]) -> set[int]:
