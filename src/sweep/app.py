@@ -1,7 +1,7 @@
 """The way of a cell: plan, validate, dispatch, record, report."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -48,10 +48,11 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
         try:
             _run_cells(remaining.refused, refinement, outcomes, folder, listeners)
         except (KeyboardInterrupt, CarrierLost) as error:
-            hear_no_more()
             interrupted = True
             listeners.fail(str(error))
-            outcomes.close()
+            with suppress(KeyboardInterrupt):  # a second one: without waiting for what runs
+                outcomes.close()
+            hear_no_more()
             _end_interrupted(remaining.cells, refinement, folder, listeners)
         hear_no_more()  # every cell has its row, and what is left takes seconds
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-AGAIN_SECONDS = 3.0
+AGAIN_SECONDS = 0.5
 """For so long after one a further one is no wish of its own: a terminal that is closed sends several at once."""
 
 
