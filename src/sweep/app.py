@@ -37,10 +37,8 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
             planned.refuse_invalid()
 
         kept = _start_or_resume(planned, nodes, settings, folder)
-        keeper.has_folder(folder.path)
         remaining = planned.without(kept)
-        about = folder.about()
-        listeners.tell(lambda one: one.planned(remaining, kept, about))
+        listeners.tell(lambda one: one.planned(remaining, kept, folder.about()))
         backlog = Backlog(remaining.ready, settings.dispatch.retries, history.seconds())
         refinement = Refinement(planned.cells, backlog, kept, folder)
         outcomes = dispatcher.run(backlog, listeners.started, listeners.waits)
@@ -92,10 +90,13 @@ def _start_or_resume(planned: Plan, nodes: Sequence[Inventory], settings: Settin
     """Write the request and the plan to the run folder; returns the rows that a resumed sweep keeps."""
     began = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %Z}"
     about: dict[str, Any] = {"command": settings.command, "began": began, **nodes_as_json(nodes)}
+    kept: list[Result] = []
     if settings.resume:
-        return folder.resume(planned.cells, about, settings.retry, anyway=settings.resume_anyway)
-    folder.start(planned.cells, about)
-    return []
+        kept = folder.resume(planned.cells, about, settings.retry, anyway=settings.resume_anyway)
+    else:
+        folder.start(planned.cells, about)
+    keeper.has_folder(folder.path)
+    return kept
 
 
 def _run_cells(
