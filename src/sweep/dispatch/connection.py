@@ -156,7 +156,7 @@ class Connection:
     def close(self) -> None:
         """Leave Ray, and end a local one with all that is left of it, whatever state it is in."""
         if self._is_open:
-            if self._options.address is None and worker._global_node:
+            if self._options.address is None and worker._global_node and self.gone:
                 with suppress(Exception):  # what is dead need not be asked to end
                     worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
             ray.shutdown()
