@@ -1,5 +1,6 @@
 """Carries ready cells to where they run, and their outcomes back."""
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
@@ -43,6 +44,11 @@ def create(options: Dispatch) -> Dispatcher:
         from sweep.dispatch.serial import SerialDispatcher
 
         return SerialDispatcher()
+    from sweep.dispatch.connect import restore
+
+    before = dict(os.environ)
     from sweep.dispatch.ray import RayDispatcher
+
+    restore(os.environ, before)  # importing Ray sets one
 
     return RayDispatcher(options)

@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,21 @@ def variables(environment: MutableMapping[str, str], address: str | None, more: 
     if address is None and "RAY_AUTH_TOKEN" not in environment:
         # for this Ray alone: left to itself, Ray would leave one in the home, which every later `auto` uses
         wanted["RAY_AUTH_TOKEN"] = _TOKEN
-    before = {name: value for name, value in environment.items() if _is_rays(name) or name in wanted}
+    before = dict(environment)
     environment.update(wanted)
     try:
         yield
     finally:
-        for name in [name for name in environment if _is_rays(name) or name in wanted]:
-            del environment[name]
-        environment.update(before)
+        restore(environment, before, wanted)
 
 
-def _is_rays(name: str) -> bool:
-    return name.startswith("RAY_")
+def restore(environment: MutableMapping[str, str], before: Mapping[str, str], more: Collection[str] = ()) -> None:
+    """Have what Ray sets, and what else is named, as it was before."""
+    named = {*more, "PYTHONBREAKPOINT"}
+    ours = [name for name in {**environment, **before} if name.startswith("RAY_") or name in named]
+    for name in ours:
+        environment.pop(name, None)
+    environment.update({name: before[name] for name in ours if name in before})
 
 
 def init_arguments(options: Dispatch) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Connection:
     def __init__(self, options: Dispatch) -> None:
         self._options = options
         self._is_open = False
+        self._environment: dict[str, str] = {}
         self._guard: Guard | None = None
         self.problems: list[str] = []
         """Why it was started again, each time."""
@@ -49,6 +50,7 @@ class Connection:
         """Connect, if it is not connected. Raises BadEnvironment; CarrierLost where a local Ray does not start."""
         if self._is_open:
             return
+        self._environment = dict(os.environ)
         if ray.is_initialized():
             raise BadEnvironment(
                 "this process is connected to a Ray already, whose settings sweep cannot change: ray.shutdown() first, "
@@ -160,6 +162,7 @@ class Connection:
                 with suppress(Exception):  # what is dead need not be asked to end
                     worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
             ray.shutdown()
+            connect.restore(os.environ, self._environment)
             _forget_token()
             self._is_open = False
             self._remove_session()
