@@ -189,6 +189,11 @@ def test_a_folder_with_a_sweep_in_it_is_left_alone(models: Any, weird_path: Path
     assert issubclass(RunFolderTaken, SweepError)
 
 
+def run_as_program(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=os.environ, cwd=folder, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_one_that_is_interrupted_has_rows_that_say_so(weird_path: Path) -> None:
     code = (
@@ -202,9 +207,7 @@ def test_one_that_is_interrupted_has_rows_that_say_so(weird_path: Path) -> None:
         "run = sweep.run('mlp', 'EAGER', batch_size=[1, 2, 3], dispatch='serial', measure='quick', quiet=True)\n"
         "print(*(row.reason for row in run.rows))\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ, cwd=weird_path, capture_output=True, text=True, check=False
-    )
+    ended = run_as_program(code, weird_path)
     assert ended.returncode == 0, ended.stderr
     assert sorted(ended.stdout.split()) == ["None", "interrupted", "interrupted"]
 
@@ -234,7 +237,5 @@ def test_a_program_keeps_its_own_processes_and_its_environment(weird_path: Path)
         "print(state() == before, len(mine), {child.poll() for child in mine})\n"
         "for child in mine: child.kill()\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ, cwd=weird_path, capture_output=True, text=True, check=False
-    )
+    ended = run_as_program(code, weird_path)
     assert ended.stdout.splitlines() == ["ok invalid", "ok invalid", "True 4 {None}"], ended.stderr

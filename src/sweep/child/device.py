@@ -88,7 +88,7 @@ class Accelerator:
         """What the first of these functions gives that the module has; None where it has none, or that fails."""
         for name in names:
             if function := getattr(self._module, name, None):
-                with suppress(RuntimeError, NotImplementedError):
+                with suppress(RuntimeError, NotImplementedError):  # not every driver has what torch has a name for
                     return function()
         return None
 
