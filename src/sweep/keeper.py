@@ -10,6 +10,7 @@ nothing:
 """
 
 import ctypes
+import json
 import os
 import signal
 import sys
@@ -34,7 +35,7 @@ class _Told:
     def tell(self, word: str, value: str) -> None:
         if self.descriptor is not None:
             with suppress(OSError):
-                os.write(self.descriptor, f"{word} {value}\n".encode(errors="surrogateescape"))
+                os.write(self.descriptor, f"{json.dumps([word, value])}\n".encode())
 
 
 _TOLD = _Told()
@@ -65,7 +66,7 @@ def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
             _run_and_exit(parent, lambda arguments=arguments: work(arguments))  # type: ignore[misc]
         os.close(writer)
         status = _wait_for(child)
-        told = dict(line.split(" ", 1) for line in _read_all(reader).splitlines())
+        told = dict(map(json.loads, _read_all(reader).splitlines()))
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if "code" in told:
             return int(told["code"])
@@ -115,7 +116,7 @@ def _read_all(reader: int) -> str:
     with suppress(BlockingIOError), os.fdopen(reader, "rb", buffering=0) as told:
         while part := told.read(1 << 16):
             found += part
-    return found.decode(errors="surrogateescape")
+    return found.decode()
 
 
 def _literal(folder: str) -> str:

@@ -70,8 +70,7 @@ def of_cells(process: subprocess.Popen[str]) -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strikes", [("gcs_server", "raylet"), ("raylet", "gcs_server", "raylet")])
-def test_a_local_ray_that_dies_is_started_again_twice(weird_path: Path, strikes: tuple[str, ...]) -> None:
+def test_a_local_ray_that_dies_is_started_again_twice(weird_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "sweep", "+model=mlp", f"conversion={','.join(NAMES)}", *QUICKLY],
         cwd=weird_path,
@@ -80,7 +79,7 @@ def test_a_local_ray_that_dies_is_started_again_twice(weird_path: Path, strikes:
         text=True,
     )
     known: set[int] = set()
-    for program in strikes:
+    for program in ("gcs_server", "raylet"):
         while not (found := set(of_ray(process, program)) - known) or not list(of_cells(process)):
             assert process.poll() is None
             time.sleep(0.05)
@@ -91,15 +90,9 @@ def test_a_local_ray_that_dies_is_started_again_twice(weird_path: Path, strikes:
     (journal,) = weird_path.glob("multirun/*/*/results.jsonl")
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     assert sorted(row["conversion"] for row in rows) == sorted(NAMES)
-    if len(strikes) > 2:
-        assert process.returncode == 3, out
-        assert "the local Ray lost its raylet, after 2 new starts" in out
-        assert "interrupted" in {row["reason"] for row in rows}
-        assert "Go on with: " in out
-    else:
-        assert process.returncode == 0, out
-        assert "the local Ray lost its gcs_server, and was started again" in out
-        assert {row["reason"] for row in rows if row["status"] != "ok"} == {"needs-device"}
+    assert process.returncode == 0, out
+    assert "the local Ray lost its gcs_server, and was started again" in out
+    assert {row["reason"] for row in rows if row["status"] != "ok"} == {"needs-device"}
 
 
 def child_of(process: subprocess.Popen[str]) -> int | None:

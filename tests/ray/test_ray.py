@@ -291,7 +291,7 @@ def test_a_cell_waits_for_a_node_that_joins_late_and_no_longer_than_it_may(
     cluster: Any, make_cell: Callable[..., Cell]
 ) -> None:
     cells = [make_cell(id=name, device=Device(name=name, resources={name: 1})) for name in ("late", "never")]
-    dispatcher = RayDispatcher(Dispatch(address=cluster.address, wait_nodes=20))
+    dispatcher = RayDispatcher(Dispatch(address=cluster.address, wait_nodes=8))
     told: list[str] = []
     found = {}
     with closing(dispatcher):
@@ -308,7 +308,7 @@ def test_a_cell_waits_for_a_node_that_joins_late_and_no_longer_than_it_may(
         for outcome in dispatcher.run(backlog, lambda cell: None, and_one_joins):
             found.update({ended.result.id: ended.result for ended in backlog.ended(outcome)})
     assert (found["late"].status, found["never"].reason) == ("ok", "no-node"), found
-    assert told[0] == "waits 20 s at most for a node that can run EAGER on late, EAGER on never"
+    assert told[0] == "waits 8 s at most for a node that can run EAGER on late, EAGER on never"
 
 
 def test_who_has_a_busy_node_is_said(
@@ -348,16 +348,28 @@ def test_a_sick_node_costs_no_row_of_a_healthy_model(
     cluster: Any, make_cell: Callable[..., Cell], tmp_path: Path
 ) -> None:
     """The first node to run a cell is the sick one; all of them are on one machine, so a file says which that is."""
-    conversions = ("EAGER", "JIT_TRACE", "EXPORT+EAGER", "ONNX_CPU")
     cells = [
         make_cell(id=f"{name}-{batch}", conversion=name, batch_size=batch, model=fails_on(tmp_path))
-        for name in conversions
+        for name in ("EAGER", "JIT_TRACE")
         for batch in (1, 2)
     ]
     dispatcher = RayDispatcher(Dispatch(address=cluster.address))
     row_of = recorded(dispatcher, Backlog(cells, 0))
     assert {row.status for row in row_of.values()} == {"ok"}, [row.message for row in row_of.values()]
     assert any(len(row.attempts) == 2 for row in row_of.values())
+
+
+def test_a_local_ray_is_started_again_twice_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def fails(connected: connection.Connection) -> None:
+        opened.append(connected)
+        raise CarrierLost("it does not start")
+
+    monkeypatch.setattr(connection.Connection, "open", fails)
+    with pytest.raises(CarrierLost, match="it does not start, after 2 new starts"):
+        connection.Connection(Dispatch()).restart("the local Ray lost its raylet")
+    assert len(opened) == connection.MOST_RESTARTS
 
 
 @pytest.mark.slow

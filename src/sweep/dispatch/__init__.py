@@ -21,7 +21,7 @@ class Dispatcher(Protocol):
         """
 
     def run(
-        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = print
+        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = lambda _text: None
     ) -> Generator[Outcome, None, None]:
         """Take cells from the backlog until it is empty: an outcome for each, as it comes.
 

@@ -27,6 +27,9 @@ NEEDED = ("gcs_server", "raylet")
 
 MOST_RESTARTS = 2
 
+ASK_SECONDS = 1.0
+"""How often it is asked at most whether a cluster is there."""
+
 GONE_SECONDS = 20.0
 """For so long a cluster's head node may be unreachable, as while it is started again by who looks after it."""
 
@@ -43,8 +46,8 @@ class Connection:
         """Why it was started again, each time."""
         self._session: Path | None = None
         self._claim: int | None = None
-        self._answered = 0.0
-        """When the cluster's head node last did, on the monotonic clock."""
+        self._asked = self._answered = 0.0
+        """When the cluster's head node last was, and did, on the monotonic clock."""
 
     def open(self) -> None:
         """Connect, if it is not connected. Raises BadEnvironment; CarrierLost where a local Ray does not start."""
@@ -133,8 +136,10 @@ class Connection:
             ended: list[Any] = node.dead_processes() if node else []
             dead = [name for name, _ in ended if name in NEEDED]
             return f"the local Ray lost its {dead[0]}" if dead else None
+        if now - self._asked < ASK_SECONDS:
+            return None
         address = node.gcs_address if node else address  # of ray:// there is no node here
-        self._answered = self._answered or now
+        self._asked, self._answered = now, self._answered or now
         try:
             connect.check_that_somebody_listens(address, GONE_SECONDS / 4)
             self._answered = now

@@ -61,7 +61,7 @@ class RayDispatcher:
         return self._nodes.inventories
 
     def run(
-        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = print
+        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = lambda _text: None
     ) -> Generator[Outcome, None, None]:
         if not backlog:
             return

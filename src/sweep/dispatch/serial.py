@@ -21,7 +21,7 @@ class SerialDispatcher:
         return [survey.local()]
 
     def run(
-        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = print
+        self, backlog: Backlog, started: Callable[[Cell], None], waits: Callable[[str], None] = lambda _text: None
     ) -> Generator[Outcome, None, None]:
         del waits  # there is nothing to wait for
         (here,) = self.nodes()

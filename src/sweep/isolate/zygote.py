@@ -201,6 +201,7 @@ class Zygote:
         self.wake()
         ends = time.monotonic() + reaper.DYING_SECONDS
         reaper.wait_for(self.pid, ends)
-        with suppress(ChildProcessError):  # if it was killed, its last process has come to us
-            os.waitid(os.P_PID, self._cell, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            reaper.wait_for(self._cell, ends)
+        if self._cell:
+            with suppress(ChildProcessError):  # if it was killed, its last process has come to us
+                os.waitid(os.P_PID, self._cell, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                reaper.wait_for(self._cell, ends)
