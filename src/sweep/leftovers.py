@@ -30,9 +30,11 @@ class OwnFolder:
 def claim(folder: Path) -> int | None:
     """Keep a folder from being swept up until the descriptor that this returns is closed; None where it cannot be."""
     with suppress(OSError):
-        descriptor = os.open(folder / CLAIM, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        unlocked = folder / f"{CLAIM}.new"  # gets its name when it is locked: nobody finds it in between
+        descriptor = os.open(unlocked, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         with suppress(OSError):  # a file system without locks: nobody sweeps there
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(folder / CLAIM)
         return descriptor
     return None
 

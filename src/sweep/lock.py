@@ -98,6 +98,18 @@ class FolderLock:
         return True
 
 
+def there_are_locks(descriptor: int) -> bool:
+    """Whether the file system that an open file is on has the kernel's locks, whoever has one."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        return error.errno not in WITHOUT_LOCKS
+    return True
+
+
 def _create(file: Path, text: str) -> bool:
     """Make a file with this text; returns whether there was none."""
     try:

@@ -1,12 +1,13 @@
 """What a killed process leaves in the temporary folder goes with the next start, and nothing else does."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sweep.leftovers import OwnFolder
+from sweep.leftovers import OwnFolder, sweep_up
 
 MAKES_ONE = "from sweep.leftovers import OwnFolder; import sys, time; own = OwnFolder(); print(own.path, flush=True)"
 
@@ -50,6 +51,20 @@ def test_a_process_that_ends_takes_its_folder_with_it(temporary: Path) -> None:
     assert ended.stdout
     ended.stdout.close()
     assert not left.exists()
+
+
+def test_a_folder_that_is_just_being_claimed_is_not_swept_up(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.flock
+
+    def after_another_swept(descriptor: int, kind: int) -> None:
+        sweep_up(temporary.iterdir())
+        lock(descriptor, kind)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sweep.leftovers.fcntl.flock", after_another_swept)
+        own = OwnFolder()
+    assert own.path.exists()
+    own.close()
 
 
 def test_where_nothing_can_be_locked_nothing_is_removed(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from sweep import lock
 from sweep.cell import Cell
 from sweep.errors import RunFolderTaken
+from sweep.isolate.exclusive import MachineLock
 from sweep.lock import FolderLock
 from sweep.record import RunFolder
 
@@ -51,6 +52,15 @@ def ended(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout
         assert process.stdout.readline() == "has it\n"
         yield process
+
+
+def test_where_nothing_can_be_locked_no_cell_waits_for_its_machine(without_locks: None, tmp_path: Path) -> None:
+    first, second = MachineLock(tmp_path), MachineLock(tmp_path)
+    assert first.acquire()
+    assert second.acquire()
+    for one in (first, second):
+        one.release()
+        one.close()
 
 
 def test_of_two_one_has_it_and_it_can_be_given_back(without_locks: None, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep import reaper
+from sweep import lock, reaper
 from sweep.cell import Exclusive
 
 POLL_SECONDS = 0.2
@@ -207,7 +207,10 @@ class MachineLock:
         self._not_before = 0.0
 
     def acquire(self) -> bool:
-        """Take it, if nobody else has it; returns whether it is held now. Where no file can be opened, it always is."""
+        """Take it, if nobody else has it; returns whether it is held now.
+
+        Where no file can be opened, or none can be locked, it always is.
+        """
         if self._held or self._lock is None or self._waiting is None:
             return True
         if time.monotonic() >= self._not_before:
@@ -243,7 +246,15 @@ class MachineLock:
 
 
 def _open_for_all(file: Path) -> int | None:
-    """A descriptor of a file that every user may open; None where it cannot be made."""
+    """A descriptor of a file that every user may open and lock; None where it cannot be made, or locks cannot."""
+    descriptor = _opened(file)
+    if descriptor is not None and not lock.there_are_locks(descriptor):
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _opened(file: Path) -> int | None:
     with suppress(OSError):
         descriptor = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         with suppress(OSError):  # another user's
@@ -257,7 +268,7 @@ def _open_for_all(file: Path) -> int | None:
 def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
 

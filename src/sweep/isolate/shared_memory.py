@@ -4,6 +4,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "ipc": 0xEFFFFFFF}
+"""The numbers of those that Linux starts with, include/linux/proc_ns.h."""
+
 SHARED = Path("/dev/shm")  # noqa: S108 - where Linux has it, shm_overview(7)
 
 
@@ -19,8 +22,11 @@ def names() -> set[str]:
 
 
 def remove_unused(before: set[str]) -> None:
-    """Remove what is new since `before` and that no process has open or mapped any more."""
-    if not (new := names() - before):
+    """Remove what is new since `before` and that no process has open or mapped any more.
+
+    A container that shares the memory of its host, and not the list of its processes, removes nothing.
+    """
+    if not (new := names() - before) or not _sees_all_users():
         return
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
@@ -28,6 +34,18 @@ def remove_unused(before: set[str]) -> None:
     for name in new:
         with suppress(OSError):
             (SHARED / name).unlink()
+
+
+def _sees_all_users() -> bool:
+    """Whether all processes that may use the shared memory here are listed here."""
+    return _is_first("pid") or not _is_first("ipc")
+
+
+def _is_first(namespace: str) -> bool:
+    try:
+        return Path(f"/proc/self/ns/{namespace}").stat().st_ino == FIRST_NAMESPACES[namespace]
+    except OSError:
+        return False
 
 
 def _in_use(process: Path) -> set[str]:
