@@ -1,10 +1,13 @@
 """The same rows through a real Ray as one after the other, and a row for what Ray loses."""
 
 import os
+import pickle
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +28,8 @@ from sweep.plan.inventory import all_modes
 from sweep.request.settings import Dispatch
 from sweep.result import Result
 
-HELPERS = str(Path(__file__).parent.parent / "process")
+ROOT = Path(__file__).parents[2]
+HELPERS = str(ROOT / "tests" / "process")
 
 
 def request(**changes: Any) -> Request:
@@ -133,7 +137,13 @@ def recorded(dispatcher: Dispatcher, backlog: Backlog, then: Callable[[], None] 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Three nodes of one CPU each, on this machine."""
+    with three_nodes() as nodes:
+        yield nodes
+
+
+@contextmanager
+def three_nodes() -> Iterator[Any]:
+    """A cluster of nodes of one CPU each, on this machine."""
     from ray.cluster_utils import Cluster
 
     with socket.socket() as probe:
@@ -141,12 +151,14 @@ def cluster() -> Iterator[Any]:
         client = probe.getsockname()[1]
     head = {"num_cpus": 1, "include_dashboard": False, "ray_client_server_port": client}
     nodes = Cluster(initialize_head=True, head_node_args=head)
-    for number in range(2):
-        nodes.add_node(num_cpus=1, resources={f"node_{number}": 1})
-    nodes.client = f"ray://127.0.0.1:{client}"  # type: ignore[attr-defined]
-    yield nodes
-    ray.shutdown()
-    nodes.shutdown()  # type: ignore[no-untyped-call]
+    try:
+        for number in range(2):
+            nodes.add_node(num_cpus=1, resources={f"node_{number}": 1})
+        nodes.client = f"ray://127.0.0.1:{client}"  # type: ignore[attr-defined]
+        yield nodes
+    finally:
+        ray.shutdown()
+        nodes.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.slow
@@ -373,12 +385,21 @@ def test_a_local_ray_is_started_again_twice_and_no_more(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
-def test_a_cluster_whose_head_dies_leaves_the_rest_to_be_gone_on_with(
-    cluster: Any, make_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "GONE_SECONDS", 2.0)
+def test_a_cluster_whose_head_dies_leaves_the_rest_to_be_gone_on_with(make_cell: Callable[..., Cell]) -> None:
+    """In a process of its own: Ray ends every one that has asked for a cluster's nodes a minute after its head died."""
     cells = [make_cell(id=str(number)) for number in range(20)]
-    with closing(RayDispatcher(Dispatch(address=cluster.address))) as dispatcher:
+    program = "from tests.ray.test_ray import until_the_head_dies; until_the_head_dies()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], input=pickle.dumps(cells), capture_output=True, cwd=ROOT, check=False
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+
+
+def until_the_head_dies() -> None:
+    """Run the cells that come on standard input on a cluster, the head node of which dies when the first has ended."""
+    cells = pickle.load(sys.stdin.buffer)
+    connection.GONE_SECONDS = 2.0
+    with three_nodes() as cluster, closing(RayDispatcher(Dispatch(address=cluster.address))) as dispatcher:
         outcomes = dispatcher.run(Backlog(cells, 0), lambda cell: None)
         assert next(outcomes).result.status == "ok"
         cluster.head_node.kill_gcs_server()
