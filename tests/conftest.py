@@ -95,7 +95,7 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Runs two tests at a time; those that share what takes long to start run in one process."""
 
     TOGETHER = (
-        *((folder, None) for folder in ("gallery/", "page/", "process/", "e2e/test_compare")),
+        *((folder, None) for folder in ("gallery/", "page/", "process/", "e2e/test_compare", "e2e/test_odd_models")),
         *((folder, "cluster") for folder in ("ray/", "e2e/test_recipes")),
     )
     """How names of files begin whose tests go together: those of each file, or of all files with that name."""

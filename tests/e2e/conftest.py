@@ -54,9 +54,11 @@ def sweep(weird_path: Path) -> Sweep:
 def sweep_in(folder: Path) -> Sweep:
     """Runs commands of sweep in a folder."""
 
-    def run(*arguments: str, module: str = "sweep", env: dict[str, str] | None = None) -> Ran:
+    def run(
+        *arguments: str, module: str = "sweep", env: dict[str, str] | None = None, python: str = sys.executable
+    ) -> Ran:
         ended = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
+            [python, "-m", module, *arguments],
             cwd=folder,
             env={**os.environ, **(env or {})},
             capture_output=True,

@@ -45,7 +45,6 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PATH": f"{bin_}:{os.environ['PATH']}",
         "SWEEP_PYTHON": str(bin_ / "python"),
         "SWEEP_PORT": str(free_port()),
-        "SWEEP_PATIENCE": "8",
         "RAY_AUTH_MODE": "disabled",
         "SWEEP_RECIPE": mark,
     }

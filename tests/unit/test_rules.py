@@ -9,6 +9,7 @@ from sweep.plan import rules, validate
 from sweep.plan.cells import expand
 from sweep.plan.inventory import Inventory
 from sweep.plan.rules import Grid, Override
+from sweep.user_data import UserData
 
 CONVERSIONS = ("EAGER", "OPTIMUM_QUANTO_WI8", "JIT_TRACE")
 VIT = Model(name="vit", config={"_target_": "a.Vit", "width": 64, "input": {"shape": [8]}})
@@ -55,6 +56,13 @@ def test_a_rule_leaves_out_the_cells_that_meet_all_of_it(
     assert left_out(modes, Grid(exclude=(condition,))) == expected
     inverse = left_out(modes, Grid(include=(condition,)))
     assert inverse == [name for name in CONVERSIONS if name not in expected]
+
+
+def test_cells_are_told_apart_by_their_data(modes: dict[str, Mode]) -> None:
+    arguments = {"_target_": "mine.batches", "rows": 3}
+    asked = [request(data=UserData(name="mine", arguments=arguments, calibration=number)) for number in (8, 0)]
+    condition = {"conversion": "EAGER", "data": "mine", "data.calibration": 0, "data.rows": "<4"}
+    assert left_out(modes, Grid(exclude=(condition,)), *asked, request()) == ["EAGER"]
 
 
 def test_any_rule_leaves_out_and_any_rule_lets_in(modes: dict[str, Mode]) -> None:

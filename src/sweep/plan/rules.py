@@ -14,8 +14,8 @@ from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.reading import flat
 
-_WHOLE = ("model", "conversion", "device", *PLAIN, "engine", "precision", "dtype")
-_PARTS: dict[str, type | None] = {"model": None, **PARTS}
+_WHOLE = ("model", "data", "conversion", "device", *PLAIN, "engine", "precision", "dtype")
+_PARTS: dict[str, type | None] = {"model": None, "data": None, **PARTS}
 _BY_RULE = sorted((name for name, option in OPTIONS.items() if option.by_rule), key=lambda name: (name in PLAIN, name))
 _COMPARISON = re.compile(r"(<=|>=|<|>)\s*(-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?)", re.IGNORECASE)
 
@@ -147,10 +147,12 @@ def unused_conditions(
 def _fields_of(request: Request) -> dict[str, Any]:
     """The fields that all cells of a request have in common, options inside options by their dotted names."""
     whole = {name: getattr(request, name) for name in PLAIN}
-    parts: dict[str, Mapping[str, Any]] = {"model": request.model.config}
-    parts |= {name: asdict(getattr(request, name)) for name in _PARTS if name != "model"}
+    data = asdict(request.data) if request.data else {}
+    parts: dict[str, Mapping[str, Any]] = {"model": request.model.config, "data": data | data.get("arguments", {})}
+    parts |= {name: asdict(getattr(request, name)) for name in PARTS}
     inside = {f"{part}.{name}": value for part, node in parts.items() for name, value in flat(node)}
-    return {**whole, **inside, "model": request.model.name, "device": request.device.name}
+    named = {"model": request.model.name, "data": data.get("name"), "device": request.device.name}
+    return {**whole, **inside, **named}
 
 
 def _fields_of_mode(conversion: str, mode: Mode | None) -> dict[str, Any]:
