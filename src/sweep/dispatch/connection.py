@@ -3,8 +3,8 @@
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ MOST_RESTARTS = 2
 ASK_SECONDS = 1.0
 """How often it is asked at most whether a cluster is there."""
 
+USED_SECONDS = 5.0
+"""For so long what Ray says of who uses nodes is taken for true: it lists all of them, however few are asked about."""
+
+_Used = tuple[Mapping[str, Mapping[str, float]], Mapping[str, Counter[str]]]
+
 GONE_SECONDS = 20.0
 """For so long a cluster's head node may be unreachable, as while it is started again by who looks after it."""
 
@@ -46,6 +51,7 @@ class Connection:
         """Why it was started again, each time."""
         self._session: Path | None = None
         self._claim: int | None = None
+        self._used_before: tuple[float, _Used] | None = None
         self._asked = self._answered = 0.0
         """When the cluster's head node last was, and did, on the monotonic clock."""
 
@@ -117,13 +123,21 @@ class Connection:
     def holders(self, node: Inventory) -> str:
         """Who has the resources of a node that it lacks, as far as Ray tells."""
         with suppress(Exception):
-            free = state.available_resources_per_node().get(node.id, {}).get("CPU", 0.0)  # type: ignore[no-untyped-call]
-            actors = state.actors(actor_state_name="ALIVE").values()
-            there = Counter(actor["ActorClassName"] for actor in actors if actor["Address"]["NodeID"] == node.id)
-            by = ", ".join(f"{count} x {name}" for name, count in there.most_common(3)) or "tasks"
+            free, actors = self._used()
+            by = ", ".join(f"{count} x {name}" for name, count in actors[node.id].most_common(3)) or "tasks"
             total = node.resources.get("CPU", node.cpus)
-            return f"{total - free:g} of its {total:g} CPUs are in use, by {by}"
+            return f"{total - free.get(node.id, {}).get('CPU', 0.0):g} of its {total:g} CPUs are in use, by {by}"
         return "others use it"
+
+    def _used(self) -> _Used:
+        """What is free on each node, and how many actors of each class are there, by the node's id. Raises."""
+        if self._used_before is None or time.monotonic() - self._used_before[0] > USED_SECONDS:
+            free = state.available_resources_per_node()  # type: ignore[no-untyped-call]
+            actors: dict[str, Counter[str]] = defaultdict(Counter)
+            for actor in state.actors(actor_state_name="ALIVE").values():
+                actors[actor["Address"]["NodeID"]][actor["ActorClassName"]] += 1
+            self._used_before = time.monotonic(), (free, actors)
+        return self._used_before[1]
 
     @property
     def gone(self) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.cell import Cell
+from sweep.dispatch.backlog import Backlog, Fits
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
 from sweep.status import Reason
@@ -47,7 +48,8 @@ class Node:
     """Whether what runs is a cell beside which no other may run."""
     _doubted_at: float = -math.inf
     _failures: int = 0
-    _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _answers: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    _nothing_since: int = -1
 
     def fits(self, cell: Cell, fingerprint: str | None = None) -> bool:
         """Whether the node has what a cell needs, and is well; and is of that hardware, if any is named."""
@@ -55,10 +57,19 @@ class Node:
             return False
         if fingerprint is not None and self.has.fingerprints.get(cell.device.kind) != fingerprint:
             return False
-        key = (cell.conversion, cell.device.key)
+        key = validate.needed_of_a_node(cell)
         if key not in self._answers:
             self._answers[key] = validate.obstacle(cell, self.has) is None
         return self._answers[key]
+
+    def finds_any(self, backlog: Backlog, fits: Fits) -> bool:
+        """Whether a cell of the backlog fits; looks through it again only when something was added."""
+        if self._nothing_since == backlog.additions:
+            return False
+        if found := backlog.has(fits):
+            return found
+        self._nothing_since = backlog.additions
+        return False
 
     @property
     def is_up(self) -> bool:
@@ -156,9 +167,14 @@ class Nodes:
 
     def obstacle(self, cell: Cell) -> tuple[Reason, str]:
         """Why a cell that some node could run can be run by none now."""
-        obstacles = [validate.obstacle(cell, node.has) for node in self]
+        obstacles = (validate.obstacle(cell, node.has) for node in self)
         unfit = "; ".join(node.unfit for node in self if node.unfit) or "the node that could run it is gone"
         return next(filter(None, obstacles), (Reason.NO_NODE, unfit))
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether a cell runs on any of them."""
+        return any(node.running for node in self._usable.values())
 
     def tasks(self) -> dict[Any, Node]:
         """What runs now, and where."""

@@ -53,7 +53,7 @@ class RayDispatcher:
             self._look_for_nodes()
             ends = time.monotonic() + PROBE_SECONDS
             while self._probes and time.monotonic() < ends:
-                self._take_probes(ray.wait(list(self._probes), timeout=1)[0])
+                self._take_probes(_done(self._probes))
             if not self._nodes.inventories and self._options.wait_nodes:
                 self._wait_for_the_first()
             if not self._nodes.inventories:
@@ -73,7 +73,7 @@ class RayDispatcher:
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
         backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)
         try:
-            while backlog or self._nodes.tasks():
+            while backlog or self._nodes.are_busy:
                 gone = self._connection.gone
                 try:
                     outcomes = [] if gone else self._carry(backlog, started)
@@ -91,7 +91,7 @@ class RayDispatcher:
         ends = time.monotonic() + self._options.wait_nodes
         while not self._nodes.inventories and (self._probes or time.monotonic() < ends):
             self._look_for_nodes()
-            self._take_probes(ray.wait(list(self._probes), timeout=1)[0] if self._probes else ())
+            self._take_probes(_done(self._probes))
             time.sleep(0 if self._probes else 1)
 
     def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
@@ -102,8 +102,7 @@ class RayDispatcher:
         if not awaited:
             return self._wait_or_decide(backlog)
         self._patience.with_busy(self._nodes, time.monotonic())
-        ray.wait(awaited, timeout=1)
-        done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
+        done = _done(awaited)
         self._take_probes(done)
         self._take_started(done)
         outcomes = self._take_outcomes(done)
@@ -119,8 +118,13 @@ class RayDispatcher:
         if self._patience.lasts(backlog.waiting(), time.monotonic()):
             time.sleep(1)
             return []
-        left = backlog.take() or backlog.take_alone()
-        return [self._not_sent(left)] if left else []
+        why: dict[tuple[object, ...], tuple[Reason, str]] = {}
+        outcomes = []
+        while cell := backlog.take() or backlog.take_alone():
+            if (key := validate.needed_of_a_node(cell)) not in why:
+                why[key] = self._why_not_sent(cell)
+            outcomes.append(Outcome(result=not_run(cell, *why[key])))
+        return outcomes
 
     def _start_again(self, why: str) -> list[Outcome]:
         """What ran is lost, and comes back as such, once there is a new local Ray. Raises CarrierLost."""
@@ -159,6 +163,8 @@ class RayDispatcher:
 
     def _send(self, node: Node, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last."""
+        if node.is_up and node.running and not node.room:
+            return
 
         def fits(cell: Cell) -> bool:
             return node.has.id not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
@@ -167,11 +173,12 @@ class RayDispatcher:
             node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
             self._nodes.problems.append(node.unfit)
 
-        if not node.running and (node.unfit or not (backlog.has(fits) or backlog.may_grow)):
-            _kill_actor(node)
-            node.dismissed()
+        if not node.finds_any(backlog, fits):
+            if not node.running and (node.unfit or not backlog.may_grow):
+                _kill_actor(node)
+                node.dismissed()
             return
-        if node.actor is None and backlog.has(fits):
+        if node.actor is None:
             self._ask_for_actor(node)
         while node.room > 0 and (cell := backlog.take(fits)):
             self._launch(node, cell, backlog.further(cell), started)
@@ -194,15 +201,16 @@ class RayDispatcher:
         started(cell)
 
     def _take_started(self, done: Collection[Any]) -> None:
-        for task, node in self._nodes.starting().items():
-            if task in done:
-                try:
-                    ray.get(task)
-                    node.came_up()
-                except RayError as error:
-                    self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
-                    _kill_actor(node)
-                    node.failed_to_start(time.monotonic())
+        where = self._nodes.starting()
+        for task in [task for task in done if task in where]:
+            node = where[task]
+            try:
+                ray.get(task)
+                node.came_up()
+            except RayError as error:
+                self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
+                _kill_actor(node)
+                node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
 
     def _take_outcomes(self, done: Collection[Any]) -> list[Outcome]:
@@ -220,10 +228,10 @@ class RayDispatcher:
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
 
-    def _not_sent(self, cell: Cell) -> Outcome:
+    def _why_not_sent(self, cell: Cell) -> tuple[Reason, str]:
         """No node that is there now can run it, although one could when the sweep began. Raises CarrierLost."""
         if self._nodes:
-            return Outcome(result=not_run(cell, *self._nodes.obstacle(cell)))
+            return self._nodes.obstacle(cell)
         raise CarrierLost("; ".join(["no node is left", *self._nodes.problems[-1:]]))
 
     def _end(self) -> None:
@@ -255,6 +263,15 @@ def _look(declared: Inventory) -> Inventory:
 
 
 _NodeActor: Any = ray.remote(max_restarts=0, max_task_retries=0)(node_actor.NodeActor)
+
+
+def _done(tasks: Collection[Any]) -> list[Any]:
+    """Of these tasks all that are done, after a second at most."""
+    awaited = list(tasks)
+    if awaited:
+        ray.wait(awaited, timeout=1)
+        awaited, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
+    return awaited
 
 
 def _kill_actor(node: Node) -> None:
