@@ -123,8 +123,8 @@ def _run_cells(
             listeners.tell(lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
     with listeners:
-        if keeper.ends_only():
-            raise CarrierLost("something ended the sweep again and again: what had not ended has rows that say so")
+        if why := keeper.ends_only():
+            raise CarrierLost(f"{why}: what had not ended has rows that say so")
         for row in (written := folder.append_all(refused)):
             refinement.recorded(row)
         listeners.tell(lambda one: one.refused(written))
