@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from sweep import interrupts, reaper
+from sweep import interrupts, reaper, shared_memory
 from sweep.errors import ExitCode
 
 MOST_RESTARTS = 2
@@ -54,7 +54,7 @@ def ends_only() -> str | None:
 
 def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
     """The exit code of `work`, called with the arguments in a child, or with those that go on where it was ended."""
-    arguments = list(arguments)
+    arguments, shared_before = list(arguments), shared_memory.names()
     reaper.adopt_orphans()
     # for good: one that comes when the sweep has just ended must not end this process otherwise
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*HEARD, signal.SIGCHLD})
@@ -73,7 +73,7 @@ def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
         told = dict(map(json.loads, _read_all(reader).splitlines()))
         if "code" in told:
             return int(told["code"])
-        reaper.end_all()  # what it had started, a local Ray too
+        reaper.end_all(shared_before=shared_before)  # what it had started, a local Ray too
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
         folder = told.get("folder")
         going_on = f"; going on with {folder}" if folder else ""
