@@ -63,11 +63,14 @@ class Sweep:
                 if select.select([terminal], [], [], 0.02)[0] and not out.write(terminal.read(1 << 16)):  # type: ignore[attr-defined]
                     return
 
-    def close_terminal(self) -> None:
-        """The kernel sends HUP to who is in its foreground, and whoever writes gets EIO from now on."""
+    def close_terminal(self) -> bool:
+        """The kernel sends HUP to who is in its foreground, and whoever writes gets EIO from now on; returns whether
+        it was open."""
+        was_open = self._pump is not None and not self._closing.is_set()
         self._closing.set()
         if self._pump:
             self._pump.join()
+        return was_open
 
     @property
     def pid(self) -> int:
@@ -148,10 +151,9 @@ class Disk:
 
 
 def strike(target: str, sweep: Sweep, disk: Disk, chance: random.Random) -> str | None:
-    """Do it, as soon as what is to be struck is there; says what was done, None where the sweep ended before."""
+    """Do it, as soon as what is to be struck is there; says what was done, None where it is there no more."""
     if target == "terminal":
-        sweep.close_terminal()
-        return None if sweep.code() is not None else f"terminal of {sweep.pid}"
+        return f"terminal of {sweep.pid}" if sweep.close_terminal() else None
     if target == "disk":
         ends = time.monotonic() + (seconds := chance.uniform(0.5, 5))
         disk.full_while(sweep, lambda: time.monotonic() < ends and sweep.code() is None)

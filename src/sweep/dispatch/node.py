@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog, Fits
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
+from sweep.result import Outcome, not_run
 from sweep.status import Reason
 
 CELL_MB = 2000
@@ -165,8 +166,17 @@ class Nodes:
         emptiest_first = sorted(self, key=lambda node: len(node.running) / node.cells)
         return [node for node in emptiest_first if not node.is_doubted(now)] or emptiest_first
 
-    def obstacle(self, cell: Cell) -> tuple[Reason, str]:
-        """Why a cell that some node could run can be run by none now."""
+    def refuse(self, backlog: Backlog) -> list[Outcome]:
+        """Rows for all cells of a backlog that no node can run now, although one could when the sweep began."""
+        why: dict[tuple[object, ...], tuple[Reason, str]] = {}
+        outcomes = []
+        while cell := backlog.take() or backlog.take_alone():
+            if (key := validate.needed_of_a_node(cell)) not in why:
+                why[key] = self._obstacle(cell)
+            outcomes.append(Outcome(result=not_run(cell, *why[key])))
+        return outcomes
+
+    def _obstacle(self, cell: Cell) -> tuple[Reason, str]:
         obstacles = (validate.obstacle(cell, node.has) for node in self)
         unfit = "; ".join(node.unfit for node in self if node.unfit) or "the node that could run it is gone"
         return next(filter(None, obstacles), (Reason.NO_NODE, unfit))
@@ -206,3 +216,9 @@ def declared(node: dict[str, Any]) -> Inventory:
 def cells_at_a_time(has: Inventory) -> int:
     """How many cells may convert at a time: as many as CPUs and memory allow."""
     return max(1, int(min(has.cpus, has.memory // CELL_MB)))
+
+
+def lost(cell: Cell, why: str) -> Outcome:
+    """The row of a cell whose task did not come back, which may be tried again."""
+    row = not_run(cell, Reason.LOST, f"its Ray task did not come back: {why}; resume with retry=[lost]")
+    return Outcome(result=replace(row, attempts=(f"lost, {why}",)))
