@@ -1,15 +1,24 @@
-"""How large may a grid be? Plans and validates 1,000, 10,000 and 100,000 cells, then records and reports them.
+"""How large may a grid or a cluster be? Plans and validates 1,000 to 100,000 cells, then records and reports them.
 
 For each size: seconds to compose the request, to plan, to validate; to hand out, record and report every cell, with
 outcomes that are there at once, so that what is timed is the parent; microseconds of it all, per cell, and KB of memory
-that the driver grew by. Then 1,000 cells go the real way: EAGER on a small model, each in a process of its own, on a
-local Ray, and come out at so many a second from the first to the last.
+that the driver grew by. Then as many cells that can run nowhere: seconds to write their rows, to show them, to have the
+page of them, and to show the matrix.
 
-    .venv/bin/python scripts/bench/scale.py [CELLS FOR REAL: 1000]
+Then 250, 500 and 1,000 nodes, of which a tenth is busy at first, with 20 cells each: seconds to ask them what they
+have, to plan, to hand out the cells as they have room, and for the page. Ray is a stand-in, so what is timed is the
+driver; the last line has how many times as long it takes for four times the nodes.
+
+At last 1,000 cells go the real way: EAGER on a small model, each in a process of its own, on a local Ray, and come out
+at so many a second from the first to the last.
+
+    .venv/bin/python scripts/bench/scale.py [CELLS FOR REAL: 1000, 0 for none]
 """
 
+import itertools
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -20,9 +29,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from unittest.mock import patch
 
+import scale_nodes
 from rich.console import Console
 
-from sweep import app, dispatch
+from sweep import app, dispatch, plan
 from sweep.cell import Cell
 from sweep.dispatch.backlog import Backlog
 from sweep.evidence import Engine, Evidence
@@ -30,10 +40,14 @@ from sweep.isolate import survey
 from sweep.plan import validate
 from sweep.plan.cells import expand
 from sweep.plan.inventory import Inventory
+from sweep.record import RunFolder
+from sweep.report.live import Live
 from sweep.report.terminal import Board
 from sweep.request.compose import compose
 from sweep.result import Eager, Fidelity, Latency, Outcome, Result, Speedup, not_run
 from sweep.status import Reason, Status
+
+STEPS = ("probing", "planning", "placing", "page")
 
 
 def main(for_real: int) -> None:
@@ -42,7 +56,20 @@ def main(for_real: int) -> None:
     for size in (1_000, 10_000, 100_000):
         # each in a process of its own, so that one's memory is not another's
         subprocess.run([sys.executable, __file__, "planned", str(size)], check=True)
-    print(f"{for_real} cells for real:", real(for_real), flush=True)
+    print("refused  write s  show s  page s  matrix s")
+    for size in (1_000, 10_000, 100_000):
+        subprocess.run([sys.executable, __file__, "refused", str(size)], check=True)
+    print("  nodes   cells  " + "  ".join(f"{step} s" for step in STEPS))
+    took = []
+    for count in (250, 500, 1_000):
+        ran = subprocess.run([sys.executable, __file__, "nodes", str(count)], check=True, capture_output=True)
+        took.append(json.loads(ran.stdout))
+        seconds = "  ".join(f"{took[-1][step]:>{len(step) + 2}.2f}" for step in STEPS)
+        print(f"{count:>7} {took[-1]['cells']:>7}  {seconds}", flush=True)
+    times = "  ".join(f"{took[-1][step] / took[0][step]:>{len(step) + 1}.1f}x" for step in STEPS)
+    print(f"4 times the nodes{times}")
+    if for_real:
+        print(f"{for_real} cells for real:", real(for_real), flush=True)
 
 
 def planned(size: int) -> None:
@@ -70,6 +97,33 @@ def planned(size: int) -> None:
     print(
         f"{count:>7} {composing:>10.2f} {planning:>8.2f} {validating:>11.2f} {rest:>11.1f} {each:>10.0f} {grown:>6.2f}"
     )
+
+
+def refused(size: int) -> None:
+    """One line of the second table, of batch sizes of conversions that nobody knows."""
+    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere:
+        here, folder, board = survey.local(), RunFolder(Path(name)), Board(Console(file=nowhere))
+        unknown = ",".join(f"NO_SUCH_{number}" for number in range(size // 100))
+        composed = compose(["+model=mlp", f"conversion={unknown}", "batch_size=range(1,101)"])
+        assert composed is not None
+        planned = plan.make(composed[0], [here])
+        folder.start(planned.cells, {})
+        laps = [time.monotonic()]
+        rows = folder.append_all(planned.refused)
+        laps.append(time.monotonic())
+        board.planned(planned, [], {})
+        with board:
+            board.refused(rows)
+        laps.append(time.monotonic())
+        live = Live(name, folder.write)
+        live.planned(planned, [], folder.about())
+        live.refused(rows)
+        live.done(folder.about())
+        laps.append(time.monotonic())
+        board.show_matrix(rows, folder.path)
+        laps.append(time.monotonic())
+    writing, showing, paging, of_matrix = (after - before for before, after in itertools.pairwise(laps))
+    print(f"{len(rows):>7} {writing:>8.2f} {showing:>7.2f} {paging:>7.2f} {of_matrix:>9.2f}")
 
 
 class AtOnce:
@@ -153,5 +207,9 @@ def real(count: int) -> str:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["planned"]:
         planned(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["refused"]:
+        refused(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["nodes"]:
+        print(json.dumps(scale_nodes.seconds(survey.local(), int(sys.argv[2]), row)))
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000)

@@ -123,11 +123,11 @@ def _run_cells(
             listeners.tell(lambda one: one.round(begun.number, begun.cells, begun.confirms))
 
     with listeners:
-        if keeper.ends_only():
-            raise CarrierLost("something ended the sweep again and again: what had not ended has rows that say so")
-        for row in folder.append_all(refused):
+        if why := keeper.ends_only():
+            raise CarrierLost(f"{why}: what had not ended has rows that say so")
+        for row in (written := folder.append_all(refused)):
             refinement.recorded(row)
-            listeners.tell(lambda one, row=row: one.ended(row))  # type: ignore[misc]
+        listeners.tell(lambda one: one.refused(written))
         go_on()
         for outcome in outcomes:
             for ended in backlog.ended(outcome):

@@ -1,6 +1,7 @@
 """Files that a crash or a power cut cannot leave half written, and the folder of sweep's caches."""
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+_UNFINISHED = re.compile(r"\..+\.(\d+)")
+"""The names of temporary files of `atomic_writer`, with the process that writes it."""
 
 
 def write_atomically(path: Path, text: str | Iterable[str]) -> None:
@@ -33,6 +37,16 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folders: Iterable[Path]) -> None:
+    """Remove what an `atomic_writer` has left in any of them, whose process is gone."""
+    for folder in folders:
+        for file in folder.glob(".*.*"):
+            found = _UNFINISHED.fullmatch(file.name)
+            if found and not Path(f"/proc/{found[1]}").exists():
+                with suppress(OSError):
+                    file.unlink()
 
 
 def cache_folder() -> Path:

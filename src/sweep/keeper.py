@@ -14,12 +14,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from sweep import reaper
+from sweep import interrupts, reaper, shared_memory
+from sweep.errors import ExitCode
 
 MOST_RESTARTS = 2
 
@@ -30,7 +31,7 @@ class _Told:
     """What a sweep in this process tells its keeper; nothing where it has none, as in a program of the user's."""
 
     descriptor: int | None = None
-    ends_only = False
+    ends_only: str | None = None
 
     def tell(self, word: str, value: str) -> None:
         if self.descriptor is not None:
@@ -46,49 +47,64 @@ def has_folder(folder: Path) -> None:
     _TOLD.tell("folder", str(folder.absolute()))
 
 
-def ends_only() -> bool:
-    """Whether nothing more is to be run, for the sweep was ended too often: only rows are missing."""
+def ends_only() -> str | None:
+    """Why nothing more is to be run, so that only rows are missing; None where it goes on."""
     return _TOLD.ends_only
 
 
 def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
     """The exit code of `work`, called with the arguments in a child, or with those that go on where it was ended."""
-    arguments = list(arguments)
+    arguments, shared_before = list(arguments), shared_memory.names()
     reaper.adopt_orphans()
+    # for good: one that comes when the sweep has just ended must not end this process otherwise
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*HEARD, signal.SIGCHLD})
     for number in range(MOST_RESTARTS + 2):
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*HEARD, signal.SIGCHLD})
+        ends_only = "something ended the sweep again and again" if number > MOST_RESTARTS else None
+        if number and _take_pending():
+            ends_only = "the sweep was interrupted when something else had just ended it"
         reader, writer = os.pipe()
         parent = os.getpid()
         if not (child := os.fork()):
             os.close(reader)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            _TOLD.descriptor, _TOLD.ends_only = writer, number > MOST_RESTARTS
-            _run_and_exit(parent, lambda arguments=arguments: work(arguments))  # type: ignore[misc]
+            _TOLD.descriptor, _TOLD.ends_only = writer, ends_only
+            _run_and_exit(parent, mask, lambda arguments=arguments: work(arguments))  # type: ignore[misc]
         os.close(writer)
         status = _wait_for(child)
         told = dict(map(json.loads, _read_all(reader).splitlines()))
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if "code" in told:
             return int(told["code"])
-        reaper.end_all()  # what it had started, a local Ray too
+        reaper.end_all(shared_before=shared_before)  # what it had started, a local Ray too
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
         folder = told.get("folder")
         going_on = f"; going on with {folder}" if folder else ""
         _say(f"sweep: something else than the sweep ended it, with {how}{going_on}")
         arguments = [f"resume={_literal(folder)}"] if folder else arguments
-    return 4
+    return ExitCode.BUG
 
 
-def _run_and_exit(parent: int, work: Callable[[], int]) -> NoReturn:
+def _take_pending() -> bool:
+    """Whether this process was asked to end while it had no child that could have heard of it."""
+    taken = False
+    while came := signal.sigtimedwait(HEARD, 0):
+        taken = taken or signal.getsignal(came.si_signo) is not signal.SIG_IGN  # as under nohup
+    return taken
+
+
+def _run_and_exit(parent: int, mask: Collection[int], work: Callable[[], int]) -> NoReturn:
     ctypes.CDLL(None).prctl(reaper.PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
-        os._exit(4)
-    code = 4
+        os._exit(ExitCode.BUG)
+    code: int = ExitCode.BUG
     try:
+        interrupts.listen()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = work()
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except KeyboardInterrupt:  # it came before anything could be done, or when all was done
+        code = ExitCode.INTERRUPTED
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()

@@ -17,10 +17,11 @@ class OwnFolder:
     """A temporary folder of this process. It goes when it is closed, or with the process; if that is killed, then when
     the next one is made."""
 
-    def __init__(self) -> None:
-        """Raises OSError where no folder can be made."""
-        sweep_up(Path(tempfile.gettempdir()).glob("sweep-*"))
-        self.path = Path(tempfile.mkdtemp(prefix="sweep-"))
+    def __init__(self, where: Path | None = None) -> None:
+        """It is made in the folder `where`, the temporary one by default. Raises OSError where none can be made."""
+        where = where or Path(tempfile.gettempdir())
+        sweep_up(where.glob("sweep-*"))
+        self.path = Path(tempfile.mkdtemp(prefix="sweep-", dir=where))
         self._remove = weakref.finalize(self, _remove, self.path, claim(self.path))
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
+from sweep import shared_memory
+
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal this process gets when its parent dies."""
 
@@ -86,14 +88,17 @@ def descendants(*roots: int) -> set[int]:
     return below_roots
 
 
-def end_all(mark: str | None = None, spare: Collection[int] = ()) -> int:
+def end_all(mark: str | None = None, spare: Collection[int] = (), shared_before: Collection[str] | None = None) -> int:
     """KILL all descendants of this process and wait for them; returns how many there were.
 
     With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them;
     but not those in `spare`, nor what is below these. They are stopped first, until none is new, so that nothing that
     forks as fast as it is killed gets away. What is not gone DYING_SECONDS after it was killed is given up.
+
+    With `shared_before`, names of POSIX shared memory, what they hold of it and is not among these goes with them.
     """
     ended: set[int] = set()
+    held: set[str] = set()
     given_up: set[int] = set()
 
     def to_end() -> set[int]:
@@ -102,9 +107,12 @@ def end_all(mark: str | None = None, spare: Collection[int] = ()) -> int:
 
     while stopped := _stop_all(to_end):
         ended |= stopped
+        if shared_before is not None:
+            held |= shared_memory.held_by(stopped)
         _send(stopped, signal.SIGKILL)
         ends = time.monotonic() + DYING_SECONDS
         given_up |= {pid for pid in stopped if not wait_for(pid, ends)}
+    shared_memory.remove_unused(held - {*(shared_before or ())})
     return len(ended)
 
 
@@ -213,13 +221,20 @@ def guard(descriptor: int, mark: str) -> None:
     """Wait until the other end of a pipe is closed, then KILL all that have or had `mark`, and what is below them.
 
     A process that writes over its environment, as Ray's do to change their title, is known by having been below one
-    that has the mark.
+    that has the mark. What they hold of POSIX shared memory, and was not there before, goes with them.
     """
     known: dict[int, str] = {}
+    shared_before = shared_memory.names()
     while not select.select([descriptor], [], [], 2)[0]:
         known |= {pid: _began(pid) for pid in _marked(mark)}
-    end_all(mark)
-    _send({pid for pid, began in known.items() if began and _began(pid) == began}, signal.SIGKILL)
+    left = {pid for pid, began in known.items() if began and _began(pid) == began}
+    held = shared_memory.held_by(left) - shared_before
+    end_all(mark, shared_before=shared_before)
+    _send(left, signal.SIGKILL)
+    ends = time.monotonic() + DYING_SECONDS
+    for pid in left:
+        wait_for(pid, ends)
+    shared_memory.remove_unused(held)
 
 
 def _began(pid: int) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sweep import interrupts, journal, reading
 from sweep.cell import Cell
-from sweep.durable import write_atomically
+from sweep.durable import remove_unfinished, write_atomically
 from sweep.errors import BadRequest, RunFolderBroken, RunFolderFull, RunFolderTaken
 from sweep.lock import FolderLock
 from sweep.plan import changes
@@ -46,6 +46,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock_folder()
+            remove_unfinished([self.path])
             if not self.is_unused:
                 raise RunFolderTaken(
                     f"{self.path} holds a sweep already: resume={self.path} goes on with it, hydra.sweep.dir=… "
@@ -77,6 +78,7 @@ class RunFolder:
         """
         try:
             self._lock_folder()
+            remove_unfinished([self.path, *self.path.glob("cells/*")])
             before = self.about()
             if not anyway and (problems := changes.refusals(before, cells, about.get("versions", {}))):
                 raise BadRequest(*problems)

@@ -349,6 +349,7 @@ WAYS: dict[str, Callable[[Misbehaving], object]] = {
     "freeze itself": _freeze_itself,
     "stop its zygote": _stop_its_zygote,
     "leave shared memory and crash": _then(_leave_shared_memory, _segfault),
+    "leave shared memory and kill the zygote": _then(_leave_shared_memory, _kill_the_zygote),
     "print": lambda model: print("noise\x1b[2J" * 1000),
     "print without end": _flood_stdout,
     "tell environment": _tell_environment,

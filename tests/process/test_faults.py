@@ -122,12 +122,13 @@ def test_what_a_cell_reports_can_be_written_and_read_again(behave: Callable[...,
     assert folder.load() == [written]
 
 
+@pytest.mark.parametrize(("then", "expected"), [("crash", "crashed/signal"), ("kill the zygote", "crashed/lost")])
 def test_shared_memory_goes_with_the_cell_that_left_it_and_no_other(
-    behave: Callable[..., Outcome], tmp_path: Path
+    behave: Callable[..., Outcome], tmp_path: Path, then: str, expected: str
 ) -> None:
     ours = Path(f"/dev/shm/ours-{os.getpid()}")
     with open(ours, "w"):
-        assert verdict(behave("leave shared memory and crash").result) == "crashed/signal"
+        assert verdict(behave(f"leave shared memory and {then}").result) == expected
         assert ours.exists()
     ours.unlink()
     assert not Path((tmp_path / "marker").read_text()).exists()

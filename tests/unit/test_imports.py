@@ -9,7 +9,7 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "devices", "inputs", "user_data", "reading", "stats", "moderation"},
+    {"errors", "devices", "inputs", "user_data", "reading", "stats", "moderation", "shared_memory"},
     {"machine", "reaper", "interrupts", "durable", "leftovers", "streams"},
     {"cell", "ending", "lock"},
     {"status", "evidence"},
@@ -53,6 +53,7 @@ PURE = {
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
 FOR_A_CHILD = {"cell", "devices", "evidence", "inputs", "user_data", "stats", "machine", "reaper", "reading", "child"}
+FOR_A_CHILD |= {"shared_memory"}
 
 
 def name_of(path: Path) -> str:

@@ -133,12 +133,13 @@ def test_where_no_file_of_hydra_can_be_is_said(tmp_path: Path, monkeypatch: pyte
 def test_sockets_of_a_local_ray_have_room_for_their_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for other in ("TMPDIR", "RAY_TMPDIR"):
         monkeypatch.delenv(other, raising=False)
-    assert "_temp_dir" not in connect.init_arguments(Dispatch())
-    monkeypatch.setenv(name, "/t" * 19)
-    assert "_temp_dir" not in connect.init_arguments(Dispatch())
-    monkeypatch.setenv(name, "/t" * 20)
-    assert connect.init_arguments(Dispatch())["_temp_dir"] == "/tmp/ray"
-    assert "_temp_dir" not in connect.init_arguments(Dispatch(address="auto"))
+    assert connect.temporary_folder(os.environ) == Path("/tmp")
+    monkeypatch.setenv(name, "/t" * 12)  # so that the longest name, of a socket, has 107 bytes
+    assert connect.temporary_folder(os.environ) == Path("/t" * 12)
+    monkeypatch.setenv(name, "/t" * 12 + "/")
+    assert connect.temporary_folder(os.environ) == Path("/tmp")
+    assert connect.init_arguments(Dispatch(), Path("/a/b"))["_temp_dir"] == "/a/b"
+    assert "_temp_dir" not in connect.init_arguments(Dispatch(address="auto"), None)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])

@@ -363,3 +363,30 @@ def test_of_very_many_rows_a_terminal_shows_the_fastest_of_each_table(tmp_path: 
     assert "MODE_1000 " not in shown
     assert "matrix.md has all 2001" in shown
     assert len(shown.splitlines()) < 50
+
+
+def test_of_very_many_tables_a_terminal_shows_some(tmp_path: Path) -> None:
+    many = [measured(f"{n}", "EAGER", 1.0, model=f"m{n}") for n in range(2001)]
+    out = io.StringIO()
+    Board(Console(file=out, width=150)).show_matrix(many, tmp_path)
+    assert "m99 · cpu" in out.getvalue()
+    assert "m100 · cpu" not in out.getvalue()
+    assert "Of the first 100 of 2,001 tables the first 3 rows are shown; matrix.md has all 2001." in out.getvalue()
+
+
+def test_of_very_many_cells_that_cannot_run_some_have_a_line_and_the_others_one_together(rows: list[Result]) -> None:
+    (invalid,) = [row for row in rows if row.status is Status.INVALID]
+    refused = [replace(invalid, id=f"{n}", conversion=f"NO_{n:04}") for n in range(1300)]
+    refused[-2:] = [replace(row, status=Status.SKIPPED, reason=Reason.NO_NODE) for row in refused[-2:]]
+    out = io.StringIO()
+    board = Board(Console(file=out))
+    board.planned(Plan(cells=[object()] * 1301, ready=[], refused=refused, doubts=[]), [], {})  # type: ignore[list-item]
+    with board:
+        board.refused(refused)
+        board.ended(rows[0])
+    _, *lines, others, last = out.getvalue().splitlines()
+    assert [line.split()[3] for line in lines] == [f"NO_{n:04}" for n in range(100)]
+    assert others == (
+        "1300/1301 and 1,200 more cells that cannot run: 1,198 invalid/unknown-conversion, 2 skipped/no-node"
+    )
+    assert last.startswith("1301/1301 ")

@@ -301,3 +301,19 @@ def test_stacks_of_very_many_crashes_do_not_make_the_page_too_large(
     assert said[0]["stack"]
     assert not said[-1]["stack"]
     assert said[-1]["exception"] == (crashed[-1].crash and crashed[-1].crash.exception)
+
+
+@pytest.mark.parametrize("most", [60, 1000])
+def test_rows_that_are_added_together_make_the_same_page_as_one_by_one(
+    most: int, rows: list[Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "MOST_ROWS", most)
+    some, others = rows[:100], rows[100:]
+    made = page.Page(about(rows))
+    for row in some:
+        made.add(row)
+    made.add_all(others)
+    text, expected = "".join(made.html(running=True)), written(rows, about(rows), running=True)
+    assert shown(text) == shown(expected)
+    assert len(shown(text)) == min(most, 432)
+    assert {**data(text), "rows": 0, "shared": 0} == {**data(expected), "rows": 0, "shared": 0}

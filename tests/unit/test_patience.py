@@ -10,13 +10,16 @@ from sweep.plan.inventory import Inventory
 
 
 class Cluster:
-    def __init__(self) -> None:
+    def __init__(self, *holders: str) -> None:
         self.asked: list[list[dict[str, float]]] = []
+        self._holders = list(holders)
 
     def ask_for(self, bundles: list[dict[str, float]]) -> None:
         self.asked.append(bundles)
 
     def holders(self, node: Inventory) -> str:
+        if self._holders:
+            return self._holders.pop(0)
         return f"2 of its {node.cpus:g} CPUs are in use, by 1 x Trainer"
 
 
@@ -61,3 +64,15 @@ def test_who_has_a_busy_node_is_said_and_it_is_given_up_if_it_may_be(seconds: fl
     node.came_up()
     patience.with_busy([node], 500.0)
     assert len(told) == 1
+
+
+def test_of_a_busy_node_it_is_said_once_however_its_users_change() -> None:
+    nodes = [declared({"NodeID": name, "NodeManagerHostname": name, "Resources": {"CPU": 4}}) for name in ("1", "2")]
+    busy = [Node(has=has, cells=1) for has in nodes]
+    for node in busy:
+        node.actor_asked_for("actor", "task", 100.0)
+    told: list[str] = []
+    patience = Patience(0, Cluster("Ann", "Bob", "Cid", "Dan"), told.append)
+    for now in (111.0, 112.0):
+        patience.with_busy(busy, now)
+    assert told == ["waits for 1: Ann", "waits for 2: Bob"]

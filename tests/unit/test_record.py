@@ -286,3 +286,20 @@ def test_a_run_of_a_later_version_is_not_guessed_at(tmp_path: Path, name: str) -
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(RunFolderBroken, match="has schema 3, and this sweep knows none above 2: use a newer sweep"):
         folder.about(), folder.load()
+
+
+def test_what_a_killed_process_has_half_written_goes_when_the_sweep_goes_on(
+    half_done: Path, make_cell: MakeCell
+) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    cell = half_done / "cells" / "a.b"
+    cell.mkdir(parents=True)
+    half = [half_done / f".results.parquet.{gone.pid}", half_done / f".sweep.json.{gone.pid}"]
+    half.append(cell / f".cell.json.{gone.pid}")
+    others = [half_done / f".of-another.{os.getpid()}", half_done / ".hidden.txt", cell / f"cell.log.{gone.pid}"]
+    for file in (*half, *others):
+        file.write_text("{")
+    resumed(half_done, make_cell)
+    assert [file for file in half if file.exists()] == []
+    assert all(file.exists() for file in others)

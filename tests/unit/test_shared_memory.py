@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.isolate import shared_memory
+from sweep import shared_memory
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ def test_only_what_nobody_can_use_is_removed(
     before = shared_memory.names()
     (tmp_path / "left").touch()
     with open(tmp_path / "used", "w"):
-        shared_memory.remove_unused(before)
+        shared_memory.remove_unused(shared_memory.names() - before)
         assert {path.name for path in tmp_path.iterdir()} == {"older", "used", *(() if goes else ["left"])}

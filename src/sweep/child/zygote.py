@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sweep import reaper
+from sweep import reaper, shared_memory
 from sweep.child import preload
 
 
@@ -146,7 +146,7 @@ def supervise(link: Link, pid: int) -> bool:
 
     Returns False if the supervisor is gone.
     """
-    supervisor_alive = True
+    supervisor_alive, shared_before = True, shared_memory.names()
     pidfd = os.pidfd_open(pid)
     with selectors.DefaultSelector() as selector:
         selector.register(pidfd, selectors.EVENT_READ)
@@ -164,6 +164,8 @@ def supervise(link: Link, pid: int) -> bool:
     os.close(pidfd)
     _, status = os.waitpid(pid, 0)
     strays = reaper.end_all() if _has_children() else 0
+    if not supervisor_alive:  # which would have done so
+        shared_memory.remove_unused(shared_memory.names() - shared_before)
     link.tell(ended=os.waitstatus_to_exitcode(status), strays=strays)
     return supervisor_alive
 

@@ -12,7 +12,7 @@ from itertools import count
 from sweep.cell import BASELINE, Cell
 from sweep.dispatch.suspects import Suspects
 from sweep.evidence import Further
-from sweep.plan import registry
+from sweep.plan import registry, validate
 from sweep.result import Outcome, not_run
 from sweep.status import Reason
 
@@ -46,9 +46,11 @@ class Backlog:
         self._again: dict[str, Again] = {}
         self._queues: dict[tuple[object, ...], deque[tuple[float, int, Cell]]] = {}
         self._order = count()
-        self._queue(cells)
         self.may_grow = False
         """Whether cells may come again when all that are here have ended."""
+        self.additions = 0
+        """Another number whenever cells have come that may fit a node where none did before."""
+        self._queue(cells)
         self._alike: dict[tuple[object, ...], list[str]] = {}
         for cell in cells:
             self._alike.setdefault(_eager_part(cell), []).append(cell.id)
@@ -56,6 +58,7 @@ class Backlog:
         """Whether another node than that one could run a cell."""
 
     def _queue(self, cells: Iterable[Cell]) -> None:
+        self.additions += 1
         ranked = sorted((_urgency(cell, self._seconds), next(self._order), cell) for cell in cells)
         for entry in ranked:
             self._queues.setdefault(self._needs(entry[2]), deque()).append(entry)
@@ -139,6 +142,7 @@ class Backlog:
         if outcome.crowded or (row.reason is Reason.LOST and len(before) < self._retries):
             self._attempts[row.id] = attempts
             self._to_run_alone[row.id] = cell
+            self.additions += 1
             return []
         ended = [replace(outcome, result=replace(row, attempts=attempts))]
         if self.suspects.is_the_model(row, group):
@@ -156,7 +160,7 @@ class Backlog:
 
     def _needs(self, cell: Cell) -> tuple[object, ...]:
         """The same for cells that fit the same nodes."""
-        return cell.conversion, cell.device.key, self.hardware(cell), self.suspects.failed_on(cell.id)
+        return *validate.needed_of_a_node(cell), self.hardware(cell), self.suspects.failed_on(cell.id)
 
     def waiting(self) -> list[Cell]:
         """One for each kind of cells that no node has taken."""
@@ -165,6 +169,7 @@ class Backlog:
     def send_anywhere(self, cell: Cell) -> None:
         """Have a cell that waits, and that no other node can run, be taken by one that it failed on."""
         self.suspects.forgive(cell.id)
+        self.additions += 1
         if cell.id in self._waiting:
             self._queue([cell])
 

@@ -23,7 +23,7 @@ It does so about one time in ten, since Ray forks it while threads of gRPC run (
 
 TRIES = 4
 
-MOST_BYTES_OF_FOLDER = 107 - len("/ray/session_2026-11-28_08-20-13_123456_4194304/sockets/plasma_store")
+MOST_BYTES_OF_FOLDER = 107 - len("/sweep-abcdefgh/ray/session_2026-11-28_08-20-13_123456_4194304/sockets/plasma_store")
 """Of a temporary folder, below which Ray names its sockets so: unix(7) has no room for more than 107 bytes."""
 
 
@@ -63,13 +63,12 @@ def restore(environment: MutableMapping[str, str], before: Mapping[str, str], mo
     environment.update({name: before[name] for name in ours if name in before})
 
 
-def init_arguments(options: Dispatch) -> dict[str, Any]:
-    """The arguments of `ray.init`."""
+def init_arguments(options: Dispatch, temporary: Path | None) -> dict[str, Any]:
+    """The arguments of `ray.init`; a local one has its sessions in `temporary`."""
     arguments: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if options.address is None:
         arguments |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        if folder := _short_folder(os.environ):
-            arguments["_temp_dir"] = folder
+        arguments["_temp_dir"] = str(temporary)
         # Ray would end a worker for what its cell holds, and have what it measures yield to all else on the machine
         arguments["_system_config"] = {"memory_monitor_refresh_ms": 0, "worker_niceness": 0}
     else:
@@ -79,10 +78,10 @@ def init_arguments(options: Dispatch) -> dict[str, Any]:
     return arguments
 
 
-def _short_folder(environment: Mapping[str, str]) -> str | None:
-    """Where a local Ray is to have its temporary folder; None where it has room for the names of its sockets."""
+def temporary_folder(environment: Mapping[str, str]) -> Path:
+    """Where a local Ray is to have its temporary folder, with room for the names of its sockets."""
     own = environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"  # noqa: S108 - as Ray does
-    return None if len(os.fsencode(own)) <= MOST_BYTES_OF_FOLDER else "/tmp/ray"  # noqa: S108 - its default
+    return Path(own if len(os.fsencode(own)) <= MOST_BYTES_OF_FOLDER else "/tmp")  # noqa: S108 - its default
 
 
 def _runtime_environment(options: Dispatch) -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """The connection to Ray: to a local one, that is started and ended with it, or to a cluster."""
 
 import os
-import shutil
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants, state, worker
@@ -30,6 +28,11 @@ MOST_RESTARTS = 2
 ASK_SECONDS = 1.0
 """How often it is asked at most whether a cluster is there."""
 
+USED_SECONDS = 5.0
+"""For so long what Ray says of who uses nodes is taken for true: it lists all of them, however few are asked about."""
+
+_Used = tuple[Mapping[str, Mapping[str, float]], Mapping[str, Counter[str]]]
+
 GONE_SECONDS = 20.0
 """For so long a cluster's head node may be unreachable, as while it is started again by who looks after it."""
 
@@ -44,8 +47,9 @@ class Connection:
         self._guard: Guard | None = None
         self.problems: list[str] = []
         """Why it was started again, each time."""
-        self._session: Path | None = None
-        self._claim: int | None = None
+        self._folder: leftovers.OwnFolder | None = None
+        """What a local Ray writes: its logs, its sockets, and nothing that a row needs."""
+        self._used_before: tuple[float, _Used] | None = None
         self._asked = self._answered = 0.0
         """When the cluster's head node last was, and did, on the monotonic clock."""
 
@@ -66,9 +70,10 @@ class Connection:
         try:
             connect.check_that_somebody_listens(address)
             self._is_open = True  # in part, if it fails
+            if address is None:
+                self._folder = leftovers.OwnFolder(connect.temporary_folder(os.environ))
             with connect.variables(os.environ, address, mark), _on_loopback(address), interrupts.kept():
                 self._begin()
-                self._claim_session()
         except Exception as error:
             self.close()
             where = f"the cluster at {address}" if address else "a local Ray"
@@ -78,36 +83,16 @@ class Connection:
             kind = BadEnvironment if address else CarrierLost
             raise kind(f"cannot reach {where}: {why}; dispatch=serial needs no Ray") from error
 
-    def _claim_session(self) -> None:
-        """Remove what local Rays of killed sweeps have left, and have the next one do so with this one's."""
-        node = worker._global_node
-        if self._options.address is None and node:
-            self._session = Path(node.get_session_dir_path())
-            leftovers.sweep_up(self._session.parent.glob("session_*"))
-            self._claim = leftovers.claim(self._session)
-
     def _begin(self) -> None:
         """`ray.init`, again where a cluster's client server died while it was being started."""
         for tries_left in reversed(range(connect.TRIES)):
             try:
-                ray.init(**connect.init_arguments(self._options))
+                ray.init(**connect.init_arguments(self._options, self._folder and self._folder.path / "ray"))
                 return
             except ConnectionAbortedError as error:
                 if not tries_left or connect.SERVER_DIED not in str(error):
                     raise
                 ray.shutdown()
-
-    def _remove_session(self) -> None:
-        """The folder of a local Ray that has ended: it has Ray's logs, and nothing that a row needs."""
-        if self._session:
-            latest = self._session.parent / "session_latest"
-            with suppress(OSError):
-                if latest.readlink().name == self._session.name:
-                    latest.unlink()
-            shutil.rmtree(self._session, ignore_errors=True)
-        if self._claim is not None:
-            os.close(self._claim)
-        self._session = self._claim = None
 
     def ask_for(self, bundles: list[dict[str, float]]) -> None:
         """Have the cluster's autoscaler, if it has one, make nodes on which there is this; nothing gives them up."""
@@ -117,13 +102,21 @@ class Connection:
     def holders(self, node: Inventory) -> str:
         """Who has the resources of a node that it lacks, as far as Ray tells."""
         with suppress(Exception):
-            free = state.available_resources_per_node().get(node.id, {}).get("CPU", 0.0)  # type: ignore[no-untyped-call]
-            actors = state.actors(actor_state_name="ALIVE").values()
-            there = Counter(actor["ActorClassName"] for actor in actors if actor["Address"]["NodeID"] == node.id)
-            by = ", ".join(f"{count} x {name}" for name, count in there.most_common(3)) or "tasks"
+            free, actors = self._used()
+            by = ", ".join(f"{count} x {name}" for name, count in actors[node.id].most_common(3)) or "tasks"
             total = node.resources.get("CPU", node.cpus)
-            return f"{total - free:g} of its {total:g} CPUs are in use, by {by}"
+            return f"{total - free.get(node.id, {}).get('CPU', 0.0):g} of its {total:g} CPUs are in use, by {by}"
         return "others use it"
+
+    def _used(self) -> _Used:
+        """What is free on each node, and how many actors of each class are there, by the node's id. Raises."""
+        if self._used_before is None or time.monotonic() - self._used_before[0] > USED_SECONDS:
+            free = state.available_resources_per_node()  # type: ignore[no-untyped-call]
+            actors: dict[str, Counter[str]] = defaultdict(Counter)
+            for actor in state.actors(actor_state_name="ALIVE").values():
+                actors[actor["Address"]["NodeID"]][actor["ActorClassName"]] += 1
+            self._used_before = time.monotonic(), (free, actors)
+        return self._used_before[1]
 
     @property
     def gone(self) -> str | None:
@@ -170,10 +163,12 @@ class Connection:
             connect.restore(os.environ, self._environment)
             _forget_token()
             self._is_open = False
-            self._remove_session()
         if self._guard:
             self._guard.close()
             self._guard = None
+        if self._folder:
+            self._folder.close()
+            self._folder = None
 
 
 def last_line(error: Exception) -> str:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweep.cell import Cell
+from sweep.dispatch.backlog import Backlog, Fits
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
+from sweep.result import Outcome, not_run
 from sweep.status import Reason
 
 CELL_MB = 2000
@@ -47,7 +49,8 @@ class Node:
     """Whether what runs is a cell beside which no other may run."""
     _doubted_at: float = -math.inf
     _failures: int = 0
-    _answers: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _answers: dict[tuple[object, ...], bool] = field(default_factory=dict)
+    _nothing_since: int = -1
 
     def fits(self, cell: Cell, fingerprint: str | None = None) -> bool:
         """Whether the node has what a cell needs, and is well; and is of that hardware, if any is named."""
@@ -55,10 +58,19 @@ class Node:
             return False
         if fingerprint is not None and self.has.fingerprints.get(cell.device.kind) != fingerprint:
             return False
-        key = (cell.conversion, cell.device.key)
+        key = validate.needed_of_a_node(cell)
         if key not in self._answers:
             self._answers[key] = validate.obstacle(cell, self.has) is None
         return self._answers[key]
+
+    def finds_any(self, backlog: Backlog, fits: Fits) -> bool:
+        """Whether a cell of the backlog fits; looks through it again only when something was added."""
+        if self._nothing_since == backlog.additions:
+            return False
+        if found := backlog.has(fits):
+            return found
+        self._nothing_since = backlog.additions
+        return False
 
     @property
     def is_up(self) -> bool:
@@ -154,11 +166,25 @@ class Nodes:
         emptiest_first = sorted(self, key=lambda node: len(node.running) / node.cells)
         return [node for node in emptiest_first if not node.is_doubted(now)] or emptiest_first
 
-    def obstacle(self, cell: Cell) -> tuple[Reason, str]:
-        """Why a cell that some node could run can be run by none now."""
-        obstacles = [validate.obstacle(cell, node.has) for node in self]
+    def refuse(self, backlog: Backlog) -> list[Outcome]:
+        """Rows for all cells of a backlog that no node can run now, although one could when the sweep began."""
+        why: dict[tuple[object, ...], tuple[Reason, str]] = {}
+        outcomes = []
+        while cell := backlog.take() or backlog.take_alone():
+            if (key := validate.needed_of_a_node(cell)) not in why:
+                why[key] = self._obstacle(cell)
+            outcomes.append(Outcome(result=not_run(cell, *why[key])))
+        return outcomes
+
+    def _obstacle(self, cell: Cell) -> tuple[Reason, str]:
+        obstacles = (validate.obstacle(cell, node.has) for node in self)
         unfit = "; ".join(node.unfit for node in self if node.unfit) or "the node that could run it is gone"
         return next(filter(None, obstacles), (Reason.NO_NODE, unfit))
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether a cell runs on any of them."""
+        return any(node.running for node in self._usable.values())
 
     def tasks(self) -> dict[Any, Node]:
         """What runs now, and where."""
@@ -190,3 +216,9 @@ def declared(node: dict[str, Any]) -> Inventory:
 def cells_at_a_time(has: Inventory) -> int:
     """How many cells may convert at a time: as many as CPUs and memory allow."""
     return max(1, int(min(has.cpus, has.memory // CELL_MB)))
+
+
+def lost(cell: Cell, why: str) -> Outcome:
+    """The row of a cell whose task did not come back, which may be tried again."""
+    row = not_run(cell, Reason.LOST, f"its Ray task did not come back: {why}; resume with retry=[lost]")
+    return Outcome(result=replace(row, attempts=(f"lost, {why}",)))

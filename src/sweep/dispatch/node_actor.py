@@ -60,3 +60,7 @@ class NodeActor:
     def end(self) -> None:
         """End all that runs."""
         self._supervisor.end()
+
+    def close(self) -> None:
+        """Leave nothing behind, now that no cell runs here any more."""
+        self._supervisor.close()

@@ -49,13 +49,14 @@ class Patience:
         for node in nodes:
             waited = now - node.asked_at
             if waited > BUSY_SECONDS:
-                self._say(f"waits for {node.has.node}: {self._cluster.holders(node.has)}")
+                self._say(f"waits for {node.has.node}: {self._cluster.holders(node.has)}", about=node.has.id)
             if self._seconds and waited > self._seconds:
                 node.unfit = f"{node.has.node} was busy for {waited:.0f} s: {self._cluster.holders(node.has)}"
 
-    def _say(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
+    def _say(self, text: str, about: str | None = None) -> None:
+        """Tell this, unless it was, or something `about` the same was."""
+        if (about or text) not in self._told:
+            self._told.add(about or text)
             self._tell(text)
 
 

@@ -15,7 +15,7 @@ from sweep.cell import Cell
 from sweep.dispatch import connect, node_actor
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.connection import Connection, last_line
-from sweep.dispatch.node import Node, Nodes, declared
+from sweep.dispatch.node import Node, Nodes, declared, lost
 from sweep.dispatch.patience import Patience
 from sweep.errors import BadEnvironment, CarrierLost
 from sweep.evidence import Further
@@ -23,11 +23,13 @@ from sweep.isolate import survey
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
 from sweep.request.settings import Dispatch
-from sweep.result import Outcome, not_run
-from sweep.status import Reason
+from sweep.result import Outcome
 
 LOOK_SECONDS = 2
 """How often Ray is asked which nodes there are."""
+
+END_SECONDS = 10
+"""How long what runs on nodes has to end, when a sweep does."""
 
 PROBE_SECONDS = 600
 """How long a node may take to say what it has; the first time it imports torch and alma."""
@@ -42,6 +44,8 @@ class RayDispatcher:
         self._nodes = Nodes(options.cells_per_node)
         self._probes: dict[Any, Inventory] = {}
         """Nodes that were asked what they have, by the task that comes back with it."""
+        self._closing: dict[Any, Any] = {}
+        """Actors that are no longer needed, by the task in which they remove what they kept."""
         self._looked = -math.inf
         self._wants_gpus = False
 
@@ -53,7 +57,7 @@ class RayDispatcher:
             self._look_for_nodes()
             ends = time.monotonic() + PROBE_SECONDS
             while self._probes and time.monotonic() < ends:
-                self._take_probes(ray.wait(list(self._probes), timeout=1)[0])
+                self._take_probes(_done(self._probes))
             if not self._nodes.inventories and self._options.wait_nodes:
                 self._wait_for_the_first()
             if not self._nodes.inventories:
@@ -73,7 +77,7 @@ class RayDispatcher:
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
         backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)
         try:
-            while backlog or self._nodes.tasks():
+            while backlog or self._nodes.are_busy:
                 gone = self._connection.gone
                 try:
                     outcomes = [] if gone else self._carry(backlog, started)
@@ -91,19 +95,19 @@ class RayDispatcher:
         ends = time.monotonic() + self._options.wait_nodes
         while not self._nodes.inventories and (self._probes or time.monotonic() < ends):
             self._look_for_nodes()
-            self._take_probes(ray.wait(list(self._probes), timeout=1)[0] if self._probes else ())
+            self._take_probes(_done(self._probes))
             time.sleep(0 if self._probes else 1)
 
     def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
         """Send what can be sent, wait a while, and take what came back. Raises CarrierLost, and what Ray raises."""
         self._look_for_nodes()
         self._send_all(backlog, started)
+        self._let_go(0)
         awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
         if not awaited:
             return self._wait_or_decide(backlog)
         self._patience.with_busy(self._nodes, time.monotonic())
-        ray.wait(awaited, timeout=1)
-        done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
+        done = _done(awaited)
         self._take_probes(done)
         self._take_started(done)
         outcomes = self._take_outcomes(done)
@@ -119,15 +123,16 @@ class RayDispatcher:
         if self._patience.lasts(backlog.waiting(), time.monotonic()):
             time.sleep(1)
             return []
-        left = backlog.take() or backlog.take_alone()
-        return [self._not_sent(left)] if left else []
+        if not self._nodes:
+            raise CarrierLost("; ".join(["no node is left", *self._nodes.problems[-1:]]))
+        return self._nodes.refuse(backlog)
 
     def _start_again(self, why: str) -> list[Outcome]:
         """What ran is lost, and comes back as such, once there is a new local Ray. Raises CarrierLost."""
         running = [cell for node in self._nodes for cell in node.running.values()]
         self._forget()
         self._connection.restart(why)
-        return [_lost(cell, why) for cell in running]
+        return [lost(cell, why) for cell in running]
 
     def _look_for_nodes(self) -> None:
         """Ask every node that is new what it has, and forget those that are gone."""
@@ -159,6 +164,8 @@ class RayDispatcher:
 
     def _send(self, node: Node, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last."""
+        if node.is_up and node.running and not node.room:
+            return
 
         def fits(cell: Cell) -> bool:
             return node.has.id not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
@@ -167,11 +174,11 @@ class RayDispatcher:
             node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
             self._nodes.problems.append(node.unfit)
 
-        if not node.running and (node.unfit or not (backlog.has(fits) or backlog.may_grow)):
-            _kill_actor(node)
-            node.dismissed()
+        if not node.finds_any(backlog, fits):
+            if not node.running and (node.unfit or not backlog.may_grow):
+                self._dismiss(node)
             return
-        if node.actor is None and backlog.has(fits):
+        if node.actor is None:
             self._ask_for_actor(node)
         while node.room > 0 and (cell := backlog.take(fits)):
             self._launch(node, cell, backlog.further(cell), started)
@@ -194,15 +201,16 @@ class RayDispatcher:
         started(cell)
 
     def _take_started(self, done: Collection[Any]) -> None:
-        for task, node in self._nodes.starting().items():
-            if task in done:
-                try:
-                    ray.get(task)
-                    node.came_up()
-                except RayError as error:
-                    self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
-                    _kill_actor(node)
-                    node.failed_to_start(time.monotonic())
+        where = self._nodes.starting()
+        for task in [task for task in done if task in where]:
+            node = where[task]
+            try:
+                ray.get(task)
+                node.came_up()
+            except RayError as error:
+                self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
+                _kill_actor(node)
+                node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
 
     def _take_outcomes(self, done: Collection[Any]) -> list[Outcome]:
@@ -216,15 +224,25 @@ class RayDispatcher:
             except RayError as error:
                 _kill_actor(node)
                 node.lost_a_cell(time.monotonic())
-                outcome = _lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
+                outcome = lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
 
-    def _not_sent(self, cell: Cell) -> Outcome:
-        """No node that is there now can run it, although one could when the sweep began. Raises CarrierLost."""
-        if self._nodes:
-            return Outcome(result=not_run(cell, *self._nodes.obstacle(cell)))
-        raise CarrierLost("; ".join(["no node is left", *self._nodes.problems[-1:]]))
+    def _dismiss(self, node: Node) -> None:
+        """End a node's actor that runs no cell; one that is up removes first what it keeps there for cells."""
+        if node.is_up:
+            self._closing[node.actor.close.remote()] = node.actor
+        else:
+            _kill_actor(node)
+        node.dismissed()
+
+    def _let_go(self, seconds: float) -> None:
+        """Kill the actors that have removed what they kept, of those that are closing; after some seconds, all."""
+        if self._closing:
+            done, _ = ray.wait(list(self._closing), num_returns=len(self._closing), timeout=seconds)
+            for task in list(self._closing) if seconds else done:
+                with suppress(RayError):  # it is dead already
+                    ray.kill(self._closing.pop(task))
 
     def _end(self) -> None:
         """End what still runs."""
@@ -232,8 +250,11 @@ class RayDispatcher:
             return
         if running := list(self._nodes.tasks()):
             ending = [node.actor.end.remote() for node in self._nodes if node.actor and node.running]
-            ray.wait(running, num_returns=len(running), timeout=10)
+            ray.wait(running, num_returns=len(running), timeout=END_SECONDS)
             del ending
+        for node in self._nodes:
+            self._dismiss(node)
+        self._let_go(END_SECONDS)
 
     @property
     def problems(self) -> list[str]:
@@ -246,7 +267,7 @@ class RayDispatcher:
 
     def _forget(self) -> None:
         self._nodes.forget()
-        self._probes, self._looked = {}, -math.inf
+        self._probes, self._closing, self._looked = {}, {}, -math.inf
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -257,6 +278,15 @@ def _look(declared: Inventory) -> Inventory:
 _NodeActor: Any = ray.remote(max_restarts=0, max_task_retries=0)(node_actor.NodeActor)
 
 
+def _done(tasks: Collection[Any]) -> list[Any]:
+    """Of these tasks all that are done, after a second at most."""
+    awaited = list(tasks)
+    if awaited:
+        ray.wait(awaited, timeout=1)
+        awaited, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
+    return awaited
+
+
 def _kill_actor(node: Node) -> None:
     if node.actor is not None:
         with suppress(RayError):  # it never came up
@@ -265,8 +295,3 @@ def _kill_actor(node: Node) -> None:
 
 def _on(node: Inventory) -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)
-
-
-def _lost(cell: Cell, why: str) -> Outcome:
-    row = not_run(cell, Reason.LOST, f"its Ray task did not come back: {why}; resume with retry=[lost]")
-    return Outcome(result=replace(row, attempts=(f"lost, {why}",)))

@@ -14,10 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep import machine, reading, reaper
+from sweep import machine, reading, reaper, shared_memory
 from sweep.cell import Limits, Phase
 from sweep.evidence import Evidence, Exit, Trial
-from sweep.isolate import shared_memory
 from sweep.isolate.exclusive import POLL_SECONDS, MeasureLock, Turn
 from sweep.isolate.output import Echo, Log, Report
 from sweep.isolate.zygote import Zygote
@@ -115,7 +114,7 @@ class Watch:
                     key.data(data)
         ended = time.monotonic()
         if code or strays:
-            shared_memory.remove_unused(shared_before)
+            shared_memory.remove_unused(shared_memory.names() - shared_before)
         return Exit(
             code=code,
             phase=self._ended_in or self.report.phase,

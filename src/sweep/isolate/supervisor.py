@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sweep import machine, reaper
+from sweep import machine, reaper, shared_memory
 from sweep.cell import Cell
 from sweep.isolate.control import BASELINE, Control, ControlFailed, control_key
 from sweep.isolate.exclusive import POLL_SECONDS, MachineLock, MeasureLock, Turn
@@ -169,11 +169,13 @@ class Supervisor:
                 zygote = self._pool.acquire(start, environment)
             except ZygoteLost:  # its nursery died just now
                 zygote = self._pool.acquire(start, environment)
+        shared_before = shared_memory.names()
         try:
             yield zygote
         except (ZygoteLost, NotBegun):
             with self._lock:
                 self._pool.discard(zygote)
+            shared_memory.remove_unused(shared_memory.names() - shared_before)
             raise
         except BaseException:
             with self._lock:

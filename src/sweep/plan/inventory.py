@@ -63,9 +63,12 @@ def all_modes(nodes: Iterable[Inventory]) -> dict[str, Mode]:
 
 def nodes_as_json(nodes: Sequence[Inventory]) -> dict[str, Any]:
     """The nodes and the versions of their packages for `sweep.json`; `A or B` where the versions of nodes differ."""
-    every = {name: [node.versions.get(name, "absent") for node in nodes] for node in nodes for name in node.versions}
+    every = {
+        name: {node.versions.get(name, "absent") for node in nodes}
+        for name in sorted({name for node in nodes for name in node.versions})
+    }
     return {
-        "versions": {name: " or ".join(sorted(set(versions))) for name, versions in sorted(every.items())},
+        "versions": {name: " or ".join(sorted(versions)) for name, versions in every.items()},
         "nodes": [
             {
                 "name": node.node,

@@ -19,7 +19,6 @@ class Eligibility:
 
     def __init__(self, nodes: Sequence[Inventory], modes: Mapping[str, Mode] | None = None) -> None:
         """`modes` are all modes by name, None for those of the nodes."""
-        self._nodes = nodes
         self._modes = all_modes(nodes) if modes is None else modes
         self._distinct_nodes = {_capabilities(node): node for node in reversed(nodes)}
         self._answers: dict[tuple[object, ...], tuple[Reason, str] | None] = {}
@@ -40,17 +39,17 @@ class Eligibility:
         invalid = _invalid(cell, self._modes)
         if invalid:
             return invalid[0][0], "; ".join(message for _, message in invalid)
-        obstacles = [obstacle(cell, node) for node in self._distinct_nodes.values()]
-        if None in obstacles:
-            return None
+        refusals: list[tuple[Reason, str]] = []
+        of_gpus: list[tuple[Reason, str]] = []
+        for node in self._distinct_nodes.values():
+            if (problem := obstacle(cell, node)) is None:
+                return None
+            (of_gpus if node.no_gpu and node.no_gpu in problem[1] else refusals).append(problem)
         # a message about a missing package is of more use than one about a missing device
-        refusals = sorted(filter(None, obstacles), key=lambda refusal: _MOST_USEFUL_FIRST.index(refusal[0]))
-        reason = refusals[0][0]
-        messages = [message for other, message in dict.fromkeys(refusals) if other is reason]
-        of_gpus = [
-            message for message in messages if any(node.no_gpu and node.no_gpu in message for node in self._nodes)
-        ]
-        return reason, "; ".join((of_gpus or messages)[:3])
+        reason = min((reason for reason, _ in [*refusals, *of_gpus]), key=_MOST_USEFUL_FIRST.index)
+        kinds = ([message for other, message in found if other is reason] for found in (of_gpus, refusals))
+        messages = next(filter(None, kinds))
+        return reason, "; ".join(list(dict.fromkeys(messages))[:3])
 
 
 _MOST_USEFUL_FIRST = (Reason.NEEDS_DEVICE, Reason.NEEDS_PACKAGE, Reason.NO_NODE)
@@ -130,6 +129,11 @@ def bad_model(config: Mapping[str, object], *, has_data: bool = False) -> list[s
             if need not in registry.REQUIREMENTS
         ]
     return [*problems, *inputs.problems(config, needed=not has_data)]
+
+
+def needed_of_a_node(cell: Cell) -> tuple[object, ...]:
+    """Equal only for cells that have the same `obstacle` on every node."""
+    return cell.conversion, cell.device.key, tuple(cell.model.config.get("needs") or ())
 
 
 def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:

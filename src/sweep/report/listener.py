@@ -45,6 +45,11 @@ class Listener:
     def waits(self, text: str) -> None:
         """What cells wait for, because no node is there, or others use it."""
 
+    def refused(self, rows: Sequence[Result]) -> None:
+        """Cells that cannot run have their rows, which were written."""
+        for row in rows:
+            self.ended(row)
+
     def ended(self, row: Result) -> None:
         """A cell has its first row, which was written."""
 

@@ -38,8 +38,13 @@ class Live(Listener):
     def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
         """Begin the page, with the rows that exist already."""
         self._page = Page(about, self._folder)
-        for row in kept:
-            self._page.add(row)
+        self._page.add_all(kept)
+
+    def refused(self, rows: Sequence[Result]) -> None:
+        """Add the rows of cells that cannot run, and write the page if it is time to."""
+        self._page.add_all(rows)
+        if rows:
+            self._write_if_due()
 
     def ended(self, row: Result) -> None:
         """Add a row, and write the page if it is time to."""
@@ -68,8 +73,7 @@ class Live(Listener):
 
     def interrupted(self, rows: Sequence[Result]) -> None:
         """Add the rows of cells that did not run."""
-        for row in rows:
-            self._page.add(row)
+        self._page.add_all(rows)
 
     def done(self, about: Mapping[str, Any]) -> None:
         """Write the page for the last time, with the content of `sweep.json` at the end, and free its rows."""

@@ -117,10 +117,24 @@ def counts(rows: Sequence[Result]) -> dict[Status, int]:
     return {status: times[status] for status in Status if times[status]}
 
 
-MOST_ROWS, FIRST_ROWS = 2000, 3
-"""Of more than MOST_ROWS rows a terminal or a notebook shows only the first FIRST_ROWS of each table."""
+MOST_ROWS, FIRST_TABLES, FIRST_ROWS = 2000, 100, 3
+"""Of more than MOST_ROWS rows a terminal or a notebook shows only FIRST_TABLES tables, and FIRST_ROWS of each."""
 
 
-def rows_shown_per_table(rows: Sequence[Result]) -> int | None:
-    """How many rows of each table a terminal or a notebook shows; None for all of them."""
-    return None if len(rows) <= MOST_ROWS else FIRST_ROWS
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A group, and those of its rows that a terminal or a notebook has room for."""
+
+    title: str
+    group: Sequence[Result]
+    shown: Sequence[Result]
+
+
+def tables(rows: Sequence[Result]) -> tuple[list[Table], str]:
+    """The tables that a terminal or a notebook shows, and what is to be said of what it does not show, if anything."""
+    found = groups(rows)
+    if len(rows) <= MOST_ROWS:
+        return [Table(title=title, group=group, shown=group) for title, group in found], ""
+    of = "each table" if len(found) <= FIRST_TABLES else f"the first {FIRST_TABLES} of {len(found):,} tables"
+    said = f"Of {of} the first {FIRST_ROWS} rows are shown; matrix.md has all {len(rows)}."
+    return [Table(title=title, group=group, shown=group[:FIRST_ROWS]) for title, group in found[:FIRST_TABLES]], said

@@ -30,18 +30,17 @@ _TEMPLATES = Environment(
 
 def as_html(rows: Sequence[Result], summary: str, folder: str) -> str:
     """A table for each group of the matrix; all text of rows is escaped."""
-    most = matrix.rows_shown_per_table(rows)
+    tables, left_out = matrix.tables(rows)
     return _TEMPLATES.get_template("notebook.html.j2").render(
         folder=folder,
         summary=summary,
-        most=most,
-        total=len(rows),
+        left_out=left_out,
         headings=text.HEADINGS,
         colours=_COLOURS,
         words=text.WORDS,
         groups=[
-            (title, best.headline(group), [(row.status, text.columns(row)) for row in group[:most]])
-            for title, group in matrix.groups(rows)
+            (table.title, best.headline(table.group), [(row.status, text.columns(row)) for row in table.shown])
+            for table in tables
         ],
         provisional=text.provisional(rows),
         remarks=text.remarks(rows),

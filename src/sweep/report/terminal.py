@@ -1,6 +1,7 @@
 """What a terminal shows while a sweep runs and when it is done; plain lines where the output is no terminal."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,10 @@ _STYLES = {
     Status.SKIPPED: "dim",
     Status.CRASHED: "bold red",
 }
+
+
+MOST_REFUSED = 100
+"""So many cells that cannot run have a line of their own."""
 
 
 class Board(Listener):
@@ -92,6 +97,16 @@ class Board(Listener):
 
     def started(self, cell: Cell) -> None:
         self._running[cell.id] = (cell, time.monotonic())
+
+    def refused(self, rows: Sequence[Result]) -> None:
+        """A line for each of the first cells that cannot run, and one for all others."""
+        for row in rows[:MOST_REFUSED]:
+            self.ended(row)
+        if others := rows[MOST_REFUSED:]:
+            self._ended += len(others)
+            counts = Counter(map(text.verdict, others)).items()
+            counted = ", ".join(f"{number:,} {verdict}" for verdict, number in counts)
+            self._say(f"{self._ended}/{self._total} and {len(others):,} more cells that cannot run: {counted}")
 
     def waits(self, text: str) -> None:
         self._say(Text(one_line(text), "yellow"))
@@ -160,27 +175,27 @@ class Board(Listener):
         listeners, and the files.
 
         On a terminal each cell fits into one line, without columns for which there is no room, and its message stands
-        below the table. Of more than `matrix.MOST_ROWS` rows only the first of each table are shown.
+        below the table. Of very many rows only some are shown: see `matrix.tables`.
         """
         notes_in_table = not self._console.is_terminal
-        most = matrix.rows_shown_per_table(rows)
+        tables, not_shown = matrix.tables(rows)
         left_out: set[str] = set()
-        for title, group in matrix.groups(rows):
+        for one in tables:
             self._console.print()
-            self._console.print(Text(title, "bold"))
-            self._console.print(Text(best.headline(group)))
-            cells = [text.columns(row) for row in group[:most]]
+            self._console.print(Text(one.title, "bold"))
+            self._console.print(Text(best.headline(one.group)))
+            cells = [text.columns(row) for row in one.shown]
             fitting = _fitting(cells, None if notes_in_table else self._console.width)
             lines = table(*(text.HEADINGS[place] for place in fitting))
             left_out |= {name for place, name in enumerate(text.HEADINGS[:-1]) if place not in fitting}
-            for row, said in zip(group[:most], cells, strict=False):
+            for row, said in zip(one.shown, cells, strict=True):
                 name, status, *others = (said[place] for place in fitting)
                 lines.add_row(Text(name), Text(status, _STYLES[row.status]), *map(Text, others))
             self._console.print(lines)
             if not notes_in_table:
-                self._show_notes(group[:most])
-        if most:
-            self._console.print(f"Of each table the first {most} rows are shown; matrix.md has all {len(rows)}.")
+                self._show_notes(one.shown)
+        if not_shown:
+            self._console.print(not_shown)
         if left_out:
             names = ", ".join(name for name in text.HEADINGS if name in left_out)
             self._console.print(Text(f"For want of room without: {names}; matrix.md has all columns.", "dim"))
@@ -194,7 +209,7 @@ class Board(Listener):
         self._console.print(Text(f"Files: {folder}/ ({names})"))
 
         failed = [row for row in rows if row.log and row.status is not Status.OK]
-        for row in failed[: matrix.MOST_ROWS // 100 if most else None]:
+        for row in failed[: matrix.MOST_ROWS // 100 if not_shown else None]:
             again = Text(f"Again: {self.invocation.rerun(str(folder), row.id)}", "dim")
             self._console.print(again, soft_wrap=True)
 

@@ -1,12 +1,12 @@
 """report.html: a page in a single file, which is written again and again while a sweep runs."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from importlib import resources
 from sys import intern
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader
 
@@ -43,6 +43,8 @@ GLYPHS = {
 KeptRow = tuple[Result, str]
 """A row without details, and its JSON with them."""
 
+_Json = TypeVar("_Json", str, str | None)
+
 
 class Page:
     """The report page of a run. Each row is turned into compact JSON once, when it is added.
@@ -68,6 +70,16 @@ class Page:
         if len(self._kept) > MOST_ROWS * 5 // 4:
             self._keep_at_most(MOST_ROWS)
 
+    def add_all(self, rows: Sequence[Result]) -> None:
+        """Add the first rows of many cells: only of those that are kept the JSON is made, which takes the longest."""
+        self._added += len(rows)
+        causes = {row.id: self._count(row) for row in rows}
+        candidates = [(row, as_json) for row, as_json in self._kept.values()] + [(row, None) for row in rows]
+        self._kept = {
+            row.id: (row, as_json) if as_json else self._compacted(row, causes[row.id])
+            for row, as_json in rows_to_keep(candidates, MOST_ROWS)
+        }
+
     def replace(self, row: Result) -> None:
         """Put a newer row of a cell in the place of the one that was added."""
         self._totals.take_back(row.id)
@@ -75,11 +87,16 @@ class Page:
         self._put(row)
 
     def _put(self, row: Result) -> None:
-        cause = self._totals.add(row, compact.family(row))
-        row_without_details = _without_details(row)
+        self._kept[row.id] = self._compacted(row, self._count(row))
+
+    def _count(self, row: Result) -> int | None:
+        """Have it in all that is said of all rows; returns the number of its cause."""
         if row.conversion == BASELINE and row.status is Status.OK:
-            self._eager[row.id] = row_without_details
-        self._kept[row.id] = (row_without_details, self._compact.row(row, cause))
+            self._eager[row.id] = _without_details(row)
+        return self._totals.add(row, compact.family(row))
+
+    def _compacted(self, row: Result, cause: int | None) -> KeptRow:
+        return _without_details(row), self._compact.row(row, cause)
 
     def _keep_at_most(self, most: int) -> None:
         self._kept = {row.id: (row, as_json) for row, as_json in rows_to_keep([*self._kept.values()], most)}
@@ -153,15 +170,14 @@ class Page:
         yield "}"
 
 
-def from_rows(rows: Iterable[Result], about: Mapping[str, Any], folder: str = ".") -> Iterator[str]:
+def from_rows(rows: Sequence[Result], about: Mapping[str, Any], folder: str = ".") -> Iterator[str]:
     """The page of a sweep that is over."""
     page = Page(about, folder)
-    for row in rows:
-        page.add(row)
+    page.add_all(rows)
     return page.html(running=False)
 
 
-def rows_to_keep(kept: list[KeptRow], most: int) -> list[KeptRow]:
+def rows_to_keep(kept: list[tuple[Result, _Json]], most: int) -> list[tuple[Result, _Json]]:
     """At most `most` of the rows, in their order: of each group the fastest, and as many of those that are not ok.
 
     A row that is left out now would be left out of any larger number of rows too, so this may be called again when

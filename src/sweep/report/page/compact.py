@@ -102,7 +102,7 @@ class Compact:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
-        self._words: dict[str, int] = {}
+        self._words: dict[str | type, int] = {}
         self._crash_room = CRASH_ROOM
 
     def row(self, row: Result, cause: int | None) -> str:
@@ -137,10 +137,11 @@ class Compact:
         return [getattr(value, part) for part in PARTS[name]]
 
     def _shared_number(self, value: Any) -> int:
-        if isinstance(value, str):  # most are, and most are known already
-            if value not in self._words:
-                self._words[value] = self._numbers.setdefault(script_json(value), len(self._numbers))
-            return self._words[value]
+        if isinstance(value, str) or not value:  # most are a text, or empty, and most are known already
+            key = value if isinstance(value, str) else type(value)
+            if key not in self._words:
+                self._words[key] = self._numbers.setdefault(script_json(value), len(self._numbers))
+            return self._words[key]
         plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         return self._numbers.setdefault(script_json(plain), len(self._numbers))
 

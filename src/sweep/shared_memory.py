@@ -1,6 +1,7 @@
 """POSIX shared memory that a cell leaves behind: it belongs to no process, and stays when all of a cell's are gone."""
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,17 +22,20 @@ def names() -> set[str]:
     return found
 
 
-def remove_unused(before: set[str]) -> None:
-    """Remove what is new since `before` and that no process has open or mapped any more.
+def held_by(pids: Iterable[int]) -> set[str]:
+    """What these processes have open or mapped."""
+    return {name for pid in pids for name in _in_use(Path(f"/proc/{pid}"))}
+
+
+def remove_unused(found: set[str]) -> None:
+    """Remove those of these that no process has open or mapped any more.
 
     A container that shares the memory of its host, and not the list of its processes, removes nothing.
     """
-    if not (new := names() - before) or not _sees_all_users():
-        return
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            new -= _in_use(process)
-    for name in new:
+    left = found & names() if _sees_all_users() else set()
+    if left:
+        left -= held_by(int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit())
+    for name in left:
         with suppress(OSError):
             (SHARED / name).unlink()
 

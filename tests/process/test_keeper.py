@@ -1,0 +1,62 @@
+"""Whenever a sweep is asked to end, its keeper ends with 3, and starts nothing again."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WHILE_IT_FORKS = """
+import os, signal, sys
+from sweep import keeper
+fork = os.fork
+def fork_and_be_asked():
+    if not (child := fork()):
+        os.kill(os.getpid(), int(sys.argv[1]))
+    return child
+os.fork = fork_and_be_asked
+sys.exit(keeper.run([], lambda arguments: 0))
+"""
+
+BETWEEN_TWO = """
+import os, signal, sys
+from sweep import keeper, reaper
+def end_all_and_be_asked():
+    os.kill(os.getpid(), int(sys.argv[1]))
+reaper.end_all = end_all_and_be_asked
+def work(arguments):
+    if not os.path.exists("there"):
+        open("there", "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 3 if keeper.ends_only() else 0
+sys.exit(keeper.run([], work))
+"""
+
+AFTERWARDS = """
+import os, signal, sys
+from sweep import keeper
+wait = keeper._wait_for
+def wait_and_be_asked(child):
+    status = wait(child)
+    os.kill(os.getpid(), int(sys.argv[1]))
+    return status
+keeper._wait_for = wait_and_be_asked
+sys.exit(keeper.run([], lambda arguments: 3))
+"""
+
+
+def code_of(program: str, number: int, folder: Path) -> int:
+    command = [sys.executable, "-c", program, str(int(number))]
+    return subprocess.run(command, cwd=folder, check=False).returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("program", [WHILE_IT_FORKS, BETWEEN_TWO, AFTERWARDS])
+def test_a_signal_at_an_unlucky_moment_is_heard_as_any_other(program: str, number: int, tmp_path: Path) -> None:
+    assert code_of(program, number, tmp_path) == 3
+
+
+def test_a_hang_up_that_is_ignored_ends_nothing(tmp_path: Path) -> None:
+    ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    assert code_of(ignoring + BETWEEN_TWO, signal.SIGHUP, tmp_path) == 0
