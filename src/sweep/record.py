@@ -78,7 +78,7 @@ class RunFolder:
         try:
             self._lock_folder()
             before = self.about()
-            if not anyway and (problems := changes.refusals(before, cells, about.get("versions", {}))):
+            if not anyway and (problems := changes.refusals(before, cells, about)):
                 raise BadRequest(*problems)
             rows = self.load()
             planned = {cell.id for cell in cells}

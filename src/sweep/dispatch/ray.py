@@ -1,14 +1,15 @@
-"""Cells on Ray: an actor on each node, which runs several at a time; a local Ray unless an address names a cluster."""
+"""Cells on Ray: an actor on each node, and in each environment there, which runs several at a time; a local Ray unless
+an address names a cluster.
+"""
 
 import math
 import time
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import ray
 from sweep.cell import Cell
@@ -17,13 +18,15 @@ from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.connection import Connection, last_line
 from sweep.dispatch.node import Node, Nodes, declared
 from sweep.dispatch.patience import Patience
+from sweep.dispatch.probe import Probes, on
 from sweep.errors import BadEnvironment, CarrierLost
 from sweep.evidence import Further
-from sweep.isolate import survey
+from sweep.isolate import survey, venv
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
 from sweep.request.settings import Dispatch
 from sweep.result import Outcome, not_run
+from sweep.runtime_environment import Environment
 from sweep.status import Reason
 
 LOOK_SECONDS = 2
@@ -36,27 +39,24 @@ PROBE_SECONDS = 600
 class RayDispatcher:
     """Connects when cells are run, or when a cluster must be asked what it has, and stays until it is closed."""
 
-    def __init__(self, options: Dispatch) -> None:
-        self._options = options
+    def __init__(self, options: Dispatch, environments: Sequence[Environment] = ()) -> None:
+        self._options, self._environments = options, environments
         self._connection = Connection(options)
         self._nodes = Nodes(options.cells_per_node)
-        self._probes: dict[Any, Inventory] = {}
-        """Nodes that were asked what they have, by the task that comes back with it."""
+        self._probes = Probes(options.address, environments, self._nodes)
         self._looked = -math.inf
         self._wants_gpus = False
 
-    def nodes(self) -> list[Inventory]:
-        if self._options.address is None and not self._nodes.inventories:
+    def nodes(self, waits: Callable[[str], None] = lambda _text: None) -> list[Inventory]:
+        if self._options.address is None and self._nodes.none_answered and not self._environments:
             return [survey.local()]  # without a Ray, which a plan does not need
-        if not self._nodes.inventories:
-            self._connection.open()
+        if self._nodes.none_answered:
+            self._open()
             self._look_for_nodes()
-            ends = time.monotonic() + PROBE_SECONDS
-            while self._probes and time.monotonic() < ends:
-                self._take_probes(ray.wait(list(self._probes), timeout=1)[0])
-            if not self._nodes.inventories and self._options.wait_nodes:
+            self._wait_for_answers(waits)
+            if self._nodes.none_answered and self._options.wait_nodes:
                 self._wait_for_the_first()
-            if not self._nodes.inventories:
+            if self._nodes.none_answered:
                 raise BadEnvironment("\n".join(self._nodes.problems) or f"no node answers at {self._options.address}")
         return self._nodes.inventories
 
@@ -65,13 +65,10 @@ class RayDispatcher:
     ) -> Generator[Outcome, None, None]:
         if not backlog:
             return
-        try:
-            self._connection.open()
-        except CarrierLost as error:  # once may be chance
-            self._connection.restart(str(error))
+        self._open()
         self._patience = Patience(self._options.wait_nodes, self._connection, waits)
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
-        backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)
+        backlog.elsewhere = lambda cell, id_: any(node.has.place != id_ and node.fits(cell) for node in self._nodes)
         try:
             while backlog or self._nodes.tasks():
                 gone = self._connection.gone
@@ -85,26 +82,44 @@ class RayDispatcher:
         finally:
             self._end()
 
+    def _open(self) -> None:
+        """Connect. Raises BadEnvironment, CarrierLost."""
+        try:
+            self._connection.open()
+        except CarrierLost as error:  # once may be chance
+            self._connection.restart(str(error))
+
+    def _wait_for_answers(self, waits: Callable[[str], None]) -> None:
+        """Of all nodes that were asked, and of their environments, which may have to be made first."""
+        if names := ", ".join(environment.name for environment in self._environments):
+            waits(f"environments ({names}): those that are not there yet are made, which may take minutes")
+        seconds = PROBE_SECONDS + (venv.MAKE_SECONDS if names else 0)
+        ends = time.monotonic() + seconds
+        while self._probes.tasks and time.monotonic() < ends:
+            self._probes.take(ray.wait(self._probes.tasks, timeout=1)[0])
+        if names:
+            self._probes.give_up(f"it was not there after {seconds} s")
+
     def _wait_for_the_first(self) -> None:
         """Of a cluster that has no node that runs anything, as one that grows from none."""
         self._connection.ask_for([{"CPU": 1.0}])
         ends = time.monotonic() + self._options.wait_nodes
-        while not self._nodes.inventories and (self._probes or time.monotonic() < ends):
+        while self._nodes.none_answered and (self._probes.tasks or time.monotonic() < ends):
             self._look_for_nodes()
-            self._take_probes(ray.wait(list(self._probes), timeout=1)[0] if self._probes else ())
-            time.sleep(0 if self._probes else 1)
+            self._probes.take(ray.wait(self._probes.tasks, timeout=1)[0] if self._probes.tasks else ())
+            time.sleep(0 if self._probes.tasks else 1)
 
     def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
         """Send what can be sent, wait a while, and take what came back. Raises CarrierLost, and what Ray raises."""
         self._look_for_nodes()
         self._send_all(backlog, started)
-        awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
+        awaited = [*self._nodes.tasks(), *self._probes.tasks, *self._nodes.starting()]
         if not awaited:
             return self._wait_or_decide(backlog)
         self._patience.with_busy(self._nodes, time.monotonic())
         ray.wait(awaited, timeout=1)
         done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
-        self._take_probes(done)
+        self._probes.take(done)
         self._take_started(done)
         outcomes = self._take_outcomes(done)
         self._send_all(backlog, started)  # before these are recorded, which waits for a disk
@@ -116,7 +131,10 @@ class RayDispatcher:
             if backlog.suspects.failed_on(cell.id) and any(node.fits(cell) for node in self._nodes):
                 backlog.send_anywhere(cell)
                 return []
-        if self._patience.lasts(backlog.waiting(), time.monotonic()):
+        now = time.monotonic()
+        doubted = (node for node in self._nodes if node.is_doubted(now))
+        recovers = any(node.fits(cell) for node in doubted for cell in backlog.waiting())
+        if recovers or self._patience.lasts(backlog.waiting(), now):
             time.sleep(1)
             return []
         left = backlog.take() or backlog.take_alone()
@@ -136,22 +154,8 @@ class RayDispatcher:
         self._looked = time.monotonic()
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}  # type: ignore[no-untyped-call]
         for known_to_ray in [declared(node) for id_, node in alive.items() if self._nodes.first_seen(id_)]:
-            if self._options.address is None:
-                self._nodes.add(node_actor.look(known_to_ray))
-            else:
-                self._probes[_look.options(scheduling_strategy=_on(known_to_ray)).remote(known_to_ray)] = known_to_ray
+            self._probes.ask(known_to_ray)
         self._nodes.keep(alive)
-
-    def _take_probes(self, done: Collection[Any]) -> None:
-        for probe in [task for task in done if task in self._probes]:
-            known_to_ray = self._probes.pop(probe)
-            try:
-                has: Inventory = ray.get(probe)
-            except (RayError, BadEnvironment) as error:
-                self._nodes.problems.append(f"{known_to_ray.node} cannot be used: {last_line(error)}")
-                continue
-            remedy = f"none of those at {self._options.address} offers one to Ray: add one that does"
-            self._nodes.add(replace(has, no_node=remedy))
 
     def _send_all(self, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         for node in self._nodes.by_trust(time.monotonic()):
@@ -161,15 +165,18 @@ class RayDispatcher:
         """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last."""
 
         def fits(cell: Cell) -> bool:
-            return node.has.id not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
+            return node.has.place not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
 
-        if backlog.suspects.is_sick(node.has.id) and not node.unfit:
+        if backlog.suspects.is_sick(node.has.place) and not node.unfit:
             node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
             self._nodes.problems.append(node.unfit)
 
         if not node.running and (node.unfit or not (backlog.has(fits) or backlog.may_grow)):
-            _kill_actor(node)
-            node.dismissed()
+            if not self._nodes.is_needed(node):
+                _kill_actor(node)
+                node.dismissed()
+            return
+        if self._nodes.has_to_wait(node):
             return
         if node.actor is None and backlog.has(fits):
             self._ask_for_actor(node)
@@ -179,17 +186,24 @@ class RayDispatcher:
             self._launch(node, cell, backlog.further(cell), started, alone=True)
 
     def _ask_for_actor(self, node: Node) -> None:
+        holder = self._nodes.holder(node)
         actor = _NodeActor.options(
-            num_cpus=node.has.resources.get("CPU", node.has.cpus),  # all, so that Ray runs nothing else there
-            num_gpus=node.has.gpus if self._wants_gpus else 0,
+            # all, so that Ray runs nothing else there
+            num_cpus=0 if holder else node.has.resources.get("CPU", node.has.cpus),
+            num_gpus=node.has.gpus if self._wants_gpus and not holder else 0,
             max_concurrency=node.cells + 2,
-            scheduling_strategy=_on(node.has),
-        ).remote(node.cells, connect.shipped_from(self._options))
-        node.actor_asked_for(actor, actor.ready.remote(), time.monotonic())
+            scheduling_strategy=on(node.has),
+            **({"runtime_env": node.runtime_env} if node.runtime_env else {}),
+        ).remote(node.cells, connect.shipped_from(self._options), holder.gpus if holder else "")
+        node.actor_asked_for(actor, actor.ready.remote(), time.monotonic(), holds=holder is None)
 
     def _launch(
         self, node: Node, cell: Cell, further: Further, started: Callable[[Cell], None], *, alone: bool = False
     ) -> None:
+        for other in self._nodes.beside(node):
+            if other.is_up and not other.rests:
+                other.actor.rest.remote()
+                other.rests = True
         node.launched(node.actor.run.options(name=cell.id).remote(cell, further), cell, alone=alone)
         started(cell)
 
@@ -197,11 +211,10 @@ class RayDispatcher:
         for task, node in self._nodes.starting().items():
             if task in done:
                 try:
-                    ray.get(task)
-                    node.came_up()
+                    node.came_up(ray.get(task))
                 except RayError as error:
                     self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
-                    _kill_actor(node)
+                    self._give_up_actors(node)
                     node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
 
@@ -214,11 +227,18 @@ class RayDispatcher:
             try:
                 outcome: Outcome = ray.get(task)
             except RayError as error:
-                _kill_actor(node)
+                self._give_up_actors(node)
                 node.lost_a_cell(time.monotonic())
                 outcome = _lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
+
+    def _give_up_actors(self, node: Node) -> None:
+        """End the actor of a place, and where it held the machine those that it held it for, which run nothing now."""
+        _kill_actor(node)
+        for other in self._nodes.beside(node) if node.holds else ():
+            _kill_actor(other)
+            other.dismissed()
 
     def _not_sent(self, cell: Cell) -> Outcome:
         """No node that is there now can run it, although one could when the sweep began. Raises CarrierLost."""
@@ -246,12 +266,8 @@ class RayDispatcher:
 
     def _forget(self) -> None:
         self._nodes.forget()
-        self._probes, self._looked = {}, -math.inf
-
-
-@ray.remote(num_cpus=0, max_retries=0)
-def _look(declared: Inventory) -> Inventory:
-    return node_actor.look(declared)
+        self._probes.forget()
+        self._looked = -math.inf
 
 
 _NodeActor: Any = ray.remote(max_restarts=0, max_task_retries=0)(node_actor.NodeActor)
@@ -261,10 +277,6 @@ def _kill_actor(node: Node) -> None:
     if node.actor is not None:
         with suppress(RayError):  # it never came up
             ray.kill(node.actor)
-
-
-def _on(node: Inventory) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)
 
 
 def _lost(cell: Cell, why: str) -> Outcome:

@@ -27,7 +27,7 @@ REQUIREMENTS: Mapping[str, Requirement] = {
     "onnxscript": Requirement(probe="onnxscript", remedy="pip install onnxscript"),
     "onnxruntime-gpu": Requirement(
         probe="provider=CUDAExecutionProvider",
-        remedy="pip install onnxruntime-gpu in place of onnxruntime",
+        remedy="pip install onnxruntime-gpu in place of onnxruntime, or give it an environment (docs/environments.md)",
     ),
     "torch's onnxrt backend": Requirement(
         probe="torch.onnx._internal.onnxruntime",
