@@ -130,7 +130,7 @@ def test_an_environment_without_a_cell_is_said_before_anything_runs(here: Invent
                 "image_uri, pip, py_executable, uv, env_vars, config; unknown key runtime_env.pp: did you mean pip?; "
                 "runtime_env.working_dir holds for all cells: write it as dispatch.working_dir; runtime_env has pip "
                 "and conda: one of them can say which Python runs",
-                "environments.b: runtime_env must hold something, such as {pip: [torchao==0.15.0]}",
+                "environments.b: runtime_env must hold something, such as {pip: [torchao==0.16.0]}",
             ],
         ),
         ("{a: {conversion: EAGER, runtime_env: {pip: [x]}}}", ["unknown option environments.a.conversion"]),

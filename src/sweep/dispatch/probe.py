@@ -95,7 +95,8 @@ class Probes:
         if place.environment is None:
             self._nodes.problems.append(f"{place.node} cannot be used: {why}")
         else:
-            said = f"the environment {place.environment.name} could not be made on {place.node}: {why}"
+            what = "be made" if probe.makes else "be used"
+            said = f"the environment {place.environment.name} cannot {what} on {place.node}: {why}"
             self._nodes.add(replace(place, no_environment=said))
 
 

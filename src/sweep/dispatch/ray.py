@@ -51,9 +51,14 @@ class RayDispatcher:
         if self._options.address is None and self._nodes.none_answered and not self._environments:
             return [survey.local()]  # without a Ray, which a plan does not need
         if self._nodes.none_answered:
+            if self._environments:
+                names = ", ".join(environment.name for environment in self._environments)
+                waits(
+                    f"looks into the environments ({names}); one that is not there yet is made, which may take minutes"
+                )
             self._open()
             self._look_for_nodes()
-            self._wait_for_answers(waits)
+            self._wait_for_answers()
             if self._nodes.none_answered and self._options.wait_nodes:
                 self._wait_for_the_first()
             if self._nodes.none_answered:
@@ -89,15 +94,13 @@ class RayDispatcher:
         except CarrierLost as error:  # once may be chance
             self._connection.restart(str(error))
 
-    def _wait_for_answers(self, waits: Callable[[str], None]) -> None:
+    def _wait_for_answers(self) -> None:
         """Of all nodes that were asked, and of their environments, which may have to be made first."""
-        if names := ", ".join(environment.name for environment in self._environments):
-            waits(f"environments ({names}): those that are not there yet are made, which may take minutes")
-        seconds = PROBE_SECONDS + (venv.MAKE_SECONDS if names else 0)
+        seconds = PROBE_SECONDS + (venv.MAKE_SECONDS if self._environments else 0)
         ends = time.monotonic() + seconds
         while self._probes.tasks and time.monotonic() < ends:
             self._probes.take(ray.wait(self._probes.tasks, timeout=1)[0])
-        if names:
+        if self._environments:
             self._probes.give_up(f"it was not there after {seconds} s")
 
     def _wait_for_the_first(self) -> None:

@@ -34,7 +34,7 @@ class ForConversions:
 
     def __post_init__(self) -> None:
         problems = [] if self.conversions else ["conversions must name one at least"]
-        problems += [] if self.runtime_env else ["runtime_env must hold something, such as {pip: [torchao==0.15.0]}"]
+        problems += [] if self.runtime_env else ["runtime_env must hold something, such as {pip: [torchao==0.16.0]}"]
         for key in self.runtime_env:
             if key in _OF_ALL:
                 problems.append(f"runtime_env.{key} holds for all cells: write it as dispatch.{key}")
