@@ -12,6 +12,7 @@ from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.refinement import Refinement
 from sweep.errors import CarrierLost, ExitCode
 from sweep.plan import Plan
+from sweep.plan.environments import needed
 from sweep.plan.inventory import Inventory, nodes_as_json
 from sweep.record import SPENT, RunFolder
 from sweep.report import files, matrix, text
@@ -26,9 +27,9 @@ from sweep.status import Reason
 
 def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCode:
     """Give a row to every cell that the requests ask for. Raises SweepError where nothing can run or be written."""
-    with interrupts.once() as hear_no_more, _run_folder_and_dispatcher(settings, board) as (folder, dispatcher):
+    with interrupts.once() as hear_no_more, _folder_and_dispatcher(requests, settings, board) as (folder, dispatcher):
         listeners = _listeners(settings, folder, board)
-        nodes = dispatcher.nodes()
+        nodes = dispatcher.nodes(board.waits)
         planned = plan.make(requests, nodes, settings.grid, settings.register, may_come=settings.nodes_may_come)
         if settings.dry_run:
             board.show_plan(planned)
@@ -67,11 +68,14 @@ def run(requests: Sequence[Request], settings: Settings, board: Board) -> ExitCo
 
 
 @contextmanager
-def _run_folder_and_dispatcher(settings: Settings, board: Board) -> Iterator[tuple[RunFolder, Dispatcher]]:
+def _folder_and_dispatcher(
+    requests: Sequence[Request], settings: Settings, board: Board
+) -> Iterator[tuple[RunFolder, Dispatcher]]:
     """The run folder and the dispatcher; at the end both are released, and a folder without a sweep is removed."""
     folder = RunFolder(settings.run_dir, board.invocation.resume)
+    environments = needed(settings.grid.environments, requests)
     try:
-        with closing(dispatch.create(settings.dispatch)) as dispatcher:
+        with closing(dispatch.create(settings.dispatch, environments)) as dispatcher:
             yield folder, dispatcher
     finally:
         folder.discard_unused()

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
 from sweep.devices import Kind
+from sweep.options import Option, option
+from sweep.runtime_environment import Environment
 from sweep.user_data import JUDGED_BY, UserData
 
 BASELINE = "EAGER"
@@ -112,30 +114,6 @@ class Device(_Keyed):
             raise ValueError("; ".join(f"device.{name} must be at least 0" for name in wrong))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Option:
-    """How sweep treats an option of a cell, or an option inside one.
-
-    `meaning` says whether it is part of the cell's id. `always`: it is. `if set`: only where it does not have its
-    default, so that a new option changes no id of an earlier run folder. `never`: it is not, like all that says how it
-    is measured; `recorded` is whether a row tells of it all the same. `plain` is whether it is a single value,
-    for which Hydra need not compose anew, and which rules can compare. `column` is whether a row has one; if not, it
-    is in the row's `overrides`. `by_rule` is whether rules can set it. `group` is the config group that it is part of.
-    """
-
-    meaning: Literal["always", "if set", "never"] = "if set"
-    recorded: bool = False
-    plain: bool = False
-    column: bool = False
-    by_rule: bool = False
-    group: str | None = None
-
-
-def _option(**treatment: Any) -> Mapping[str, Option]:
-    """The metadata of a field that is an option."""
-    return {"option": Option(**treatment)}
-
-
 MOST_TRIALS = 100  # of a cell: more make its interval hardly narrower
 
 Exclusive = Literal["node", "device", "none"]
@@ -222,20 +200,20 @@ class Setting:
     that were set on the command line and have no column in a row, as they were written.
     """
 
-    model: Model = field(metadata=_option(meaning="always", column=True))
-    device: Device = field(metadata=_option(meaning="always", column=True))
-    batch_size: int = field(default=1, metadata=_option(meaning="always", plain=True, column=True))
-    threads: int | None = field(default=None, metadata=_option(meaning="always", plain=True, column=True, by_rule=True))
-    seed: int = field(default=0, metadata=_option(meaning="always", plain=True))
-    cache: Literal["cold", "warm"] = field(default="cold", metadata=_option(meaning="always", plain=True))
-    dynamic: bool = field(default=False, metadata=_option(plain=True))
-    data: UserData | None = field(default=None, metadata=_option())
-    start: Literal["fork", "spawn"] = field(default="fork", metadata=_option(meaning="never", group="isolate"))
-    env: tuple[str, ...] = field(default=(), metadata=_option(meaning="never", group="isolate"))
-    measure: Measure = field(default=Measure(), metadata=_option(meaning="never", recorded=True, by_rule=True))
-    limits: Limits = field(default=Limits(), metadata=_option(meaning="never", recorded=True, by_rule=True))
+    model: Model = field(metadata=option(meaning="always", column=True))
+    device: Device = field(metadata=option(meaning="always", column=True))
+    batch_size: int = field(default=1, metadata=option(meaning="always", plain=True, column=True))
+    threads: int | None = field(default=None, metadata=option(meaning="always", plain=True, column=True, by_rule=True))
+    seed: int = field(default=0, metadata=option(meaning="always", plain=True))
+    cache: Literal["cold", "warm"] = field(default="cold", metadata=option(meaning="always", plain=True))
+    dynamic: bool = field(default=False, metadata=option(plain=True))
+    data: UserData | None = field(default=None, metadata=option())
+    start: Literal["fork", "spawn"] = field(default="fork", metadata=option(meaning="never", group="isolate"))
+    env: tuple[str, ...] = field(default=(), metadata=option(meaning="never", group="isolate"))
+    measure: Measure = field(default=Measure(), metadata=option(meaning="never", recorded=True, by_rule=True))
+    limits: Limits = field(default=Limits(), metadata=option(meaning="never", recorded=True, by_rule=True))
     tolerance: Mapping[str, Tolerance] = field(
-        default_factory=dict, metadata=_option(meaning="never", recorded=True, by_rule=True)
+        default_factory=dict, metadata=option(meaning="never", recorded=True, by_rule=True)
     )
     python_path: tuple[str, ...] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -282,13 +260,15 @@ class Request(Setting):
 class Cell(Setting):
     """One model, converted one way, on one device, with all options that its process needs.
 
-    `mode` is None where the registry has no such conversion. `duplicate_of` is the id of an equal cell that comes
-    before it, `excluded_by` the rule that leaves it out, in words.
+    `mode` is None where the registry has no such conversion. `environment` is the one that its conversion, and its
+    control, run in; None for the node's own. `duplicate_of` is the id of an equal cell that comes before it,
+    `excluded_by` the rule that leaves it out, in words.
     """
 
     id: str
     conversion: str
     mode: Mode | None
+    environment: Environment | None = None
     duplicate_of: str | None = None
     excluded_by: str | None = None
 
@@ -296,3 +276,7 @@ class Cell(Setting):
     def of(cls, setting: Setting, **more: Any) -> "Cell":
         """A cell with the options of a request."""
         return cls(**{part.name: getattr(setting, part.name) for part in fields(Setting)}, **more)
+
+    @property
+    def environment_name(self) -> str | None:
+        return self.environment.name if self.environment else None

@@ -75,7 +75,7 @@ class _SharedValues:
 
     FIELDS = (
         *("model", "conversion", "device", "overrides", "message", "engine", "load", "node", "hardware"),
-        *("fingerprint", "versions", "compat", "attempts"),
+        *("fingerprint", "versions", "compat", "attempts", "environment"),
     )
 
     def __init__(self) -> None:
@@ -95,7 +95,18 @@ def readable(row: Result) -> tuple[Result, str]:
         reading.of(Result).validate_json(line)
     except (ValueError, RecursionError, TypeError) as error:
         said = f"its row could not be read again, and was left out: {reading.one_line(str(error))}"
-        names = ("id", "model", "conversion", "device", "batch_size", "threads", "attempts", "log", "samples")
+        names = (
+            "id",
+            "model",
+            "conversion",
+            "device",
+            "batch_size",
+            "threads",
+            "attempts",
+            "log",
+            "samples",
+            "environment",
+        )
         kept = {name: reading.clean(getattr(row, name)) for name in names}
         row = Result(**kept, status=Reason.NO_REPORT.status, reason=Reason.NO_REPORT, message=said)
         return row, _line(row)

@@ -80,7 +80,7 @@ class RunFolder:
             self._lock_folder()
             remove_unfinished([self.path, *self.path.glob("cells/*")])
             before = self.about()
-            if not anyway and (problems := changes.refusals(before, cells, about.get("versions", {}))):
+            if not anyway and (problems := changes.refusals(before, cells, about)):
                 raise BadRequest(*problems)
             rows = self.load()
             planned = {cell.id for cell in cells}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweep import ending, isolate
 from sweep.errors import ExitCode
-from sweep.isolate import host
+from sweep.isolate import host, venv
 from sweep.record import read_cell
 from sweep.report.console import print_json
 from sweep.request.invocation import current
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
 def _run_again(folder: Path) -> ExitCode:
     cell = read_cell(folder)
     host.refuse_unfit()
+    if cell.environment:
+        venv.enter(cell.environment, ["-m", "sweep.rerun", str(folder)])
     with isolate.Supervisor() as supervisor:
         row = isolate.run(cell, supervisor, _echo).result
     print_json(asdict(row))

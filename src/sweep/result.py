@@ -207,8 +207,9 @@ class Result:
 
     `load` is the worst machine load of all its measurements. `found` is what is odd about the unconverted model.
     `shapes` are the further sizes of inputs that were asked for, `metric` is the user's own measure.
-    `quality` is of a measured row; rows of schema 1 have none. Raises ValueError when parts contradict each other,
-    or when the status is `ok` and a part that proves it is missing.
+    `environment` is the name of the one that it ran in, None for its node's own. `quality` is of a measured row; rows
+    of schema 1 have none. Raises ValueError when parts contradict each other, or when the status is `ok` and a part
+    that proves it is missing.
     """
 
     schema: int = SCHEMA
@@ -246,6 +247,7 @@ class Result:
     attempts: tuple[str, ...] = ()
     log: str | None = None
     samples: str | None = None
+    environment: str | None = None
 
     def __post_init__(self) -> None:
         if self.status is Status.OK:
@@ -286,6 +288,7 @@ def not_run(cell: Cell, reason: Reason, message: str) -> Result:
         batch_size=cell.batch_size,
         threads=cell.threads,
         overrides=cell.overrides,
+        environment=cell.environment_name,
         seconds=dict.fromkeys(SECONDS),
         status=reason.status,
         reason=reason,

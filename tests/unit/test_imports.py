@@ -9,7 +9,8 @@ import sweep
 
 ROOT = Path(sweep.__file__).parent
 ORDER = [
-    {"errors", "devices", "inputs", "user_data", "reading", "stats", "moderation", "shared_memory"},
+    {"errors", "devices", "inputs", "user_data", "options", "runtime_environment", "reading", "stats", "moderation"}
+    | {"shared_memory"},
     {"machine", "reaper", "interrupts", "durable", "leftovers", "streams"},
     {"cell", "ending", "lock"},
     {"status", "evidence"},
@@ -39,6 +40,8 @@ PURE = {
         "errors",
         "inputs",
         "user_data",
+        "options",
+        "runtime_environment",
         "stats",
         "moderation",
         "plan",
@@ -52,8 +55,21 @@ PURE = {
     *(f"report.{name}" for name in ("best", "columns", "junit", "matrix", "text")),
 }
 ACTING = {"os", "pathlib", "time", "random", "subprocess", "ray", "hydra", "omegaconf", "torch", "alma", "socket"}
-FOR_A_CHILD = {"cell", "devices", "evidence", "inputs", "user_data", "stats", "machine", "reaper", "reading", "child"}
-FOR_A_CHILD |= {"shared_memory"}
+FOR_A_CHILD = {
+    "cell",
+    "devices",
+    "evidence",
+    "inputs",
+    "user_data",
+    "options",
+    "runtime_environment",
+    "stats",
+    "machine",
+    "reaper",
+    "reading",
+    "shared_memory",
+    "child",
+}
 
 
 def name_of(path: Path) -> str:

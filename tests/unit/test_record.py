@@ -51,7 +51,7 @@ def test_a_row_is_one_line_with_every_field_of_the_contract(weird_path: Path, ma
     contract = (
         "schema id model conversion device batch_size threads overrides status reason quality message phase seconds "
         "convert_cpus latency_ms throughput_per_s eager speedup fidelity engine memory_mb load crash node hardware "
-        "fingerprint versions compat found shapes metric attempts log samples"
+        "fingerprint versions compat found shapes metric attempts log samples environment"
     )
     assert list(json.loads(line)) == contract.split()
 

@@ -86,13 +86,14 @@ def share(text: str) -> float:
 def _read_run(path: Path) -> ComparedRun:
     """A run folder without what only its samples tell. Raises SweepError."""
     run = load(path)
-    versions = run.about.get("versions")
+    versions, environments = run.about.get("versions"), run.about.get("environments")
     return ComparedRun(
         name=str(path),
         rows={row.id: row for row in run.rows},
         questions=dict(_questions(run)),
         planned=frozenset(run.about["plan"]),
         versions=versions if isinstance(versions, dict) else {},
+        environments=environments if isinstance(environments, dict) else {},
     )
 
 

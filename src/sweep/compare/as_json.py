@@ -48,7 +48,7 @@ def _against_as_json(against: Against) -> dict[str, Any]:
 
 
 def _key(row: Result) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("id", "model", "conversion", "device", "batch_size")}
+    return {name: getattr(row, name) for name in ("id", "model", "conversion", "device", "batch_size", "environment")}
 
 
 def _ids(rows: Sequence[Result]) -> list[str]:
@@ -56,7 +56,8 @@ def _ids(rows: Sequence[Result]) -> list[str]:
 
 
 def _eager(moved: Moved) -> dict[str, Any]:
-    of = {name: getattr(moved.new, name) for name in ("model", "device", "batch_size", "threads", "overrides")}
+    names = ("model", "device", "batch_size", "threads", "environment", "overrides")
+    of = {name: getattr(moved.new, name) for name in names}
     figures = {name: getattr(moved, name) for name in ("cells", "base_ms", "new_ms", "ratio", "versions")}
     return of | figures
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweep.cell import OPTIONS, asked
-from sweep.plan.inventory import version_changes
+from sweep.plan.inventory import environment_changes, version_changes
 from sweep.reading import flat, one_line
 from sweep.result import Quotient, Result
 from sweep.status import Status
@@ -17,7 +17,7 @@ HOW = (*(name for name, option in OPTIONS.items() if option.meaning == "never" a
 """Options that say how a cell is measured and judged: where they differ, the question is still the same."""
 
 WHAT = (
-    *("model.config", "mode."),
+    *("model.config", "mode.", "environment.name"),
     *(name for name, option in OPTIONS.items() if option.meaning != "never" and name != "model"),
 )
 """The fields of `cell.json` that change what is asked, besides its names: `plan.cells`."""
@@ -28,7 +28,8 @@ class ComparedRun:
     """A sweep to compare. `rows`, `quotients` and `questions` are by the ids of cells.
 
     `quotients` are what trials found of those cells whose rows do not say it, `questions` the content of `cell.json` of
-    those cells that have one. `planned` are the ids of all cells; `versions` are those in `sweep.json`.
+    those cells that have one. `planned` are the ids of all cells; `versions` and `environments` are those in
+    `sweep.json`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ComparedRun:
     questions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     planned: frozenset[str] = frozenset()
     versions: Mapping[str, str] = field(default_factory=dict)
+    environments: Mapping[str, Any] = field(default_factory=dict)
 
     def quotients_of(self, id_: str) -> Sequence[Quotient]:
         """What the trials of a cell found; nothing where that is not known."""
@@ -105,7 +107,7 @@ def _question(run: ComparedRun, id_: str) -> Hashable | None:
     model = _part(cell, "model")
     data = {name: value for name, value in _part(cell, "data").items() if name in ASKED}
     plain = [cell.get(name) for name in ("conversion", "batch_size", "threads", "seed", "cache")]
-    newer = [data, cell.get("dynamic") or False]  # cells of earlier versions have neither
+    newer = [data, cell.get("dynamic") or False, _part(cell, "environment").get("name")]  # earlier versions have none
     question = [model.get("name"), model.get("config"), device, own, *plain, *newer]
     return _duplicate(id_), json.dumps(question, sort_keys=True)
 
@@ -126,7 +128,7 @@ def _row_question(run: ComparedRun, id_: str) -> Hashable:
     """What a row tells of what was asked."""
     row = run.rows[id_]
     options = tuple(sorted(asked(row.overrides).items()))
-    return _duplicate(id_), row.model, row.conversion, row.device, row.batch_size, row.threads, options
+    return _duplicate(id_), row.model, row.conversion, row.device, row.batch_size, row.threads, row.environment, options
 
 
 def _duplicate(id_: str) -> str:
@@ -211,14 +213,19 @@ def _as_text(values: Mapping[str, object], name: str) -> str:
 
 
 def versions(base: ComparedRun, new: ComparedRun) -> list[str]:
-    """`torch 2.13.0 → 2.14.0` for every version that changed."""
-    return version_changes(_installed(base), _installed(new))
+    """`torch 2.13.0 → 2.14.0` for every version that changed, and what did in environments."""
+    changed = version_changes(_installed(base), _installed(new))
+    return changed + [
+        change
+        for change in environment_changes(base.environments, new.environments)
+        if not change.endswith(tuple(changed))
+    ]
 
 
 def _installed(run: ComparedRun) -> dict[str, str]:
-    """Versions by name, as rows have them; `A/B` where those of nodes differ."""
+    """Versions by name, as rows have them that ran in their node's own environment; `A/B` where nodes differ."""
     seen: dict[str, set[str]] = defaultdict(set)
-    for row in run.rows.values():
+    for row in (row for row in run.rows.values() if row.environment is None):
         for name, version in row.versions.items():
             seen[name].add(version)
     return {**run.versions, **{name: "/".join(sorted(versions)) for name, versions in seen.items()}}

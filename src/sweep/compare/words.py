@@ -68,6 +68,7 @@ def _names(row: Result) -> tuple[str, str]:
     """The conversion, and all else that tells its cell from others: model, device, batch size, options."""
     of = [row.model, row.device, f"batch {row.batch_size}"]
     of += [f"{row.threads} {'thread' if row.threads == 1 else 'threads'}"] if row.threads is not None else []
+    of += [f"environment {row.environment}"] if row.environment else []
     of += [f"{key}={value}" for key, value in sorted(asked(row.overrides).items())]
     return one_line(row.conversion), one_line(" · ".join(of))
 

@@ -9,15 +9,17 @@ from sweep.dispatch.backlog import Backlog
 from sweep.plan.inventory import Inventory
 from sweep.request.settings import Dispatch
 from sweep.result import Outcome
+from sweep.runtime_environment import Environment
 
 
 class Dispatcher(Protocol):
     """Who carries cells to where they run; to be closed in the end, which may take seconds: when all is said."""
 
-    def nodes(self) -> list[Inventory]:
-        """What each node has that cells can be sent to. While cells run, nodes that join are added. Never empty.
+    def nodes(self, waits: Callable[[str], None] = lambda _text: None) -> list[Inventory]:
+        """What each node has that cells can be sent to, in each environment. While cells run, nodes that join are
+        added. Never empty.
 
-        Raises BadEnvironment.
+        `waits` is called with what takes long. Raises BadEnvironment, CarrierLost.
         """
 
     def run(
@@ -38,8 +40,8 @@ class Dispatcher(Protocol):
         """Let go of what it keeps to run cells, if it has not yet."""
 
 
-def create(options: Dispatch) -> Dispatcher:
-    """The dispatcher of that name."""
+def create(options: Dispatch, environments: Sequence[Environment] = ()) -> Dispatcher:
+    """The dispatcher of that name, with those environments besides the nodes' own: only Ray starts anything in them."""
     if options.name == "serial":
         from sweep.dispatch.serial import SerialDispatcher
 
@@ -51,4 +53,4 @@ def create(options: Dispatch) -> Dispatcher:
 
     restore(os.environ, before)  # importing Ray sets one
 
-    return RayDispatcher(options)
+    return RayDispatcher(options, environments)

@@ -198,4 +198,4 @@ def _urgency(cell: Cell, seconds: Mapping[str, float]) -> float:
 def _eager_part(cell: Cell) -> tuple[object, ...]:
     """All that the unconverted model's part of a cell depends on."""
     options = (cell.model.key, cell.device.key, str(cell.data), cell.limits, cell.batch_size, cell.threads, cell.seed)
-    return *options, tuple(sorted(cell.overrides.items()))
+    return *options, cell.environment_name, tuple(sorted(cell.overrides.items()))

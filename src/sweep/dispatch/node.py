@@ -1,7 +1,7 @@
-"""The nodes that cells are sent to, as the driver sees them. Knows neither Ray nor the clock."""
+"""The nodes that cells are sent to, each in every environment, as the driver sees them; knows no Ray and no clock."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ MOST_FAILURES = 3
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Node:
-    """A node: what it has, and the actor that runs cells there, from the first cell that fits to the last.
+    """A node in one environment: what it has there, and the actor that runs cells, from the first to the last that fit.
 
         no actor ──actor_asked_for──> starting ──came_up──> up: cells are launched, and end
             ^                            │                  │
@@ -33,6 +33,10 @@ class Node:
 
     These methods say what happened; whoever calls them does it. `now` is in seconds, by one clock for all.
     `cells` is how many run at a time. `running` holds them by the task that comes back with their outcome.
+    `runtime_env` is what Ray is asked for to start an actor in the environment.
+
+    The places of one machine, which are its environments, have an actor each, and run cells one after another. The
+    first actor takes the machine's resources from Ray, and holds them for those that come after it.
     """
 
     has: Inventory
@@ -45,6 +49,13 @@ class Node:
     """Why it gets no more cells, if so."""
     asked_at: float = math.inf
     """When the actor was asked for that is not up yet."""
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    holds: bool = False
+    """Whether its actor has the resources of the machine."""
+    gpus: str = ""
+    """The GPUs that its actor was given, as CUDA_VISIBLE_DEVICES names them."""
+    rests: bool = False
+    """Whether its actor was told to end its idle processes, for another place of the machine runs cells."""
     _alone: bool = False
     """Whether what runs is a cell beside which no other may run."""
     _doubted_at: float = -math.inf
@@ -53,7 +64,9 @@ class Node:
     _nothing_since: int = -1
 
     def fits(self, cell: Cell, fingerprint: str | None = None) -> bool:
-        """Whether the node has what a cell needs, and is well; and is of that hardware, if any is named."""
+        """Whether the node has what a cell needs, the environment too, and is well; and is of that hardware, if any is
+        named.
+        """
         if self.unfit:
             return False
         if fingerprint is not None and self.has.fingerprints.get(cell.device.kind) != fingerprint:
@@ -89,11 +102,11 @@ class Node:
         """Whether it failed just now, so that other nodes should get cells first."""
         return self._doubted_at > now - DOUBT_SECONDS
 
-    def actor_asked_for(self, actor: Any, starting: Any, now: float) -> None:
-        self.actor, self.starting, self.asked_at = actor, starting, now
+    def actor_asked_for(self, actor: Any, starting: Any, now: float, *, holds: bool = True) -> None:
+        self.actor, self.starting, self.asked_at, self.holds, self.rests = actor, starting, now, holds, False
 
-    def came_up(self) -> None:
-        self.starting, self._failures, self.asked_at = None, 0, math.inf
+    def came_up(self, gpus: str = "") -> None:
+        self.starting, self._failures, self.asked_at, self.gpus = None, 0, math.inf, gpus
 
     def failed_to_start(self, now: float) -> None:
         self._doubt(now)
@@ -101,7 +114,7 @@ class Node:
 
     def launched(self, task: Any, cell: Cell, *, alone: bool) -> None:
         self.running[task] = cell
-        self._alone = alone
+        self._alone, self.rests = alone, False
 
     def ended(self, task: Any) -> Cell:
         """A task is over, well or not; returns its cell."""
@@ -119,7 +132,7 @@ class Node:
     def dismissed(self) -> None:
         """The actor was ended: the node is there for whoever else uses the cluster."""
         self.actor = self.starting = None
-        self.asked_at = math.inf
+        self.asked_at, self.holds, self.gpus = math.inf, False, ""
 
 
 class Nodes:
@@ -129,6 +142,8 @@ class Nodes:
         """`cells_per_node` is how many cells may run on one at a time; None for as many as it has room for."""
         self._cells_per_node = cells_per_node
         self._usable: dict[str, Node] = {}
+        self._at: dict[str, list[Node]] = {}
+        """The places of each machine, by its id."""
         self._seen: set[str] = set()
         self.inventories: list[Inventory] = []
         """Of all that were ever added; another list whenever one is."""
@@ -136,6 +151,11 @@ class Nodes:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self._usable.values()))
+
+    @property
+    def none_answered(self) -> bool:
+        """Whether no node has said yet what it has."""
+        return all(has.environment for has in self.inventories)
 
     def __len__(self) -> int:
         return len(self._usable)
@@ -146,25 +166,51 @@ class Nodes:
         self._seen.add(id_)
         return first
 
-    def add(self, has: Inventory) -> None:
+    def add(self, has: Inventory, runtime_env: Mapping[str, Any] | None = None) -> None:
         self.inventories = [*self.inventories, has]
-        self._usable[has.id] = Node(has=has, cells=self._cells_per_node or cells_at_a_time(has))
+        cells = self._cells_per_node or cells_at_a_time(has)
+        node = Node(has=has, cells=cells, runtime_env=runtime_env or {})
+        self._usable[has.place] = node
+        self._at.setdefault(has.id, []).append(node)
+
+    def beside(self, node: Node) -> list[Node]:
+        """The other places of its machine."""
+        return [other for other in self._at[node.has.id] if other is not node]
+
+    def has_to_wait(self, node: Node) -> bool:
+        """Whether another place of its machine has its turn, or is just getting ready for it."""
+        return any(other.running or other.starting is not None for other in self.beside(node))
+
+    def is_needed(self, node: Node) -> bool:
+        """Whether its actor holds the machine for that of another place."""
+        return node.holds and any(other.actor is not None for other in self.beside(node))
+
+    def holder(self, node: Node) -> Node | None:
+        """The place whose actor holds the machine of a place that asks for one, if there is any."""
+        return next((other for other in self.beside(node) if other.holds), None)
 
     def keep(self, alive: Collection[str]) -> None:
-        """Forget those that are gone, once no cell runs there."""
-        self._usable = {id_: node for id_, node in self._usable.items() if id_ in alive or node.running}
+        """Forget those that are gone, once no cell runs there; `alive` are ids of nodes."""
+        self._drop(lambda node: node.has.id not in alive and not node.running)
 
     def drop_given_up(self) -> None:
-        self._usable = {id_: node for id_, node in self._usable.items() if not node.is_given_up}
+        self._drop(lambda node: node.is_given_up)
 
     def forget(self) -> None:
         """There is no connection to any of them now."""
-        self._usable, self._seen = {}, set()
+        self._drop(lambda _node: True)
+        self._seen = set()
+
+    def _drop(self, goes: Callable[[Node], bool]) -> None:
+        for node in [node for node in self if goes(node)]:
+            del self._usable[node.has.place]
+            self._at[node.has.id].remove(node)
 
     def by_trust(self, now: float) -> list[Node]:
-        """Those to send cells to: without the doubted ones, unless there is no other; the emptiest first."""
+        """Those to send cells to, the emptiest first; the doubted ones only where their environment has no other."""
         emptiest_first = sorted(self, key=lambda node: len(node.running) / node.cells)
-        return [node for node in emptiest_first if not node.is_doubted(now)] or emptiest_first
+        trusted = {node.has.environment_name for node in emptiest_first if not node.is_doubted(now)}
+        return [node for node in emptiest_first if not node.is_doubted(now) or node.has.environment_name not in trusted]
 
     def refuse(self, backlog: Backlog) -> list[Outcome]:
         """Rows for all cells of a backlog that no node can run now, although one could when the sweep began."""
@@ -177,7 +223,9 @@ class Nodes:
         return outcomes
 
     def _obstacle(self, cell: Cell) -> tuple[Reason, str]:
-        obstacles = (validate.obstacle(cell, node.has) for node in self)
+        """Why no node can run it now."""
+        places = validate.with_its_environment(cell, [node.has for node in self])
+        obstacles = (validate.obstacle(cell, has) for has in places)
         unfit = "; ".join(node.unfit for node in self if node.unfit) or "the node that could run it is gone"
         return next(filter(None, obstacles), (Reason.NO_NODE, unfit))
 

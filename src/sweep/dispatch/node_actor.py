@@ -20,6 +20,7 @@ def look(declared: Inventory) -> Inventory:
     return replace(
         here,
         id=declared.id,
+        environment=declared.environment,
         node=declared.node,
         cpus=min(here.cpus, declared.cpus),
         # what Ray does not know of, it gives to nobody
@@ -36,10 +37,15 @@ def look(declared: Inventory) -> Inventory:
 class NodeActor:
     """Supervises the cells of one node, several at a time; every method is called in a thread of its own."""
 
-    def __init__(self, cells: int, shipped_from: str | None) -> None:
-        """`cells` is how many run at a time, `shipped_from` the folder that the working folder here is a copy of."""
+    def __init__(self, cells: int, shipped_from: str | None, gpus: str = "") -> None:
+        """`cells` is how many run at a time, `shipped_from` the folder that the working folder here is a copy of.
+
+        `gpus` are those that another actor holds for this one, as CUDA_VISIBLE_DEVICES names them.
+        """
         with suppress(OSError):  # Ray gives its workers a low priority, and times would suffer; only root may undo it
             os.setpriority(os.PRIO_PROCESS, 0, 0)
+        if gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         self._supervisor = isolate.Supervisor(
             cells=cells,
@@ -47,8 +53,13 @@ class NodeActor:
             shipped=(Path(shipped_from), Path.cwd()) if shipped_from else None,
         )
 
-    def ready(self) -> None:
-        """Comes back when the node is there for us."""
+    def ready(self) -> str:
+        """Comes back when the node is there for us, with the GPUs that it gives, as CUDA_VISIBLE_DEVICES has them."""
+        return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+    def rest(self) -> None:
+        """End all processes that wait for a cell, while none is here; compile caches stay for further trials."""
+        self._supervisor.rest()
 
     def run(self, cell: Cell, further: Further) -> Outcome | None:
         """What became of a cell; None if it was told to end."""

@@ -1,29 +1,30 @@
-"""Cells on Ray: an actor on each node, which runs several at a time; a local Ray unless an address names a cluster."""
+"""Cells on Ray: an actor on each node, and in each environment there, which runs several at a time; a local Ray unless
+an address names a cluster.
+"""
 
 import math
 import time
-from collections.abc import Callable, Collection, Generator
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import Any
 
 from ray.exceptions import RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import ray
 from sweep.cell import Cell
-from sweep.dispatch import connect, node_actor
+from sweep.dispatch.actors import Actors
 from sweep.dispatch.backlog import Backlog
 from sweep.dispatch.connection import Connection, last_line
 from sweep.dispatch.node import Node, Nodes, declared, lost
 from sweep.dispatch.patience import Patience
+from sweep.dispatch.probe import Probes
 from sweep.errors import BadEnvironment, CarrierLost
 from sweep.evidence import Further
-from sweep.isolate import survey
+from sweep.isolate import survey, venv
 from sweep.plan import validate
 from sweep.plan.inventory import Inventory
 from sweep.request.settings import Dispatch
 from sweep.result import Outcome
+from sweep.runtime_environment import Environment
 
 LOOK_SECONDS = 2
 """How often Ray is asked which nodes there are."""
@@ -38,29 +39,30 @@ PROBE_SECONDS = 600
 class RayDispatcher:
     """Connects when cells are run, or when a cluster must be asked what it has, and stays until it is closed."""
 
-    def __init__(self, options: Dispatch) -> None:
-        self._options = options
+    def __init__(self, options: Dispatch, environments: Sequence[Environment] = ()) -> None:
+        self._options, self._environments = options, environments
         self._connection = Connection(options)
         self._nodes = Nodes(options.cells_per_node)
-        self._probes: dict[Any, Inventory] = {}
-        """Nodes that were asked what they have, by the task that comes back with it."""
-        self._closing: dict[Any, Any] = {}
-        """Actors that are no longer needed, by the task in which they remove what they kept."""
+        self._probes = Probes(options.address, environments, self._nodes)
+        self._actors = Actors(options)
         self._looked = -math.inf
         self._wants_gpus = False
 
-    def nodes(self) -> list[Inventory]:
-        if self._options.address is None and not self._nodes.inventories:
+    def nodes(self, waits: Callable[[str], None] = lambda _text: None) -> list[Inventory]:
+        if self._options.address is None and self._nodes.none_answered and not self._environments:
             return [survey.local()]  # without a Ray, which a plan does not need
-        if not self._nodes.inventories:
-            self._connection.open()
+        if self._nodes.none_answered:
+            if self._environments:
+                names = ", ".join(environment.name for environment in self._environments)
+                waits(
+                    f"looks into the environments ({names}); one that is not there yet is made, which may take minutes"
+                )
+            self._open()
             self._look_for_nodes()
-            ends = time.monotonic() + PROBE_SECONDS
-            while self._probes and time.monotonic() < ends:
-                self._take_probes(_done(self._probes))
-            if not self._nodes.inventories and self._options.wait_nodes:
+            self._wait_for_answers()
+            if self._nodes.none_answered and self._options.wait_nodes:
                 self._wait_for_the_first()
-            if not self._nodes.inventories:
+            if self._nodes.none_answered:
                 raise BadEnvironment("\n".join(self._nodes.problems) or f"no node answers at {self._options.address}")
         return self._nodes.inventories
 
@@ -69,13 +71,10 @@ class RayDispatcher:
     ) -> Generator[Outcome, None, None]:
         if not backlog:
             return
-        try:
-            self._connection.open()
-        except CarrierLost as error:  # once may be chance
-            self._connection.restart(str(error))
+        self._open()
         self._patience = Patience(self._options.wait_nodes, self._connection, waits)
         self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
-        backlog.elsewhere = lambda cell, id_: any(node.has.id != id_ and node.fits(cell) for node in self._nodes)
+        backlog.elsewhere = lambda cell, id_: any(node.has.place != id_ and node.fits(cell) for node in self._nodes)
         try:
             while backlog or self._nodes.are_busy:
                 gone = self._connection.gone
@@ -89,26 +88,42 @@ class RayDispatcher:
         finally:
             self._end()
 
+    def _open(self) -> None:
+        """Connect. Raises BadEnvironment, CarrierLost."""
+        try:
+            self._connection.open()
+        except CarrierLost as error:  # once may be chance
+            self._connection.restart(str(error))
+
+    def _wait_for_answers(self) -> None:
+        """Of all nodes that were asked, and of their environments, which may have to be made first."""
+        seconds = PROBE_SECONDS + (venv.MAKE_SECONDS if self._environments else 0)
+        ends = time.monotonic() + seconds
+        while self._probes.tasks and time.monotonic() < ends:
+            self._probes.take(_done(self._probes.tasks))
+        if self._environments:
+            self._probes.give_up(f"it was not there after {seconds} s")
+
     def _wait_for_the_first(self) -> None:
         """Of a cluster that has no node that runs anything, as one that grows from none."""
         self._connection.ask_for([{"CPU": 1.0}])
         ends = time.monotonic() + self._options.wait_nodes
-        while not self._nodes.inventories and (self._probes or time.monotonic() < ends):
+        while self._nodes.none_answered and (self._probes.tasks or time.monotonic() < ends):
             self._look_for_nodes()
-            self._take_probes(_done(self._probes))
-            time.sleep(0 if self._probes else 1)
+            self._probes.take(_done(self._probes.tasks))
+            time.sleep(0 if self._probes.tasks else 1)
 
     def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
         """Send what can be sent, wait a while, and take what came back. Raises CarrierLost, and what Ray raises."""
         self._look_for_nodes()
         self._send_all(backlog, started)
-        self._let_go(0)
-        awaited = [*self._nodes.tasks(), *self._probes, *self._nodes.starting()]
+        self._actors.see_off()
+        awaited = [*self._nodes.tasks(), *self._probes.tasks, *self._nodes.starting()]
         if not awaited:
             return self._wait_or_decide(backlog)
         self._patience.with_busy(self._nodes, time.monotonic())
         done = _done(awaited)
-        self._take_probes(done)
+        self._probes.take(done)
         self._take_started(done)
         outcomes = self._take_outcomes(done)
         self._send_all(backlog, started)  # before these are recorded, which waits for a disk
@@ -120,7 +135,10 @@ class RayDispatcher:
             if backlog.suspects.failed_on(cell.id) and any(node.fits(cell) for node in self._nodes):
                 backlog.send_anywhere(cell)
                 return []
-        if self._patience.lasts(backlog.waiting(), time.monotonic()):
+        now = time.monotonic()
+        doubted = (node for node in self._nodes if node.is_doubted(now))
+        recovers = any(node.fits(cell) for node in doubted for cell in backlog.waiting())
+        if recovers or self._patience.lasts(backlog.waiting(), now):
             time.sleep(1)
             return []
         if not self._nodes:
@@ -141,22 +159,8 @@ class RayDispatcher:
         self._looked = time.monotonic()
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}  # type: ignore[no-untyped-call]
         for known_to_ray in [declared(node) for id_, node in alive.items() if self._nodes.first_seen(id_)]:
-            if self._options.address is None:
-                self._nodes.add(node_actor.look(known_to_ray))
-            else:
-                self._probes[_look.options(scheduling_strategy=_on(known_to_ray)).remote(known_to_ray)] = known_to_ray
+            self._probes.ask(known_to_ray)
         self._nodes.keep(alive)
-
-    def _take_probes(self, done: Collection[Any]) -> None:
-        for probe in [task for task in done if task in self._probes]:
-            known_to_ray = self._probes.pop(probe)
-            try:
-                has: Inventory = ray.get(probe)
-            except (RayError, BadEnvironment) as error:
-                self._nodes.problems.append(f"{known_to_ray.node} cannot be used: {last_line(error)}")
-                continue
-            remedy = f"none of those at {self._options.address} offers one to Ray: add one that does"
-            self._nodes.add(replace(has, no_node=remedy))
 
     def _send_all(self, backlog: Backlog, started: Callable[[Cell], None]) -> None:
         for node in self._nodes.by_trust(time.monotonic()):
@@ -168,35 +172,32 @@ class RayDispatcher:
             return
 
         def fits(cell: Cell) -> bool:
-            return node.has.id not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
+            return node.has.place not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
 
-        if backlog.suspects.is_sick(node.has.id) and not node.unfit:
+        if backlog.suspects.is_sick(node.has.place) and not node.unfit:
             node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
             self._nodes.problems.append(node.unfit)
 
         if not node.finds_any(backlog, fits):
-            if not node.running and (node.unfit or not backlog.may_grow):
-                self._dismiss(node)
+            if not node.running and (node.unfit or not backlog.may_grow) and not self._nodes.is_needed(node):
+                self._actors.let_go(node)
+            return
+        if self._nodes.has_to_wait(node):
             return
         if node.actor is None:
-            self._ask_for_actor(node)
+            self._actors.ask_for(node, self._nodes.holder(node), gpus=self._wants_gpus)
         while node.room > 0 and (cell := backlog.take(fits)):
             self._launch(node, cell, backlog.further(cell), started)
         if node.is_up and not node.running and (cell := backlog.take_alone(fits)):
             self._launch(node, cell, backlog.further(cell), started, alone=True)
 
-    def _ask_for_actor(self, node: Node) -> None:
-        actor = _NodeActor.options(
-            num_cpus=node.has.resources.get("CPU", node.has.cpus),  # all, so that Ray runs nothing else there
-            num_gpus=node.has.gpus if self._wants_gpus else 0,
-            max_concurrency=node.cells + 2,
-            scheduling_strategy=_on(node.has),
-        ).remote(node.cells, connect.shipped_from(self._options))
-        node.actor_asked_for(actor, actor.ready.remote(), time.monotonic())
-
     def _launch(
         self, node: Node, cell: Cell, further: Further, started: Callable[[Cell], None], *, alone: bool = False
     ) -> None:
+        for other in self._nodes.beside(node):
+            if other.is_up and not other.rests:
+                other.actor.rest.remote()
+                other.rests = True
         node.launched(node.actor.run.options(name=cell.id).remote(cell, further), cell, alone=alone)
         started(cell)
 
@@ -205,11 +206,10 @@ class RayDispatcher:
         for task in [task for task in done if task in where]:
             node = where[task]
             try:
-                ray.get(task)
-                node.came_up()
+                node.came_up(ray.get(task))
             except RayError as error:
                 self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
-                _kill_actor(node)
+                self._actors.kill(node, *(self._nodes.beside(node) if node.holds else ()))
                 node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
 
@@ -222,27 +222,11 @@ class RayDispatcher:
             try:
                 outcome: Outcome = ray.get(task)
             except RayError as error:
-                _kill_actor(node)
+                self._actors.kill(node, *(self._nodes.beside(node) if node.holds else ()))
                 node.lost_a_cell(time.monotonic())
                 outcome = lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
-
-    def _dismiss(self, node: Node) -> None:
-        """End a node's actor that runs no cell; one that is up removes first what it keeps there for cells."""
-        if node.is_up:
-            self._closing[node.actor.close.remote()] = node.actor
-        else:
-            _kill_actor(node)
-        node.dismissed()
-
-    def _let_go(self, seconds: float) -> None:
-        """Kill the actors that have removed what they kept, of those that are closing; after some seconds, all."""
-        if self._closing:
-            done, _ = ray.wait(list(self._closing), num_returns=len(self._closing), timeout=seconds)
-            for task in list(self._closing) if seconds else done:
-                with suppress(RayError):  # it is dead already
-                    ray.kill(self._closing.pop(task))
 
     def _end(self) -> None:
         """End what still runs."""
@@ -253,8 +237,8 @@ class RayDispatcher:
             ray.wait(running, num_returns=len(running), timeout=END_SECONDS)
             del ending
         for node in self._nodes:
-            self._dismiss(node)
-        self._let_go(END_SECONDS)
+            self._actors.let_go(node)
+        self._actors.see_off(END_SECONDS)
 
     @property
     def problems(self) -> list[str]:
@@ -267,15 +251,9 @@ class RayDispatcher:
 
     def _forget(self) -> None:
         self._nodes.forget()
-        self._probes, self._closing, self._looked = {}, {}, -math.inf
-
-
-@ray.remote(num_cpus=0, max_retries=0)
-def _look(declared: Inventory) -> Inventory:
-    return node_actor.look(declared)
-
-
-_NodeActor: Any = ray.remote(max_restarts=0, max_task_retries=0)(node_actor.NodeActor)
+        self._probes.forget()
+        self._actors.forget()
+        self._looked = -math.inf
 
 
 def _done(tasks: Collection[Any]) -> list[Any]:
@@ -285,13 +263,3 @@ def _done(tasks: Collection[Any]) -> list[Any]:
         ray.wait(awaited, timeout=1)
         awaited, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
     return awaited
-
-
-def _kill_actor(node: Node) -> None:
-    if node.actor is not None:
-        with suppress(RayError):  # it never came up
-            ray.kill(node.actor)
-
-
-def _on(node: Inventory) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node_id=node.id, soft=False)

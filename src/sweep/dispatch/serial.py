@@ -17,7 +17,8 @@ class SerialDispatcher:
     def __init__(self) -> None:
         self._supervisor: isolate.Supervisor | None = None
 
-    def nodes(self) -> list[Inventory]:
+    def nodes(self, waits: Callable[[str], None] = lambda _text: None) -> list[Inventory]:
+        del waits
         return [survey.local()]
 
     def run(

@@ -201,6 +201,13 @@ class Supervisor:
         for kept in idle.values():
             kept.close()
 
+    def rest(self) -> None:
+        """End controls and the processes that start cells, unless a cell is here; compile caches of cells stay."""
+        self.end_controls()
+        with self._lock:
+            if not self._present and not self._controls:
+                self._pool.close()
+
     def close(self) -> None:
         """End controls and the processes that start cells, and remove what cells left. No cell may run any more."""
         self.end_controls()

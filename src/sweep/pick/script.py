@@ -1,6 +1,6 @@
 """A short program that does one conversion again as its cell did, and compares the figures with its row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from importlib import resources
 from string import Template
@@ -23,7 +23,7 @@ def program(cell: Cell, row: Result, run: str) -> str:
     assert row.speedup and row.fidelity and row.engine, "an ok row has them"
     name = row.fidelity.tolerance_class
     tolerance = {name: replace(cell.tolerance[name], source="")} if name in cell.tolerance else {}
-    cell = replace(cell, limits=Limits(), env=(), overrides={}, tolerance=tolerance)
+    cell = replace(cell, limits=Limits(), env=(), overrides={}, tolerance=tolerance, environment=None)
     reported = {
         "speedup": (row.speedup.low, row.speedup.value, row.speedup.high),
         "rel_l2": row.fidelity.rel_l2,
@@ -40,11 +40,18 @@ def program(cell: Cell, row: Result, run: str) -> str:
         run=_comment(run),
         id=_comment(row.id),
         hardware=_comment(row.hardware or "unknown"),
-        versions=_comment(", ".join(f"{package} {version}" for package, version in row.versions.items())),
+        versions=_comment(", ".join(_found(row))),
         cell=_literal(_without_defaults(cell)),
         reported=_literal(reported),
         environment=_literal(environment),
     )
+
+
+def _found(row: Result) -> Iterator[str]:
+    """The versions that it ran with, and the environment that had them, if it was not its node's own."""
+    yield from (f"{package} {version}" for package, version in row.versions.items())
+    if row.environment:
+        yield f"all in the environment {row.environment}"
 
 
 def _comment(text: str) -> str:

@@ -8,9 +8,11 @@ from dataclasses import MISSING, asdict, replace
 from functools import cache
 from typing import Any
 
-from sweep.cell import OPTIONS, Cell, Device, Mode, Model, Option, Request, Rule
-from sweep.plan import registry, rules
+from sweep.cell import OPTIONS, Cell, Device, Mode, Model, Request, Rule
+from sweep.options import Option
+from sweep.plan import environments, registry, rules
 from sweep.plan.rules import EVERY_CELL, Grid
+from sweep.runtime_environment import Environment
 from sweep.user_data import UserData
 
 
@@ -49,15 +51,18 @@ def _cells_of(request: Request, modes: Mapping[str, Mode], grid: Grid) -> Iterab
         mode = modes.get(name)
         met = matcher.rules_met(name, mode)
         changed = matcher.with_rules(met)
+        environment = environments.of(name, mode, grid.environments)
         if met not in meanings:
             meanings[met] = _meaning(changed)
-        yield Cell.of(
+        cell = Cell.of(
             changed,
-            id=cell_id(changed, name, meanings[met], mode),
+            id=cell_id(changed, name, meanings[met], mode, environment),
             conversion=name,
             mode=mode,
+            environment=environment,
             excluded_by=matcher.exclusion(name, mode),
         )
+        yield replace(cell, env=(*cell.env, *environment.variables)) if environment else cell
 
 
 def _meaning(request: Request) -> str:
@@ -97,14 +102,18 @@ def _device_needs(device: Device) -> list[object]:
     return [device.name, device.kind, device.gpus, *({name: need} for name, need in needs.items() if need)]
 
 
-def cell_id(request: Request, conversion: str, meaning: str, mode: Mode | None = None) -> str:
+def cell_id(
+    request: Request, conversion: str, meaning: str, mode: Mode | None = None, environment: Environment | None = None
+) -> str:
     """The id: a folder name that a person can read, with 40 bits of SHA-256 over all that changes the cell's meaning.
 
     How it is measured is not part of that, nor deadlines: a cell that is tried again with more time is the same cell,
-    and one that is measured better the same question. The label of a conversion that is not alma's (its `mode`) is.
+    and one that is measured better the same question. The label of a conversion that is not alma's (its `mode`) is, and
+    the name of its environment, if it has one; what is in that changes as versions do, which are no part of it either.
     """
     label = f", {json.dumps(asdict(mode))}" if mode and mode.target else ""
-    canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}{label}]"
+    where = f", {json.dumps({'environment': environment.name})}" if environment else ""
+    canonical = f"[{json.dumps(request.model.name)}, {json.dumps(conversion)}, {meaning}{label}{where}]"
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
     words = (request.model.name, conversion, request.device.name, f"b{request.batch_size}")
     return "-".join([*(_slug(word) for word in words), digest])

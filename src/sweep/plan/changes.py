@@ -4,14 +4,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sweep.cell import Cell
-from sweep.plan.inventory import version_changes
+from sweep.plan.inventory import environment_changes, version_changes
 from sweep.result import Result
 from sweep.status import Reason, Status
 
 
-def refusals(before: Mapping[str, Any], cells: Sequence[Cell], versions: Mapping[str, str]) -> list[str]:
-    """Why the sweep that `before` (its `sweep.json`) describes cannot go on with these cells and versions, if so."""
-    return [*_plan_changes(before["plan"], cells), *_version_changes(before.get("versions", {}), versions)]
+def refusals(before: Mapping[str, Any], cells: Sequence[Cell], now: Mapping[str, Any]) -> list[str]:
+    """Why the sweep that `before` (its `sweep.json`) describes cannot go on with these cells and on what is there now,
+    if so; of `now` its `versions` and `environments` count.
+    """
+    return [*_plan_changes(before["plan"], cells), *_version_changes(before, now)]
 
 
 def _plan_changes(planned_before: Sequence[str], cells: Sequence[Cell]) -> list[str]:
@@ -23,8 +25,9 @@ def _plan_changes(planned_before: Sequence[str], cells: Sequence[Cell]) -> list[
     return [f"the plan changed: {', '.join(counts)}; resume_anyway=true goes on with the new one"]
 
 
-def _version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    changed = version_changes(before, now)
+def _version_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    changed = version_changes(before.get("versions", {}), now.get("versions", {}))
+    changed += environment_changes(before.get("environments", {}), now.get("environments", {}))
     if not changed:
         return []
     return [f"versions changed, so rows would not compare: {', '.join(changed)}; resume_anyway=true mixes them"]

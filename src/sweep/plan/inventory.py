@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweep.cell import Mode
+from sweep.runtime_environment import Environment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +18,8 @@ class Inventory:
     has, which differs where hardware does; `facts` is what they are computed from. `memory` is in MB. `labels`,
     `resources` and `gpus` are those that Ray knows, empty without Ray. `no_gpu` says why torch cannot use a GPU that
     Ray knows, `no_node` what to do about a device kind that no node has. `id` is Ray's id of the node, empty without
-    Ray; each start of Ray gives another, so it is not recorded.
+    Ray; each start of Ray gives another, so it is not recorded. `environment` is the one that all this was found in,
+    None for the node's own, and `no_environment` why it could not be made there, if so.
     """
 
     modes: Mapping[str, Mode]
@@ -36,6 +38,17 @@ class Inventory:
     no_gpu: str = ""
     no_node: str = "run where there is one, or name a cluster that has one with dispatch.address=…"
     id: str = ""
+    environment: Environment | None = None
+    no_environment: str = ""
+
+    @property
+    def environment_name(self) -> str | None:
+        return self.environment.name if self.environment else None
+
+    @property
+    def place(self) -> str:
+        """The id of the node and its environment together: cells run in a place."""
+        return f"{self.id} {self.environment.name}" if self.environment else self.id
 
     @property
     def accelerators(self) -> set[str]:
@@ -62,13 +75,13 @@ def all_modes(nodes: Iterable[Inventory]) -> dict[str, Mode]:
 
 
 def nodes_as_json(nodes: Sequence[Inventory]) -> dict[str, Any]:
-    """The nodes and the versions of their packages for `sweep.json`; `A or B` where the versions of nodes differ."""
-    every = {
-        name: {node.versions.get(name, "absent") for node in nodes}
-        for name in sorted({name for node in nodes for name in node.versions})
-    }
+    """The nodes, their environments and the versions of packages for `sweep.json`.
+
+    `versions` are those of the nodes' own environments; `A or B` where those of nodes differ.
+    """
+    own = [node for node in nodes if node.environment is None]
     return {
-        "versions": {name: " or ".join(sorted(versions)) for name, versions in every.items()},
+        "versions": _versions(own),
         "nodes": [
             {
                 "name": node.node,
@@ -84,8 +97,37 @@ def nodes_as_json(nodes: Sequence[Inventory]) -> dict[str, Any]:
                 "packages": sorted(node.found),
                 "problem": node.no_gpu or None,
             }
-            for node in nodes
+            for node in own
         ],
+        "environments": _environments_as_json([node for node in nodes if node.environment is not None]),
+    }
+
+
+def _versions(nodes: Sequence[Inventory]) -> dict[str, str]:
+    names = sorted({name for node in nodes for name in node.versions})
+    return {name: " or ".join(sorted({node.versions.get(name, "absent") for node in nodes})) for name in names}
+
+
+def _environments_as_json(places: Sequence[Inventory]) -> dict[str, Any]:
+    """Each environment by its name: what was asked for, and the versions found in it, also by node."""
+    by_name: dict[str, list[Inventory]] = {}
+    for place in places:
+        by_name.setdefault(place.environment_name or "", []).append(place)
+    return {
+        name: {
+            "runtime_env": dict(found[0].environment.runtime_env) if found[0].environment else {},
+            "versions": _versions([place for place in found if not place.no_environment]),
+            "nodes": [
+                {
+                    "name": place.node,
+                    "versions": dict(place.versions),
+                    "packages": sorted(place.found),
+                    "problem": place.no_environment or place.no_gpu or None,
+                }
+                for place in found
+            ],
+        }
+        for name, found in by_name.items()
     }
 
 
@@ -96,3 +138,18 @@ def version_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[s
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     ]
+
+
+def environment_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`environments.old.pip ["torchao==0.12.0"] → ["torchao==0.13.0"]` for all that is not what it was.
+
+    Both are the `environments` of a `sweep.json`, of which those that both have are compared, and their versions where
+    they were made both times.
+    """
+    found = []
+    for name in before.keys() & now.keys():
+        asked = [{key: json.dumps(value) for key, value in one[name]["runtime_env"].items()} for one in (before, now)]
+        versions = [one[name]["versions"] for one in (before, now)]
+        found += [f"environments.{name}.{change}" for change in version_changes(*asked)]
+        found += [f"in {name} {change}" for change in version_changes(*versions) if all(versions)]
+    return sorted(found)

@@ -27,7 +27,7 @@ REQUIREMENTS: Mapping[str, Requirement] = {
     "onnxscript": Requirement(probe="onnxscript", remedy="pip install onnxscript"),
     "onnxruntime-gpu": Requirement(
         probe="provider=CUDAExecutionProvider",
-        remedy="pip install onnxruntime-gpu in place of onnxruntime",
+        remedy="pip install onnxruntime-gpu in place of onnxruntime, or give it an environment (docs/environments.md)",
     ),
     "torch's onnxrt backend": Requirement(
         probe="torch.onnx._internal.onnxruntime",
@@ -53,8 +53,8 @@ REQUIREMENTS: Mapping[str, Requirement] = {
     "torchao": Requirement(probe="torchao", remedy="pip install torchao"),
     "torchao.autoquant": Requirement(
         probe="torchao:autoquant",
-        remedy="torchao dropped autoquant after 0.15: install 'torchao<=0.15' with a torch it was built for, "
-        "or use another quantisation",
+        remedy="torchao dropped autoquant after 0.16: give it an environment with torchao==0.16.0 "
+        "(docs/environments.md), or use another quantisation",
     ),
     "torchao's int4 kernels": Requirement(
         probe="mslk|torchao.quantization.quant_api:int4_weight_only",

@@ -1,9 +1,9 @@
-"""Rules over the fields of a cell: which cells are left out, and which run under other options."""
+"""Rules over the fields of a cell: which are left out, which run under other options, which in another environment."""
 
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from sweep import reading
 from sweep.cell import OPTIONS, PARTS, PLAIN, Mode, Request, Tolerance
 from sweep.errors import BadRequest
+from sweep.plan import environments
+from sweep.plan.environments import ForConversions
 from sweep.plan.names import did_you_mean, near
 from sweep.reading import flat
 
@@ -33,7 +35,7 @@ class Override:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """The rules of a grid: which of its cells are left out, and which get other options.
+    """The rules of a grid: which of its cells are left out, which get other options, which run in `environments`.
 
     Where `include` holds conditions, cells that meet none of them are left out; so are cells that meet one in
     `exclude`. All `rules` that a cell meets are applied, and a later one overrides an earlier one. Raises ValueError
@@ -43,6 +45,7 @@ class Grid:
     include: tuple[Condition, ...] = ()
     exclude: tuple[Condition, ...] = ()
     rules: tuple[Override, ...] = ()
+    environments: Mapping[str, ForConversions] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = [
@@ -58,6 +61,7 @@ class Grid:
             if not _may_be_set(name)
         ]
         problems += [f"{where}: a rule without a field means every cell" for where, c in self.conditions() if not c]
+        problems += environments.wrong_names(self.environments)
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -118,9 +122,11 @@ def condition_text(condition: Condition) -> str:
 
 
 def refuse_unknown_conversions(grid: Grid, requests: Iterable[Request], modes: Mapping[str, Mode]) -> None:
-    """Raise BadRequest for conversions in rules that do not exist: such a rule would silently do nothing."""
+    """Raise BadRequest for conversions in rules that do not exist, which would silently do nothing, and for those that
+    are in several environments.
+    """
     named = {name for request in requests if isinstance(request.conversions, tuple) for name in request.conversions}
-    problems = []
+    problems = environments.problems(grid.environments, sorted(named), modes)
     for where, condition in grid.conditions():
         for pattern in _as_list(condition.get("conversion", ())):
             name = str(pattern).removeprefix("!")
@@ -134,14 +140,21 @@ def refuse_unknown_conversions(grid: Grid, requests: Iterable[Request], modes: M
 def unused_conditions(
     grid: Grid, requests: Iterable[tuple[Request, Sequence[str]]], modes: Mapping[str, Mode]
 ) -> list[str]:
-    """The conditions that no cell meets, in words; `requests` has each request with its conversions."""
-    unused = dict(grid.conditions())
+    """The conditions that no cell meets, and environments that none runs in, in words.
+
+    `requests` has each request with its conversions.
+    """
+    requests, unused = list(requests), dict(grid.conditions())
+    asked = dict.fromkeys(name for _, conversions in requests for name in conversions)
     for request, conversions in requests if unused else ():
         known = _fields_of(request)
         for name in conversions:
             fields = known | _fields_of_mode(name, modes.get(name))
             unused = {where: condition for where, condition in unused.items() if not _meets(fields, condition)}
-    return [f"{where} ({condition_text(condition)}) meets no cell" for where, condition in unused.items()]
+    return [
+        *(f"{where} ({condition_text(condition)}) meets no cell" for where, condition in unused.items()),
+        *environments.unused(grid.environments, asked, modes),
+    ]
 
 
 def _fields_of(request: Request) -> dict[str, Any]:

@@ -25,7 +25,8 @@ class Eligibility:
 
     def refusal(self, cell: Cell) -> tuple[Reason, str] | None:
         """Why no node can run a cell, and what to do; None if one can. Reasons of the status `invalid` come first."""
-        key = (cell.conversion, cell.mode is None, cell.model.key, cell.data is None, cell.device.key)
+        about = (cell.conversion, cell.environment_name, cell.mode is None, cell.model.key, cell.data is None)
+        key = (*about, cell.device.key)
         if key not in self._answers:
             self._answers[key] = self._refusal(cell)
         answer = self._answers[key]
@@ -41,7 +42,7 @@ class Eligibility:
             return invalid[0][0], "; ".join(message for _, message in invalid)
         refusals: list[tuple[Reason, str]] = []
         of_gpus: list[tuple[Reason, str]] = []
-        for node in self._distinct_nodes.values():
+        for node in with_its_environment(cell, self._distinct_nodes.values()):
             if (problem := obstacle(cell, node)) is None:
                 return None
             (of_gpus if node.no_gpu and node.no_gpu in problem[1] else refusals).append(problem)
@@ -58,7 +59,14 @@ _MOST_USEFUL_FIRST = (Reason.NEEDS_DEVICE, Reason.NEEDS_PACKAGE, Reason.NO_NODE)
 def _capabilities(node: Inventory) -> str:
     """All that decides which cells a node can run, as text: it is equal for nodes that can run the same cells."""
     parts = [sorted(node.modes), sorted(node.found), sorted(node.devices), node.cpus, node.memory, node.gpus]
-    return json.dumps([*parts, dict(node.labels), dict(node.resources), bool(node.no_gpu)], sort_keys=True)
+    parts += [dict(node.labels), dict(node.resources), bool(node.no_gpu), node.environment_name, node.no_environment]
+    return json.dumps(parts, sort_keys=True)
+
+
+def with_its_environment(cell: Cell, nodes: Iterable[Inventory]) -> list[Inventory]:
+    """Those with the environment of a cell, for what another lacks tells nothing; all of them where none has it."""
+    every = list(nodes)
+    return [node for node in every if node.environment_name == cell.environment_name] or every
 
 
 def split_by_eligibility(
@@ -85,11 +93,11 @@ def split_by_eligibility(
 
 
 def with_fingerprint(outcome: Outcome, cell: Cell, node: Inventory) -> Outcome:
-    """The outcome with its node, and unless the cell was lost with that node's fingerprint for its kind of device."""
+    """The outcome with its place, and unless the cell was lost with that node's fingerprint for its kind of device."""
     if outcome.result.hardware is None:
-        return replace(outcome, node=node.id)
+        return replace(outcome, node=node.place)
     row = replace(outcome.result, fingerprint=node.fingerprints.get(cell.device.kind))
-    return replace(outcome, result=row, node=node.id)
+    return replace(outcome, result=row, node=node.place)
 
 
 def _invalid(cell: Cell, modes: Mapping[str, Mode]) -> list[tuple[Reason, str]]:
@@ -138,6 +146,15 @@ def needed_of_a_node(cell: Cell) -> tuple[object, ...]:
 
 def obstacle(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
     """Why a node cannot run a cell that is not `invalid`, and what to do; None if it can."""
+    if node.environment_name != cell.environment_name:
+        return Reason.NO_NODE, f"no node has the environment {cell.environment_name or 'of its own'}"
+    if node.no_environment:
+        return Reason.NEEDS_PACKAGE, node.no_environment
+    return _obstacle_there(cell, node)
+
+
+def _obstacle_there(cell: Cell, node: Inventory) -> tuple[Reason, str] | None:
+    """As `obstacle`, of a node in the environment that the cell asks for."""
     assert cell.mode is not None
     mode, kind = cell.mode, cell.device.kind
     missing = [need for need in (*mode.needs, *(cell.model.config.get("needs") or ())) if need not in node.found]

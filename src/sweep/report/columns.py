@@ -206,6 +206,7 @@ COLUMNS = (
         ("metric.drop", "double", "metric", "by how much the conversion is worse; less than 0 where it is better"),
         ("metric.allowed_drop", "double", "metric", "how much worse it may be; empty where nothing was said"),
         ("metric.samples", "int64", "samples", "of your data that it was taken of"),
+        ("environment", "string", "", "the environment it ran in, by its name; empty for its node's own"),
         since=2,
     ),
 )

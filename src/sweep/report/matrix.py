@@ -48,7 +48,7 @@ def unlike_hardware(rows: Sequence[Result]) -> dict[str, int]:
 
 
 def _by_setting(rows: Sequence[Result]) -> dict[str, list[Result]]:
-    """Rows with the same model, device, batch size, threads and options, by a title that names these."""
+    """Rows with the same model, device, batch size, threads, environment and options, by a title that names these."""
     with_threads = len({row.threads for row in rows if row.threads is not None}) > 1
     by_title: dict[str, list[Result]] = {}
     for row in rows:
@@ -68,6 +68,7 @@ def _setting(row: Result, *, with_threads: bool) -> str:
     parts = [row.model, row.device, f"batch {row.batch_size}"]
     if with_threads and row.threads is not None:  # a row that never ran has none, unless the request sets them
         parts.append(f"{row.threads} threads" if row.threads > 1 else "1 thread")
+    parts += [f"environment {row.environment}"] if row.environment else []
     return " · ".join([*parts, *(f"{key}={value}" for key, value in sorted(asked(row.overrides).items()))])
 
 

@@ -25,7 +25,7 @@ TIME_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RET
 _PARAMS = ("model", "conversion", "device", "batch_size", "threads")
 _TAGS = (
     *("id", "status", "reason", "message", "node", "hardware", "fingerprint", "engine.actual", "engine.precision"),
-    *("quality", "speedup.decision"),
+    *("quality", "speedup.decision", "environment"),
 )
 _MOST_IN_A_KEY, _MOST_IN_A_PARAM, _MOST_IN_A_TAG = 250, 6000, 5000
 """How many characters MLflow's stores take, those of 2.x too: mlflow.utils.validation."""

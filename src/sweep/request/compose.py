@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -24,15 +25,12 @@ from sweep.cell import PLAIN, Request
 from sweep.errors import BadRequest
 from sweep.plan.names import did_you_mean, near
 from sweep.record import RunFolder
-from sweep.request import read
-from sweep.request.misleading import as_text, refuse_misleading
+from sweep.request import environments, read
+from sweep.request.misleading import as_text, by_its_name_now, refuse_misleading
 from sweep.request.nested import at, unlike
 from sweep.request.resume import resumed_arguments
 from sweep.request.settings import Settings
 from sweep.request.unseen import refuse_unseen
-
-RENAMED = {"measure.max_seconds": "measure.seconds", "measure.processes": "measure.trials"}
-"""Options that had another name in an earlier version, which command lines may still use."""
 
 
 def conf_dir() -> Path:
@@ -46,7 +44,7 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
 
     Raises BadRequest with every problem that was found.
     """
-    arguments = [_by_its_name_now(argument) for argument in as_text(arguments)]
+    arguments = list(map(by_its_name_now, as_text(arguments)))
     arguments = resumed_arguments(arguments, lambda earlier: _parse(_parse_flags(earlier).overrides))
     with _placeholders_for_unknown_names() as add_placeholder:
         argv, swept_values = _hydra_arguments(arguments)
@@ -64,11 +62,6 @@ def compose(arguments: Sequence[str]) -> tuple[list[Request], Settings] | None:
         for folder in jobs.folders:
             RunFolder(folder).discard_unused()
         raise
-
-
-def _by_its_name_now(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    return f"{RENAMED.get(name, name)}{equals}{value}"
 
 
 class _Jobs:
@@ -265,6 +258,12 @@ def _refers_to(values: Mapping[str, Sequence[Any]], resolved: Callable[..., Any]
     return found
 
 
+def _preset(name: str) -> Any:
+    """A preset of conversions as plain data, while Hydra runs a job; None where there is none of that name."""
+    found = GlobalHydra.instance().config_loader().repository.load_config(f"conversions/{name}")  # type: ignore[attr-defined]
+    return OmegaConf.to_container(found.config) if found else None
+
+
 def _read(
     config: DictConfig, arguments: Sequence[str], swept_values: Mapping[str, Sequence[str]]
 ) -> tuple[list[Request], Settings]:
@@ -279,7 +278,7 @@ def _read(
     def resolved(**chosen: Any) -> Any:
         for key, value in chosen.items():
             OmegaConf.update(config, key, value)
-        return OmegaConf.to_container(config, resolve=True)
+        return environments.with_presets(OmegaConf.to_container(config, resolve=True), _preset)
 
     try:
         values = {key: [_parse([f"{key}={text}"])[0].value() for text in texts] for key, texts in swept_values.items()}

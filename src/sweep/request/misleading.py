@@ -9,6 +9,9 @@ from sweep.request import read
 from sweep.request.resume import Argument
 
 _FOLDER = "a sweep has one folder: name it with hydra.sweep.dir=FOLDER"
+RENAMED = {"measure.max_seconds": "measure.seconds", "measure.processes": "measure.trials"}
+"""Options that had another name in an earlier version, which command lines may still use."""
+
 _CARRIER = "sweep carries cells itself: use dispatch=ray or dispatch=serial"
 _GRID = "sweep needs every cell before the first one runs: give lists of values, a,b,c"
 _OF_HYDRA = {
@@ -57,6 +60,12 @@ def as_text(arguments: Sequence[str]) -> list[str]:
     if problems:
         raise BadRequest(*problems)
     return list(map(_readable, arguments))
+
+
+def by_its_name_now(argument: str) -> str:
+    """An argument with the name that its option has now."""
+    name, equals, value = argument.partition("=")
+    return f"{RENAMED.get(name, name)}{equals}{value}"
 
 
 def _readable(text: str) -> str:

@@ -13,10 +13,11 @@ from sweep import cell, inputs, reading
 from sweep.cell import Device, Model, Request, Rule, Tolerance
 from sweep.devices import KINDS
 from sweep.errors import BadRequest
+from sweep.plan.environments import ForConversions
 from sweep.plan.names import did_you_mean, near
 from sweep.plan.registry import Registered
 from sweep.plan.rules import Grid, Override
-from sweep.request import settings
+from sweep.request import environments, settings
 from sweep.request.nested import at
 from sweep.request.settings import Settings
 from sweep.user_data import UserData
@@ -64,7 +65,7 @@ def read(
         request["env"] = [*(request.get("env") or ()), *variables]
     sweep_settings = {
         **{name: plain[name] for name in settings.OPTIONS if name not in _OF_GRID},
-        "grid": {name: _as_list(plain[name]) for name in _OF_GRID},
+        "grid": {name: _of_grid(name, plain[name]) for name in _OF_GRID},
         "run_dir": run_dir,
         "command": tuple(arguments),
         "resume": plain["resume"] is not None,
@@ -160,6 +161,11 @@ def _unknown(plain: dict[str, Any]) -> list[str]:
         ),
         *(
             problem
+            for name, node in plain["environments"].items()
+            for problem in _unknown_keys(node, _field_names(ForConversions), f"environments.{name}.")
+        ),
+        *(
+            problem
             for name, node in plain["tolerance"].items()
             for problem in _unknown_keys(node, _field_names(Tolerance), f"tolerance.{name}.")
         ),
@@ -183,6 +189,12 @@ def _unknown_keys_of_inputs(config: Mapping[str, Any]) -> Iterator[tuple[str, st
     if isinstance(node := config.get("input"), Mapping):
         yield from (("input", str(key)) for key in node if key not in inputs.KEYS - {"like"})
     yield from look(config.get("inputs"), "inputs")
+
+
+def _of_grid(name: str, node: Any) -> Any:
+    if name == "environments":
+        return {key: environments.resolved(one) for key, one in node.items()}
+    return _as_list(node)
 
 
 def _as_list(rules: Any) -> Any:

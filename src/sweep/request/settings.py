@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from sweep.plan import environments
 from sweep.plan.registry import Registered
 from sweep.plan.rules import EVERY_CELL, Grid
 from sweep.status import Reason, Status
@@ -63,7 +64,8 @@ class Report:
 class Settings:
     """The options that hold for all cells of a sweep; `conf/config.yaml` says what each of them does.
 
-    `command` are the arguments of the command line, `grid` holds the options `include`, `exclude` and `rules`.
+    `command` are the arguments of the command line, `grid` holds the options `include`, `exclude`, `rules` and
+    `environments`.
     `resume` is whether the run folder holds a sweep to go on with, `retry` which of its cells run again. `fail_on`
     holds the statuses that make the exit code 1.
     """
@@ -83,8 +85,19 @@ class Settings:
     retry: tuple[Status | Reason, ...] = ()
 
     def __post_init__(self) -> None:
+        problems = []
         if self.retry and not self.resume:
-            raise ValueError("retry goes with resume=FOLDER, or resume=last: it says which of its cells run again")
+            problems.append("retry goes with resume=FOLDER, or resume=last: it says which of its cells run again")
+        if self.grid.environments and self.dispatch.name == "serial":
+            problems.append("environments need Ray, which starts what runs in them: leave dispatch=serial out")
+        if self.grid.environments and (both := sorted(environments.ONE_OF & self.dispatch.runtime_env.keys())):
+            problems += [
+                f"dispatch.runtime_env.{name} and environments cannot both say which Python runs: name all that an "
+                "environment needs in it"
+                for name in both
+            ]
+        if problems:
+            raise ValueError("; ".join(problems))
 
     @property
     def nodes_may_come(self) -> bool:
@@ -95,8 +108,8 @@ class Settings:
 PARTS: Mapping[str, type] = {"dispatch": Dispatch, "record": Record, "report": Report}
 """The settings that hold options of their own, with the class whose fields these are."""
 
-GROUPS = (*PARTS, "register")
-"""All settings that hold options of their own; those of `register` have the user's names."""
+GROUPS = (*PARTS, "register", "environments")
+"""All settings that hold options of their own; those of the last two have the user's names."""
 
 OPTIONS = {field.name for field in fields(Settings)} - {"run_dir", "command", "grid"} | {
     field.name for field in fields(Grid)

@@ -15,9 +15,11 @@ FIRST_CONFIRMATION = 0.9
 
 
 def group_key(row: Result) -> Hashable:
-    """The same for rows that may be compared: model, device, batch size, threads, options and hardware are equal."""
+    """The same for rows that may be compared: model, device, batch size, threads, options, hardware and environment are
+    equal. In another environment eager itself may be another, and so what a speed-up is a multiple of.
+    """
     options = tuple(sorted(asked(row.overrides).items()))
-    return row.model, row.device, row.batch_size, row.threads, options, row.fingerprint
+    return row.model, row.device, row.batch_size, row.threads, options, row.fingerprint, row.environment
 
 
 def errors(group: Mapping[str, Sequence[Quotient]]) -> dict[str, float]:

@@ -31,6 +31,7 @@ def judge(cell: Cell, trials: Sequence[Trial]) -> Result:
         batch_size=cell.batch_size,
         threads=evidence.threads or cell.threads,
         overrides=cell.overrides,
+        environment=cell.environment_name,
         status=found.status if found else Status.OK,
         reason=found.reason if found else None,
         message="; ".join(_said_of(found, number, [*all_remarks, *shapes.remarks(other_sizes)])),

@@ -30,7 +30,7 @@ FIELDS = (
     *("status", "reason", "quality", "message", "phase", "seconds", "latency_ms", "throughput_per_s", "eager"),
     *("speedup", "decision", "quotients", "fidelity", "engine", "memory_mb", "load", "crash", "node", "hardware"),
     *("fingerprint", "versions", "compat", "attempts", "log", "samples", "figures", "outputs", "convert_cpus"),
-    *("shapes", "metric"),
+    *("shapes", "metric", "environment"),
 )
 """The values of a row's array, in order.
 
@@ -42,6 +42,7 @@ SHARED = frozenset(
     (
         *("model", "conversion", "device", "overrides", "family", "status", "reason", "quality", "message"),
         *("phase", "engine", "decision", "load", "node", "hardware", "fingerprint", "versions", "compat", "attempts"),
+        "environment",
     )
 )
 """The fields that have a number instead of the value: its place in the table of shared values."""

@@ -159,7 +159,7 @@ function Body({ row }) {
     <${Files} row=${row} />
     <section><h3>Where, and with what</h3><${Pairs} of=${[
       ["id", row.id], ["family", row.family], ["ended in phase", whole(row, "phase")], ["batch size", whole(row, "batch_size")],
-      ["threads", whole(row, "threads")], ...entries(whole(row, "overrides")), ["node", whole(row, "node")],
+      ["threads", whole(row, "threads")], ...entries(whole(row, "overrides")), ["environment", whole(row, "environment")], ["node", whole(row, "node")],
       ["hardware", whole(row, "hardware")], ["fingerprint", whole(row, "fingerprint")],
       ["attempts", whole(row, "attempts").join("; ")], ["fixes of alma", whole(row, "compat").join(", ")], ...entries(whole(row, "versions")),
     ]} /></section>`;
