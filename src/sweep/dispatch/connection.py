@@ -85,9 +85,10 @@ class Connection:
 
     def _begin(self) -> None:
         """`ray.init`, again where a cluster's client server died while it was being started."""
+        folder = self._folder.path / "ray" if self._folder else None
         for tries_left in reversed(range(connect.TRIES)):
             try:
-                ray.init(**connect.init_arguments(self._options, self._folder and self._folder.path / "ray"))
+                ray.init(**connect.init_arguments(self._options, folder))
                 return
             except ConnectionAbortedError as error:
                 if not tries_left or connect.SERVER_DIED not in str(error):

@@ -74,7 +74,7 @@ class Page:
         """Add the first rows of many cells: only of those that are kept the JSON is made, which takes the longest."""
         self._added += len(rows)
         causes = {row.id: self._count(row) for row in rows}
-        candidates = [(row, as_json) for row, as_json in self._kept.values()] + [(row, None) for row in rows]
+        candidates: list[tuple[Result, str | None]] = [*self._kept.values(), *((row, None) for row in rows)]
         self._kept = {
             row.id: (row, as_json) if as_json else self._compacted(row, causes[row.id])
             for row, as_json in rows_to_keep(candidates, MOST_ROWS)
