@@ -82,7 +82,8 @@ class Live(Listener):
         try:
             self._write("report.html", self._page.html(running=False))
         except RunFolderFull as error:  # where there is no room for the matrix either, that is said there
-            self._problems.append(f"the page could not be written: {error.__cause__ or error}")
+            why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+            self._problems.append(f"the page could not be written: {why}")
         self._page = Page({})
 
     @property
