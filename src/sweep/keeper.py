@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from sweep import interrupts, reaper, shared_memory
+from sweep import interrupts, reaper, shared_memory, streams
 from sweep.errors import ExitCode
 
 MOST_RESTARTS = 2
@@ -54,6 +54,7 @@ def ends_only() -> str | None:
 
 def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
     """The exit code of `work`, called with the arguments in a child, or with those that go on where it was ended."""
+    streams.open_closed_ones()  # or what the sweep prints would go where it tells us how it ended
     arguments, shared_before = list(arguments), shared_memory.names()
     reaper.adopt_orphans()
     # for good: one that comes when the sweep has just ended must not end this process otherwise

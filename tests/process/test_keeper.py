@@ -22,7 +22,7 @@ sys.exit(keeper.run([], lambda arguments: 0))
 BETWEEN_TWO = """
 import os, signal, sys
 from sweep import keeper, reaper
-def end_all_and_be_asked():
+def end_all_and_be_asked(**_):
     os.kill(os.getpid(), int(sys.argv[1]))
 reaper.end_all = end_all_and_be_asked
 def work(arguments):
@@ -60,3 +60,10 @@ def test_a_signal_at_an_unlucky_moment_is_heard_as_any_other(program: str, numbe
 def test_a_hang_up_that_is_ignored_ends_nothing(tmp_path: Path) -> None:
     ignoring = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     assert code_of(ignoring + BETWEEN_TWO, signal.SIGHUP, tmp_path) == 0
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", "<&- >&- 2>&-"])
+def test_what_a_sweep_prints_is_not_taken_for_how_it_ended(closed: str) -> None:
+    program = "import sys; from sweep import keeper; sys.exit(keeper.run([], lambda arguments: print('1/2 ok') or 3))"
+    ran = subprocess.run(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, program], check=False)
+    assert ran.returncode == 3

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -75,10 +76,15 @@ def test_ray_gives_the_rows_that_serial_gives() -> None:
 
 
 @pytest.fixture
-def local_ray() -> Iterator[RayDispatcher]:
-    dispatcher = RayDispatcher(Dispatch())
-    yield dispatcher
-    dispatcher.close()
+def local_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayDispatcher]:
+    """Closed after the test; then nothing is left in the temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="r") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr("tempfile.tempdir", None)
+        dispatcher = RayDispatcher(Dispatch())
+        yield dispatcher
+        dispatcher.close()
+        assert not list(Path(folder).iterdir())
 
 
 def listening(pids: set[int]) -> set[str]:
@@ -384,6 +390,19 @@ def test_a_local_ray_is_started_again_twice_and_no_more(monkeypatch: pytest.Monk
     assert len(opened) == connection.MOST_RESTARTS
 
 
+def test_a_local_ray_that_dies_while_it_starts_leaves_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*, _temp_dir: str, **_arguments: Any) -> None:
+        (Path(_temp_dir) / "session_1" / "logs").mkdir(parents=True)
+        raise ConnectionError("its gcs_server is gone")
+
+    monkeypatch.setattr(ray, "init", dies)
+    with tempfile.TemporaryDirectory(prefix="r") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        with pytest.raises(CarrierLost, match="its gcs_server is gone"):
+            connection.Connection(Dispatch()).open()
+        assert not list(Path(folder).iterdir())
+
+
 @pytest.mark.slow
 def test_a_cluster_whose_head_dies_leaves_the_rest_to_be_gone_on_with(make_cell: Callable[..., Cell]) -> None:
     """In a process of its own: Ray ends every one that has asked for a cluster's nodes a minute after its head died."""
@@ -418,6 +437,7 @@ def test_closing_early_ends_what_runs(local_ray: RayDispatcher, make_cell: Calla
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         if marker.exists():
+            signal.setitimer(signal.ITIMER_REAL, 0)
             raise KeyboardInterrupt
 
     def interrupt_when_it_hangs(_cell: Cell) -> None:

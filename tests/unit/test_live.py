@@ -78,4 +78,7 @@ def test_a_page_that_finds_no_room_ends_nothing(make_cell: MakeCell) -> None:
     def full(name: str, text: Iterable[str]) -> None:
         raise RunFolderFull("no room")
 
-    Live(".", full).ended(not_run(make_cell(), Reason.NO_NODE, "no node"))
+    live = Live(".", full)
+    live.ended(not_run(make_cell(), Reason.NO_NODE, "no node"))
+    live.done({})
+    assert live.problems == ["the page could not be written: no room"]

@@ -33,6 +33,7 @@ class Live(Listener):
         """
         self._folder, self._write, self._clock = folder, write, clock
         self._page = Page({})
+        self._problems: list[str] = []
         self._next_writing = 0.0
 
     def planned(self, plan: Plan, kept: Sequence[Result], about: Mapping[str, Any]) -> None:
@@ -78,5 +79,14 @@ class Live(Listener):
     def done(self, about: Mapping[str, Any]) -> None:
         """Write the page for the last time, with the content of `sweep.json` at the end, and free its rows."""
         self._page.about = about
-        self._write("report.html", self._page.html(running=False))
+        try:
+            self._write("report.html", self._page.html(running=False))
+        except RunFolderFull as error:  # where there is no room for the matrix either, that is said there
+            why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+            self._problems.append(f"the page could not be written: {why}")
         self._page = Page({})
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """That the page could not be written, if so."""
+        return self._problems
