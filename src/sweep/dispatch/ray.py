@@ -171,7 +171,7 @@ class RayDispatcher:
             return node.has.place not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
 
         if backlog.suspects.is_sick(node.has.place) and not node.unfit:
-            node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
+            node.unfit = f"{node.has.where} gets no more cells: models failed there that ran elsewhere"
             self._nodes.problems.append(node.unfit)
 
         if not node.running and (node.unfit or not (backlog.has(fits) or backlog.may_grow)):
@@ -216,7 +216,7 @@ class RayDispatcher:
                 try:
                     node.came_up(ray.get(task))
                 except RayError as error:
-                    self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
+                    self._nodes.problems.append(f"{node.has.where} could not be taken: {last_line(error)}")
                     self._give_up_actors(node)
                     node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
@@ -232,7 +232,7 @@ class RayDispatcher:
             except RayError as error:
                 self._give_up_actors(node)
                 node.lost_a_cell(time.monotonic())
-                outcome = _lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
+                outcome = _lost(cell, f"{type(error).__name__} on {node.has.where}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
 
