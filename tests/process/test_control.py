@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep import isolate
+from sweep import isolate, reaper
 from sweep.cell import Cell, Measure, Model
 from sweep.evidence import Further
 from sweep.isolate import control, files
@@ -125,6 +125,25 @@ def test_without_memory_for_two_eager_is_measured_before(
     pids = [pid for pid, _, _ in calls(tmp_path)]
     assert len([pid for pid, after in pairwise(pids) if pid != after]) == 1
     assert [trial.by_turns for trial in files.trials(outcome.files)] == [False]
+
+
+def test_a_supervisor_that_rests_has_no_process_and_keeps_the_folders_of_cells(
+    telling: Callable[..., Cell], supervisor: isolate.Supervisor
+) -> None:
+    cell = telling(seed=6, measure=replace(BRIEF, budget=1))
+    first = isolate.run(cell, supervisor)
+    with supervisor.slot(cell, None):  # it is here, between two of its trials
+        supervisor.rest()
+        nurseries = {nursery.pid for nursery in supervisor._pool._nurseries.values()}
+        assert nurseries & reaper.descendants(os.getpid())
+    supervisor.rest()
+    assert not nurseries & reaper.descendants(os.getpid())
+    with supervisor.scratch.folder(cell.id, fresh=False, keep=True) as folder:
+        assert (folder / "cell.json").exists()
+    further = Further(earlier=files.trials(first.files), round=2, count=1, control=1)
+    second = isolate.run(cell, supervisor, further=further)
+    assert second.result.speedup is not None, second.result.message
+    assert len(second.result.speedup.quotients) == 2
 
 
 def test_further_trials_add_to_those_there_are(telling: Callable[..., Cell], supervisor: isolate.Supervisor) -> None:

@@ -1,13 +1,21 @@
 """Conversions in environments of their own, in one sweep on one machine: a real pip, a real Ray, real cells."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import MakeCell
 from tests.wheels import wheel
 
 import sweep
-from sweep.dispatch.node import Node
+from sweep.cell import Device
+from sweep.dispatch.backlog import Backlog
+from sweep.dispatch.node import DOUBT_SECONDS, Node
+from sweep.dispatch.patience import Patience
+from sweep.dispatch.ray import RayDispatcher
+from sweep.plan.inventory import Inventory
+from sweep.request.settings import Dispatch
 from sweep.status import Reason, Status
 
 CONVERSION = """
@@ -61,3 +69,33 @@ def test_a_conversion_that_only_an_environment_has_runs_there_when_the_others_ha
     assert found["tiny"]["runtime_env"] == asked["tiny"]["runtime_env"]
     assert "No matching distribution" in found["none"]["nodes"][0]["problem"]
     assert asked_for == [(None, True), ("tiny", False)], "the first holds the machine, for further rounds may come"
+
+
+def test_a_cell_waits_for_the_only_node_that_can_run_it_while_that_one_is_doubted(
+    make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a Ray: another node, which cannot run it, has nothing to do meanwhile."""
+    now, slept = [100.0], list[float]()
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", slept.append)
+    node = Inventory(
+        id="1",
+        modes={"EAGER": make_cell().mode},  # type: ignore[dict-item]
+        found=frozenset(),
+        devices=frozenset({"cpu"}),
+        versions={},
+        node="n1",
+        hardware="",
+        resources={"licence": 1},
+    )
+    dispatcher = RayDispatcher(Dispatch())
+    dispatcher._patience = Patience(0, dispatcher._connection, lambda text: None)
+    for has in (node, replace(node, id="2", node="n2", resources={})):
+        dispatcher._nodes.add(has)
+    backlog = Backlog([make_cell(device=Device(name="licensed", resources={"licence": 1}))], 0)
+    next(iter(dispatcher._nodes)).lost_a_cell(100.0)
+    assert dispatcher._wait_or_decide(backlog) == []
+    assert (len(backlog), slept) == (1, [1])
+    now[0] += DOUBT_SECONDS + 1
+    (outcome,) = dispatcher._wait_or_decide(backlog)
+    assert outcome.result.reason is Reason.NO_NODE

@@ -9,7 +9,7 @@ import pytest
 from tests.rows import ok
 
 from sweep import reading
-from sweep.cell import Cell, Device, Mode, Model, Request, Rule
+from sweep.cell import Cell, Device, Mode, Model, Phase, Request, Rule
 from sweep.compare import matching
 from sweep.compare.matching import ComparedRun
 from sweep.dispatch.backlog import Backlog
@@ -268,8 +268,8 @@ def test_a_model_that_fails_in_one_environment_is_tried_in_the_others(make_cell:
     backlog = Backlog(cells, retries=0)
     first = backlog.take()
     assert first is not None
-    failed = replace(not_run(first, Reason.RAISED, "it raises"), phase="eager")
-    ended = backlog.ended(Outcome(result=reading.of(type(failed)).validate_python(asdict(failed)), node="1 old"))
+    failed = replace(not_run(first, Reason.RAISED, "it raises"), phase=Phase.EAGER)
+    ended = backlog.ended(Outcome(result=failed, node="1 old"))
     assert {outcome.result.id: outcome.result.reason for outcome in ended} == {
         "a": Reason.RAISED,
         "b": Reason.EAGER_FAILS,

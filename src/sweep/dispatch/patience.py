@@ -49,9 +49,9 @@ class Patience:
         for node in nodes:
             waited = now - node.asked_at
             if waited > BUSY_SECONDS:
-                self._say(f"waits for {node.has.node}: {self._cluster.holders(node.has)}", about=node.has.id)
+                self._say(f"waits for {node.has.where}: {self._cluster.holders(node.has)}", about=node.has.place)
             if self._seconds and waited > self._seconds:
-                node.unfit = f"{node.has.node} was busy for {waited:.0f} s: {self._cluster.holders(node.has)}"
+                node.unfit = f"{node.has.where} was busy for {waited:.0f} s: {self._cluster.holders(node.has)}"
 
     def _say(self, text: str, about: str | None = None) -> None:
         """Tell this, unless it was, or something `about` the same was."""

@@ -175,7 +175,7 @@ class RayDispatcher:
             return node.has.place not in backlog.suspects.failed_on(cell.id) and node.fits(cell, backlog.hardware(cell))
 
         if backlog.suspects.is_sick(node.has.place) and not node.unfit:
-            node.unfit = f"{node.has.node} gets no more cells: models failed there that ran elsewhere"
+            node.unfit = f"{node.has.where} gets no more cells: models failed there that ran elsewhere"
             self._nodes.problems.append(node.unfit)
 
         if not node.finds_any(backlog, fits):
@@ -208,7 +208,7 @@ class RayDispatcher:
             try:
                 node.came_up(ray.get(task))
             except RayError as error:
-                self._nodes.problems.append(f"{node.has.node} could not be taken: {last_line(error)}")
+                self._nodes.problems.append(f"{node.has.where} could not be taken: {last_line(error)}")
                 self._actors.kill(node, *(self._nodes.beside(node) if node.holds else ()))
                 node.failed_to_start(time.monotonic())
         self._nodes.drop_given_up()
@@ -224,7 +224,7 @@ class RayDispatcher:
             except RayError as error:
                 self._actors.kill(node, *(self._nodes.beside(node) if node.holds else ()))
                 node.lost_a_cell(time.monotonic())
-                outcome = lost(cell, f"{type(error).__name__} on {node.has.node}: {last_line(error)}")
+                outcome = lost(cell, f"{type(error).__name__} on {node.has.where}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
         return outcomes
 

@@ -46,6 +46,11 @@ class Inventory:
         return self.environment.name if self.environment else None
 
     @property
+    def where(self) -> str:
+        """The node and, if that is not its own, the environment, for a reader."""
+        return f"{self.node} (environment {self.environment.name})" if self.environment else self.node
+
+    @property
     def place(self) -> str:
         """The id of the node and its environment together: cells run in a place."""
         return f"{self.id} {self.environment.name}" if self.environment else self.id
