@@ -121,7 +121,7 @@ class Actor:
     """Stands for the actor of a node; each method is asked by `.remote` and gives a task."""
 
     def __init__(self, cluster: Cluster, cells: int) -> None:
-        self._cluster, self.run, self.end, self.ready = cluster, self, self, self
+        self._cluster, self.run, self.end, self.ready, self.close = cluster, self, self, self, self
         self._is_up = False
         assert cells
 
@@ -168,6 +168,7 @@ def seconds(here: Inventory, count: int, row: Callable[[Cell, Inventory], Result
             (connection, "state", cluster),
             (connection.Connection, "open", lambda _self: None),
             (connection.Connection, "gone", None),
+            (connection.Connection, "answers_now", lambda _self: True),
             (connection.Connection, "ask_for", lambda _self, _bundles: None),
         ):
             stack.enter_context(patch.object(place, name, value))

@@ -52,6 +52,7 @@ class Connection:
         self._used_before: tuple[float, _Used] | None = None
         self._asked = self._answered = 0.0
         """When the cluster's head node last was, and did, on the monotonic clock."""
+        self._why_not: str | None = None
 
     def open(self) -> None:
         """Connect, if it is not connected. Raises BadEnvironment; CarrierLost where a local Ray does not start."""
@@ -125,21 +126,37 @@ class Connection:
 
         Ray would end this process a minute after its control store went, and a call of it would not come back.
         """
-        node, address, now = worker._global_node, self._options.address, time.monotonic()
-        if address is None:
+        if self._options.address is None:
+            node = worker._global_node
             ended: list[Any] = node.dead_processes() if node else []
             dead = [name for name, _ in ended if name in NEEDED]
             return f"the local Ray lost its {dead[0]}" if dead else None
-        if now - self._asked < ASK_SECONDS:
-            return None
-        address = node.gcs_address if node else address  # of ray:// there is no node here
-        self._asked, self._answered = now, self._answered or now
+        if time.monotonic() - self._asked >= ASK_SECONDS:
+            self._why_not = self._ask()
+        return self._why_not if self._asked - self._answered > GONE_SECONDS else None
+
+    @property
+    def answers(self) -> bool:
+        """Whether a cluster's head node did when it was asked last, so that a call of Ray will come back."""
+        return self._why_not is None
+
+    def answers_now(self) -> bool:
+        """As `answers`, asked anew."""
+        if self._options.address is not None:
+            self._why_not = self._ask()
+        return self.answers
+
+    def _ask(self) -> str | None:
+        """Why a cluster's head node does not answer, if so."""
+        node = worker._global_node
+        address = node.gcs_address if node else self._options.address  # of ray:// there is no node here
+        self._asked = time.monotonic()
+        self._answered = self._answered or self._asked
         try:
             connect.check_that_somebody_listens(address, GONE_SECONDS / 4)
-            self._answered = now
         except OSError as error:
-            if now - self._answered > GONE_SECONDS:
-                return f"nobody listens at {address} any more: {error.strerror or error}"
+            return f"nobody listens at {address} any more: {error.strerror or error}"
+        self._answered = self._asked
         return None
 
     def restart(self, why: str) -> None:

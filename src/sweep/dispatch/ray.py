@@ -29,11 +29,8 @@ from sweep.runtime_environment import Environment
 LOOK_SECONDS = 2
 """How often Ray is asked which nodes there are."""
 
-END_SECONDS = 10
-"""How long what runs on nodes has to end, when a sweep does."""
-
-PROBE_SECONDS = 600
-"""How long a node may take to say what it has; the first time it imports torch and alma."""
+END_SECONDS, PROBE_SECONDS = 10, 600
+"""How long what runs on nodes has to end, and a node may take to say what it has: at first it imports torch."""
 
 
 class RayDispatcher:
@@ -116,6 +113,9 @@ class RayDispatcher:
     def _carry(self, backlog: Backlog, started: Callable[[Cell], None]) -> list[Outcome]:
         """Send what can be sent, wait a while, and take what came back. Raises CarrierLost, and what Ray raises."""
         self._look_for_nodes()
+        if not self._connection.answers:  # its head may come back: until then only what runs is waited for
+            time.sleep(0 if self._nodes.are_busy else 1)
+            return self._take_outcomes(_done(self._nodes.tasks()))
         self._send_all(backlog, started)
         self._actors.see_off()
         awaited = [*self._nodes.tasks(), *self._probes.tasks, *self._nodes.starting()]
@@ -154,7 +154,7 @@ class RayDispatcher:
 
     def _look_for_nodes(self) -> None:
         """Ask every node that is new what it has, and forget those that are gone."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+        if time.monotonic() - self._looked < LOOK_SECONDS or not self._connection.answers_now():
             return
         self._looked = time.monotonic()
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}  # type: ignore[no-untyped-call]
@@ -222,7 +222,8 @@ class RayDispatcher:
             try:
                 outcome: Outcome = ray.get(task)
             except RayError as error:
-                self._actors.kill(node, *(self._nodes.beside(node) if node.holds else ()))
+                if self._connection.answers:
+                    self._actors.kill(node, *(self._nodes.beside(node) if node.holds else ()))
                 node.lost_a_cell(time.monotonic())
                 outcome = lost(cell, f"{type(error).__name__} on {node.has.where}: {last_line(error)}")
             outcomes.append(validate.with_fingerprint(outcome, cell, node.has))
@@ -230,7 +231,7 @@ class RayDispatcher:
 
     def _end(self) -> None:
         """End what still runs."""
-        if self._connection.gone:
+        if self._connection.gone or not self._connection.answers:
             return
         if running := list(self._nodes.tasks()):
             ending = [node.actor.end.remote() for node in self._nodes if node.actor and node.running]
