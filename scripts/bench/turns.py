@@ -49,14 +49,15 @@ from sweep import reading
 from sweep.cell import Cell
 from sweep.child import threads
 cell = reading.of(Cell).validate_python(json.loads(sys.argv[1]))
-threads.pin(cell.threads)
+allowed = threads.wanted(cell.threads)
+threads.pin(allowed)
 import torch
 from sweep.child import convert
 from sweep.child.benchmark import Baseline, Conversion
 from sweep.child.measure import Subject, Timer
 device = torch.device("cpu")
 timer = Timer(device)
-convert.prepare(cell.threads)
+convert.prepare(allowed)
 baseline = Baseline(cell, device, timer)
 forward, data = baseline.model.forward, baseline.example
 if sys.argv[2] == "converted":

@@ -94,8 +94,8 @@ def cpus() -> int:
 
 
 def throttled_seconds() -> float:
-    """For how long the groups had to wait, that which waited longest."""
-    return max((group.throttled_seconds for group in _groups("cpu")), default=0.0)
+    """For how long the groups had to wait, all together: of one that grows no other hides it."""
+    return math.fsum(group.throttled_seconds for group in _groups("cpu"))
 
 
 def _groups(controller: str) -> Iterator[_Group]:

@@ -111,7 +111,7 @@ class Quotient:
 
     `spread` is its standard error within the trial, as a share. `round`, `confirms` and `control` are as in
     `evidence.Trial`, `disturbed` is whether others used the machine meanwhile. `page_faults` is how many pages of
-    memory the conversion asked the kernel for in a call.
+    memory the conversion asked the kernel for in a call, `eager_page_faults` how many eager did.
     """
 
     value: float
@@ -121,6 +121,7 @@ class Quotient:
     control: int = 0
     disturbed: bool = False
     page_faults: float | None = None
+    eager_page_faults: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

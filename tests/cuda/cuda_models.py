@@ -1,4 +1,4 @@
-"""A small BERT of torch's own layers, as the machine that has a GPU may have no library of models."""
+"""A small BERT of torch's own layers: it needs no library of models."""
 
 import torch
 from torch import nn

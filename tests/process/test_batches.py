@@ -39,6 +39,19 @@ def pairs(*sizes: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         count += size
 
 
+def pairs_of_targets(*sizes: int) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+    for rows, numbers in pairs(*sizes):
+        yield rows, [numbers, numbers[:, None].float()]
+
+
+class WithTwoTargets(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, tuple[int, torch.Tensor]]:
+        return torch.full((1,), float(number)), (number, torch.zeros(4))
+
+
 def named() -> Iterator[dict[str, Any]]:
     for _ in range(3):
         yield {"ids": torch.ones(4, 2, dtype=torch.int64), "mask": numpy.ones((4, 2)), "labels": ["a", "b", "c", "d"]}
@@ -175,7 +188,11 @@ def test_a_batch_that_is_taken_as_it_is_says_how_many_samples_it_holds(make_cell
 
     assert feed("pairs", 7, 7).samples == 7
     assert feed("detected").samples == 2
+    assert feed("pairs_of_targets", 7, 7).samples == 7
     assert Feed(make_cell(batch_size=4), LINEAR, torch.device("cpu"), []).samples == 4
+    cut = of(make_cell, "WithTwoTargets")
+    as_it_is_not = make_cell(model=cell.model, batch_size=4, data=replace(mine, rebatch=True))
+    assert Feed(as_it_is_not, LINEAR, torch.device("cpu"), cut).samples == 4
 
 
 def test_the_samples_of_a_list_are_not_cut(make_cell: MakeCell) -> None:

@@ -8,7 +8,7 @@ from scipy import stats as distributions
 from tests import rows as examples
 
 from sweep.cell import Cell, Device, Measure, Model
-from sweep.result import Decision, Latency, Quality, Quotient, Result, Speedup
+from sweep.result import Decision, Eager, Latency, Quality, Quotient, Result, Speedup
 from sweep.status import Reason, Status
 from sweep.verdict import estimate
 from sweep.verdict.decision import decision, errors, group_key
@@ -207,6 +207,12 @@ def test_of_few_trials_no_interval_is_narrower_than_what_page_faults_take() -> N
     assert half_width(three) < 0.1
     quiet = estimated(row("a", *trials(1.3, page_faults=20.0), latency_ms=latency))[0]
     assert half_width(quiet) == pytest.approx(2.571 * 0.03, rel=1e-3)
+    eager = Eager(p50_ms=10.0, n=90)
+    of_eager = estimated(row("a", *trials(1.3, eager_page_faults=1000.0), latency_ms=latency, eager=eager))[0]
+    assert half_width(of_eager) == pytest.approx(2.571 * 0.1, rel=1e-3)
+    disturbed = trials(1.3, 1.3, disturbed=True, page_faults=2000.0)
+    one_quiet = estimated(row("a", *disturbed, *trials(1.3, page_faults=2000.0), latency_ms=latency))[0]
+    assert half_width(one_quiet) == pytest.approx(2.571 * 0.1, rel=1e-3)
 
 
 def spread_out(chance: random.Random, n: int, spread: float, count: int, **more: Any) -> list[Result]:

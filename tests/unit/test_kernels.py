@@ -138,6 +138,7 @@ def test_some_kernels_are_one_engines_alone(name: str, engine: str | None) -> No
         ("nvjet_tst_128x256_64x4_2x1_v_bz_coopA_NNT", False),
         ("nvjet_sm100_tst_mma_128x256", False),
         ("cutlass_75_tensorop_bf16_s1688gemm_bf16_256x128_nn_align1", False),
+        ("turing_fp16_s1688gemm_fp16_128x128_ldg8_f2f_tn", False),
         ("cutlass_80_tensorop_f16_s16816gemm_relu_f16_128x64_64x4_nn_align8", False),
         ("sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize32x32x8", False),
         ("ampere_sgemm_128x64_tn", False),

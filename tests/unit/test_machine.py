@@ -36,7 +36,7 @@ def test_version_2_as_slurm_and_systemd_nest_it(proc: Path, tmp_path: Path) -> N
     assert machine.memory() == 8_000_000_000
     assert machine.available_memory() == 6_000_000_000  # the page cache can be had back
     assert machine.cpus() == 16
-    assert machine.throttled_seconds() == 2.5
+    assert machine.throttled_seconds() == 2.500005
     tree(top / "system.slice", {"cpu.max": "250000 100000\n", "memory.max": "4000000000\n"})
     assert (machine.cpus(), machine.memory()) == (2, 4_000_000_000)
 

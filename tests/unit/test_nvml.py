@@ -35,7 +35,8 @@ def test_a_familys_members_are_below_its_supervisor(proc: Path) -> None:
         ZYGOTE,
         SUPERVISOR,
     ]
-    assert family.on_a_gpu() == 2  # not the stranger, and not who has only opened what NVML opens
+    assert family.on_gpu(0) == 2  # not the stranger, and not who has only opened what NVML opens
+    assert family.on_gpu(1) == 0
 
 
 def test_nobody_is_family_of_a_process_whose_parents_are_gone(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_nobody_is_family_of_a_process_whose_parents_are_gone(tmp_path: Path) ->
 )
 def test_others_are_told_from_the_sweeps_own(proc: Path, listed: list[int], count: int | None) -> None:
     family = nvml.Family(proc, OWN)
-    assert nvml.others(listed, OWN, family.has, family.on_a_gpu) == count
+    assert nvml.others(listed, OWN, family.has, lambda: family.on_gpu(0)) == count
 
 
 class Library:
@@ -68,6 +69,9 @@ class Library:
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: Any) -> list[Any]:  # noqa: N802
         return [SimpleNamespace(pid=pid) for pid in self._pids]
+
+    def nvmlDeviceGetMinorNumber(self, handle: Any) -> int:  # noqa: N802
+        return 0
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: Any) -> int:  # noqa: N802
         return next(self._reasons)

@@ -188,10 +188,14 @@ class Given:
 
     @property
     def samples(self) -> int | None:
-        """How many samples a batch holds: as there are targets, or images in a list, or rows; None where that cannot be
-        told."""
+        """How many samples a batch holds that is taken as it is: as there are targets, or images in a list, or rows.
+
+        None where that cannot be told. Tensors in a list of targets may be parts of each, so they are not counted.
+        """
         target, args = self.targets[0], self.called_with.args
-        if isinstance(target, list | tuple) or (isinstance(target, torch.Tensor) and target.dim()):
+        if isinstance(target, torch.Tensor) and target.dim():
+            return len(target)
+        if isinstance(target, list | tuple) and not all(isinstance(part, torch.Tensor) for part in target):
             return len(target)
         if len(args) == 1 and isinstance(args[0], list) and not self.called_with.kwargs:
             return len(args[0])

@@ -130,7 +130,8 @@ class Feed:
     @property
     def samples(self) -> int:
         """How many samples an input holds: the batch size, or as many as a batch of data has that is taken as it is."""
-        return (self.given.samples if self.given else None) or self._cell.batch_size
+        as_it_is = self.given is not None and self._cell.data is not None and not self._cell.data.rebatch
+        return (self.given.samples if as_it_is and self.given else None) or self._cell.batch_size
 
     def nearest(self, of_nonsense: Sequence[float]) -> float | None:
         """The best of what the metric says of nonsense; None of nothing."""

@@ -36,7 +36,7 @@ _OF_ENGINES = {
 libraries. Kernels of cuBLAS, cuDNN and CUTLASS are anybody's."""
 
 _TF32 = re.compile(
-    r"tf32|tfloat32|s1688(gemm|fprop|dgrad|wgrad)(?!_(bf16|f16))|nvjet_(sm\d+_)?s[a-z]{2}_", re.IGNORECASE
+    r"tf32|tfloat32|s1688(gemm|fprop|dgrad|wgrad)(?!_(bf16|fp16|f16))|nvjet_(sm\d+_)?s[a-z]{2}_", re.IGNORECASE
 )
 """Parts of the names of kernels that compute fp32 in TF32. CUTLASS says it of itself, or names the instruction that
 takes TF32 (16x8x8, "s1688") without another format; cuBLAS names formats of both sides ("tf32f32"), or its newer

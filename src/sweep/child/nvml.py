@@ -1,7 +1,7 @@
 """Who else computes on an NVIDIA GPU, and whether it is slowed down: by NVIDIA's management library, NVML."""
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ class Gpu:
         """How many processes that are not of this sweep have something on it."""
         with suppress(Exception):
             listed = [process.pid for process in self._library.nvmlDeviceGetComputeRunningProcesses(self._handle)]
-            family = Family()
-            return others(listed, os.getpid(), family.has, family.on_a_gpu)
+            family, number = Family(), self._library.nvmlDeviceGetMinorNumber(self._handle)
+            return others(listed, os.getpid(), family.has, lambda: family.on_gpu(number))
         return None
 
     def look(self) -> None:
@@ -82,10 +82,10 @@ class Family:
             pid = self._parent(pid)
         return False
 
-    def on_a_gpu(self) -> int:
-        """How many of them have a GPU's device file open, as each process with a CUDA context has."""
+    def on_gpu(self, number: int) -> int:
+        """How many of them have the device file of a GPU open, as each process with a CUDA context there has."""
         pids = [int(entry.name) for entry in self._proc.iterdir() if entry.name.isdigit()]
-        return sum(self.has(pid) and holds_a_gpu(self._open_files(pid)) for pid in pids)
+        return sum(self.has(pid) and f"/dev/nvidia{number}" in self._open_files(pid) for pid in pids)
 
     def _parent(self, pid: int) -> int:
         """0 where it is gone."""
@@ -100,8 +100,3 @@ class Family:
                 with suppress(OSError):
                     found.append(str(entry.readlink()))
         return found
-
-
-def holds_a_gpu(files: Collection[str]) -> bool:
-    """Whether one of these files is that of a GPU: `/dev/nvidia0`, not `/dev/nvidiactl`, which NVML opens too."""
-    return any(file.removeprefix("/dev/nvidia").isdigit() for file in files if file.startswith("/dev/nvidia"))

@@ -26,7 +26,7 @@ def replace_class(
         def __init__(self, model: Any, sess_options: Any = None, **kwargs: Any) -> None:
             options = sess_options or onnxruntime.SessionOptions()
             configure(options)
-            if providers and kwargs.get("providers"):
+            if providers and kwargs.get("providers") and not kwargs.get("provider_options"):
                 kwargs["providers"] = providers(kwargs["providers"])
             super().__init__(model, options, **kwargs)
             if made:

@@ -163,7 +163,8 @@ def _pair(base: ComparedRun, new: ComparedRun, id_: str) -> Pair | None:
     trials_before, trials_now = significance.compared(all_before, all_now)
     if not trials_before or not trials_now:
         return None
-    luck = max(figures.luck(trials_before, before.latency_ms), figures.luck(trials_now, now.latency_ms))
+    sides = ((trials_before, before), (trials_now, now))
+    luck = max(figures.luck(trials, row.latency_ms, row.eager) for trials, row in sides)
     return Pair(
         base=significance.side(trials_before, all_before, luck),
         new=significance.side(trials_now, all_now, luck),

@@ -32,7 +32,7 @@ NOTHING = "nothing that is proved and firm keeps within what is asked"
 _CONSTRAINTS = {
     "--min-cosine": ("X", "cosine with eager's output, of the worst sample"),
     "--max-rel-l2": ("X", "relative L2 error against eager's output, of the worst sample"),
-    "--max-memory": ("MB", "peak memory: CUDA's where the row has that, else of the process"),
+    "--max-memory": ("MB", "peak memory: the device's where the row has that, else of the process"),
     "--p50-under": ("MS", "median latency"),
     "--p99-under": ("MS", "99th percentile of latency"),
     "--min-speedup": ("X", "speed-up against eager"),

@@ -23,6 +23,7 @@ def program(cell: Cell, row: Result, run: str) -> str:
     assert row.speedup and row.fidelity and row.engine, "an ok row has them"
     name = row.fidelity.tolerance_class
     tolerance = {name: replace(cell.tolerance[name], source="")} if name in cell.tolerance else {}
+    environment = {**(cell.environment.variables if cell.environment else {}), **shown(cell.device.kind, None)}
     cell = replace(cell, limits=Limits(), env=(), overrides={}, tolerance=tolerance, environment=None)
     reported = {
         "speedup": (row.speedup.low, row.speedup.value, row.speedup.high),
@@ -31,7 +32,6 @@ def program(cell: Cell, row: Result, run: str) -> str:
         "engine": row.engine.actual,
         "threads": row.threads,
     }
-    environment = shown(cell.device.kind, None)
     if cell.threads is not None:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(cell.threads))
     template = resources.files("sweep.pick").joinpath("convert.py.txt").read_text(encoding="utf-8")

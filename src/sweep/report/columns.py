@@ -142,7 +142,7 @@ COLUMNS = (
             "memory_mb.cuda_peak",
             "double",
             "MB",
-            "what its device, if it is no CPU, had less than before the model was built",
+            "what its device, if it is no CPU, had less than before the model was built, by other cells there too",
         ),
     ),
     *_table(
@@ -172,7 +172,7 @@ COLUMNS = (
             "string",
             "JSON",
             "of every trial: value (eager over conversion), spread (its standard error as a share), round, confirms, "
-            "disturbed, page_faults (in a call)",
+            "disturbed, page_faults and eager_page_faults (in a call)",
         ),
         since=2,
     ),

@@ -59,7 +59,8 @@ class _Tolerant:
         self._stream, self._quiet, self._gone = stream, quiet, False
 
     def write(self, text: str) -> int:
-        self._do(lambda: self._stream.write(text))
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._do(lambda: self._stream.write(text.encode(encoding, "replace").decode(encoding)))
         return len(text)
 
     def flush(self) -> None:

@@ -88,7 +88,7 @@ def _estimated(row: Result, speedup: Speedup, measure: Measure, prior: Prior, er
     mean = _mean_of_logs(counted)
     variance, degrees = prior.better(*_variance(speedup.quotients))
     least = statistics.fmean(quotient.spread**2 for quotient in counted)
-    least = max(least, figures.luck(speedup.quotients, row.latency_ms) ** 2)
+    least = max(least, figures.luck(speedup.quotients, row.latency_ms, row.eager) ** 2)
     of_mean = math.sqrt(max(variance, least, ROUNDING) / len(counted))
 
     def half_width(chance: float) -> float:

@@ -11,7 +11,7 @@ from scipy import special
 from sweep import stats
 from sweep.evidence import MachineLoad, Memory, Trial
 from sweep.moderation import ROUNDING, Prior
-from sweep.result import Latency, Quotient
+from sweep.result import Eager, Latency, Quotient
 from sweep.verdict.quotient import quotient as of_blocks
 
 DRIFT_DEGREES = 5
@@ -67,6 +67,7 @@ def quotient(trial: Trial) -> Quotient | None:
         control=trial.control,
         disturbed=any(disturbances(load(trial))),
         page_faults=converted.page_faults,
+        eager_page_faults=eager.page_faults,
     )
 
 
@@ -90,12 +91,15 @@ def share_of_faults(page_faults: float | None, seconds: float) -> float:
     return (page_faults or 0.0) * FAULT_SECONDS / seconds
 
 
-def luck(quotients: Sequence[Quotient], latency: Latency | None) -> float:
-    """How far a quotient may be off, as a share, for its process asks for memory in each call or happens not to: 0 once
-    there are trials enough to show it."""
-    if latency is None or len(quotients) >= FEW_TRIALS:
+def luck(quotients: Sequence[Quotient], latency: Latency | None, eager: Eager | None) -> float:
+    """How far a quotient may be off, as a share, for one of its two processes asks for memory in each call or happens
+    not to: 0 once there are trials enough to show it, disturbed ones not among them."""
+    quiet = [quotient for quotient in quotients if not quotient.disturbed] or quotients
+    if latency is None or len(quiet) >= FEW_TRIALS:
         return 0.0
-    return max(share_of_faults(quotient.page_faults, latency.p50 / 1e3) for quotient in quotients)
+    of_conversion = (share_of_faults(quotient.page_faults, latency.p50 / 1e3) for quotient in quiet)
+    of_eager = (share_of_faults(quotient.eager_page_faults, eager.p50_ms / 1e3) for quotient in quiet) if eager else ()
+    return max((*of_conversion, *of_eager))
 
 
 QUIET, WAITING, HELD_UP = 0.15, 0.30, 0.01

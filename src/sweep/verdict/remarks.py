@@ -56,18 +56,22 @@ def from_measurements(measured: Sequence[Trial], counted: Sequence[Trial]) -> It
 
 def _faults(counted: Sequence[Trial]) -> Iterator[str]:
     """That memory which calls give back is asked for again in each of them, where that takes long."""
-    taken = [
-        round(sampled.page_faults)
-        for trial in counted
-        if (sampled := trial.evidence.converted)
-        and sampled.page_faults
-        and figures.share_of_faults(sampled.page_faults, median(sampled.samples)) > figures.MANY_FAULTS
-    ]
-    if taken:
-        yield (
-            f"asks for memory anew in each call, with {min(taken)} page faults at least{_share(len(taken), counted)}: "
-            "see docs/measuring.md"
-        )
+    for who, sampled in (
+        ("", [trial.evidence.converted for trial in counted]),
+        ("eager ", [trial.evidence.eager for trial in counted]),
+    ):
+        taken = [
+            round(one.page_faults)
+            for one in sampled
+            if one
+            and one.page_faults
+            and figures.share_of_faults(one.page_faults, median(one.samples)) > figures.MANY_FAULTS
+        ]
+        if taken:
+            yield (
+                f"{who}asks for memory anew in each call, with {min(taken)} page faults at least"
+                f"{_share(len(taken), counted)}: see docs/measuring.md"
+            )
 
 
 def _disturbances(trial: Trial) -> Iterator[str]:

@@ -82,7 +82,7 @@ def _costs(best: Result) -> Iterator[Cost]:
         cuda = best.memory_mb.cuda_peak
         yield Cost(name="memory", value=f"{best.memory_mb.rss_peak:,.0f} MB")
         if cuda is not None:
-            yield Cost(name="CUDA memory", value=f"{cuda:,.0f} MB")
+            yield Cost(name="device memory", value=f"{cuda:,.0f} MB")
     convert = best.seconds.get("convert")
     yield Cost(name="to convert", value="–" if convert is None else f"{convert:.1f} s")
     calls = text.pays_off(best)

@@ -148,7 +148,7 @@ function Body({ row }) {
       ["speed-up", value && row.said.speedup], ["95 % interval", value && (ranks(row) ? interval : `(${interval})`)],
       ["against eager", ranks(row) && row.decision], ["of trials", row.trials && row.said.trials],
       ["pays off after", row.said.paysOff === "–" ? null : row.said.paysOff], ["convert", converting(row)],
-      ["memory", memory && `${figure(memory.rss_peak)} MB`], ["CUDA memory", memory?.cuda_peak != null && `${figure(memory.cuda_peak)} MB`],
+      ["memory", memory && `${figure(memory.rss_peak)} MB`], ["device memory", memory?.cuda_peak != null && `${figure(memory.cuda_peak)} MB`],
     ].filter(([, shown]) => shown)} />
     <${Trials} row=${row} /><${Latencies} row=${row} /><${Seconds} row=${row} /><${Crashed} row=${row} />
     ${part(row, "fidelity") && html`<section><h3>Output against eager</h3><${Pairs} of=${entries(part(row, "fidelity"))} />
