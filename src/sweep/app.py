@@ -75,7 +75,8 @@ def _folder_and_dispatcher(
     folder = RunFolder(settings.run_dir, board.invocation.resume)
     environments = needed(settings.grid.environments, requests)
     try:
-        with closing(dispatch.create(settings.dispatch, environments)) as dispatcher:
+        wants_gpus = any(request.device.gpus > 0 for request in requests)
+        with closing(dispatch.create(settings.dispatch, environments, wants_gpus=wants_gpus)) as dispatcher:
             yield folder, dispatcher
     finally:
         folder.discard_unused()

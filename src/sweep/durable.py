@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-_UNFINISHED = re.compile(r"\..+\.(\d+)")
+_UNFINISHED = re.compile(r"\..+\.(\d+)\.sweep")
 """The names of temporary files of `atomic_writer`, with the process that writes it."""
 
 
@@ -27,7 +27,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     So a reader sees the whole old file or the whole new one, also after a power cut. Where writing fails, the old one
     stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.sweep")
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -42,7 +42,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 def remove_unfinished(folders: Iterable[Path]) -> None:
     """Remove what an `atomic_writer` has left in any of them, whose process is gone."""
     for folder in folders:
-        for file in folder.glob(".*.*"):
+        for file in folder.glob(".*.sweep"):
             found = _UNFINISHED.fullmatch(file.name)
             if found and not Path(f"/proc/{found[1]}").exists():
                 with suppress(OSError):

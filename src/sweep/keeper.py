@@ -56,6 +56,8 @@ def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
     """The exit code of `work`, called with the arguments in a child, or with those that go on where it was ended."""
     streams.open_closed_ones()  # or what the sweep prints would go where it tells us how it ended
     arguments, shared_before = list(arguments), shared_memory.names()
+    others = reaper.descendants(os.getpid())  # which a script started before it became this process
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started it may have it ignored, and then none comes
     reaper.adopt_orphans()
     # for good: one that comes when the sweep has just ended must not end this process otherwise
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*HEARD, signal.SIGCHLD})
@@ -74,7 +76,7 @@ def run(arguments: Sequence[str], work: Callable[[Sequence[str]], int]) -> int:
         told = dict(map(json.loads, _read_all(reader).splitlines()))
         if "code" in told:
             return int(told["code"])
-        reaper.end_all(shared_before=shared_before)  # what it had started, a local Ray too
+        reaper.end_all(spare=others, shared_before=shared_before)  # what it had started, a local Ray too
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
         folder = told.get("folder")
         going_on = f"; going on with {folder}" if folder else ""
@@ -114,14 +116,17 @@ def _run_and_exit(parent: int, mask: Collection[int], work: Callable[[], int]) -
 
 
 def _wait_for(child: int) -> int:
-    """Its exit code, negative for a signal. What this process is sent is passed on; a terminal sends it to both."""
+    """Its exit code, negative for a signal. What this process is sent is passed on, but what a terminal sends to both.
+
+    Of one that goes away only the first process of its session hears, so that is.
+    """
     while True:
         came = signal.sigwaitinfo({*HEARD, signal.SIGCHLD})
         if came.si_signo == signal.SIGCHLD:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # others are what it left
                 if ended[0] == child:
                     return os.waitstatus_to_exitcode(ended[1])
-        elif came.si_code <= 0:  # of a process, and not of the kernel
+        elif came.si_code <= 0 or came.si_signo == signal.SIGHUP:  # of a process, and not of the kernel
             with suppress(ProcessLookupError):
                 os.kill(child, came.si_signo)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import platform
 import shutil
 import tempfile
 import weakref
@@ -35,13 +36,17 @@ def claim(folder: Path) -> int | None:
         descriptor = os.open(unlocked, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         with suppress(OSError):  # a file system without locks: nobody sweeps there
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(descriptor, _this_machine().encode())
         unlocked.rename(folder / CLAIM)
         return descriptor
     return None
 
 
 def sweep_up(folders: Iterable[Path]) -> None:
-    """Remove those of this user's folders whose owner is dead; what nobody ever claimed is none of sweep's."""
+    """Remove those of this user's folders whose owner is dead; what nobody ever claimed is none of sweep's.
+
+    What another machine claimed, in a folder that both have, stays: not every file system has locks that both see.
+    """
     for folder in folders:
         with suppress(OSError):  # it is locked, another user's, or just gone
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -49,9 +54,17 @@ def sweep_up(folders: Iterable[Path]) -> None:
             descriptor = os.open(folder / CLAIM, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                if os.read(descriptor, 1000).decode(errors="replace") == _this_machine():
+                    shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+def _this_machine() -> str:
+    """The same after it was started again; another one in a container."""
+    with suppress(OSError):
+        return f"{platform.node()} {Path('/etc/machine-id').read_text().strip()}"
+    return platform.node()
 
 
 def _remove(folder: Path, descriptor: int | None) -> None:

@@ -91,8 +91,8 @@ def descendants(*roots: int) -> set[int]:
 def end_all(mark: str | None = None, spare: Collection[int] = (), shared_before: Collection[str] | None = None) -> int:
     """KILL all descendants of this process and wait for them; returns how many there were.
 
-    With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them;
-    but not those in `spare`, nor what is below these. They are stopped first, until none is new, so that nothing that
+    With a `mark`, those processes instead that have it in their environment, `NAME=value`, and what is below them.
+    Not those in `spare`, nor what is below these. They are stopped first, until none is new, so that nothing that
     forks as fast as it is killed gets away. What is not gone DYING_SECONDS after it was killed is given up.
 
     With `shared_before`, names of POSIX shared memory, what they hold of it and is not among these goes with them.
@@ -102,8 +102,8 @@ def end_all(mark: str | None = None, spare: Collection[int] = (), shared_before:
     given_up: set[int] = set()
 
     def to_end() -> set[int]:
-        found = _marked(mark) - {*spare, *descendants(*spare)} if mark else descendants(os.getpid())
-        return found - given_up
+        found = _marked(mark) if mark else descendants(os.getpid())
+        return found - {*spare, *descendants(*spare)} - given_up
 
     while stopped := _stop_all(to_end):
         ended |= stopped

@@ -46,12 +46,12 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock_folder()
-            remove_unfinished([self.path])
             if not self.is_unused:
                 raise RunFolderTaken(
                     f"{self.path} holds a sweep already: resume={self.path} goes on with it, hydra.sweep.dir=… "
                     "names another folder"
                 )
+            remove_unfinished([self.path])
             self._write_request(cells, about)
             self.journal.touch()
         except OSError as error:

@@ -1,12 +1,19 @@
 """POSIX shared memory that a cell leaves behind: it belongs to no process, and stays when all of a cell's are gone."""
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 FIRST_NAMESPACES = {"pid": 0xEFFFFFFC, "ipc": 0xEFFFFFFF}
 """The numbers of those that Linux starts with, include/linux/proc_ns.h."""
+
+OF_LIBRARIES = re.compile(
+    r"torch_(?P<torch>\d+)_.*|__KMP_REGISTERED_LIB_(?P<openmp>\d+)_.*|(psm_|sem\.|nccl-|cuda\.shm\.).*"
+)
+"""The names that torch, OpenMP (both with the id of a process), Python, NCCL and CUDA give. Whatever has another name
+may be a file that somebody has just put there."""
 
 SHARED = Path("/dev/shm")  # noqa: S108 - where Linux has it, shm_overview(7)
 
@@ -19,6 +26,17 @@ def names() -> set[str]:
             with suppress(OSError):
                 if entry.stat(follow_symlinks=False).st_uid == os.getuid():
                     found.add(entry.name)
+    return found
+
+
+def left_since(before: Collection[str]) -> set[str]:
+    """What is new, has a name of a library's, and is of no process that is alive."""
+    found = set()
+    for name in names().difference(before):
+        if match := OF_LIBRARIES.fullmatch(name):
+            pid = match["torch"] or match["openmp"]
+            if pid is None or not Path(f"/proc/{pid}").exists():
+                found.add(name)
     return found
 
 

@@ -124,12 +124,12 @@ def test_what_a_cell_reports_can_be_written_and_read_again(behave: Callable[...,
 
 @pytest.mark.parametrize(("then", "expected"), [("crash", "crashed/signal"), ("kill the zygote", "crashed/lost")])
 def test_shared_memory_goes_with_the_cell_that_left_it_and_no_other(
-    behave: Callable[..., Outcome], tmp_path: Path, then: str, expected: str
+    behave: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, expected: str
 ) -> None:
     ours = Path(f"/dev/shm/ours-{os.getpid()}")
-    with open(ours, "w"):
-        assert verdict(behave(f"leave shared memory and {then}").result) == expected
-        assert ours.exists()
+    monkeypatch.setenv("SWEEP_TEST_PUTS", str(ours))
+    assert verdict(behave(f"leave shared memory and {then}", env=("SWEEP_TEST_PUTS",)).result) == expected
+    assert ours.exists()
     ours.unlink()
     assert not Path((tmp_path / "marker").read_text()).exists()
 

@@ -120,6 +120,19 @@ def test_a_cell_that_no_other_node_can_run_any_more_may_fail_again_where_it_did(
     assert [one.result.reason for one in backlog.ended(replace(outcome(cell, Reason.RAISED), node="a"))] == ["raised"]
 
 
+def test_a_cell_that_is_sent_anywhere_takes_no_other_with_it(make_cell: MakeCell) -> None:
+    slow, quick = (make_cell(id=str(n), conversion="JIT_TRACE", batch_size=n) for n in (1, 2))
+    seconds = {history_key("linear", "JIT_TRACE", "cpu", n): 100.0 / n for n in (1, 2)}
+    backlog = Backlog([slow, quick], 0, seconds)
+    backlog.elsewhere = lambda _cell, _node: True
+    assert backlog.take() is slow
+    assert backlog.ended(replace(outcome(slow, Reason.RAISED), node="a")) == []
+    backlog.send_anywhere(slow)
+    assert [backlog.take(), backlog.take(), backlog.take()] == [slow, quick, None]
+    assert not backlog
+    assert backlog.taken == [slow, quick]
+
+
 def test_a_conversion_that_crashes_says_nothing_of_others(make_cell: MakeCell) -> None:
     backlog = Backlog([make_cell(id="a"), make_cell(id="b", conversion="JIT_TRACE")], 2)
     cell = backlog.take()

@@ -1,13 +1,14 @@
 """What a killed process leaves in the temporary folder goes with the next start, and nothing else does."""
 
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sweep.leftovers import OwnFolder, sweep_up
+from sweep.leftovers import OwnFolder, claim, sweep_up
 
 MAKES_ONE = "from sweep.leftovers import OwnFolder; import sys, time; own = OwnFolder(); print(own.path, flush=True)"
 
@@ -65,6 +66,18 @@ def test_a_folder_that_is_just_being_claimed_is_not_swept_up(temporary: Path, mo
         own = OwnFolder()
     assert own.path.exists()
     own.close()
+
+
+def test_a_folder_of_another_machine_stays(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.node", lambda: "another")
+        killed = temporary / "sweep-killed"
+        killed.mkdir()
+        descriptor = claim(killed)
+    assert descriptor is not None
+    os.close(descriptor)
+    sweep_up([killed])
+    assert killed.exists()
 
 
 def test_where_nothing_can_be_locked_nothing_is_removed(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

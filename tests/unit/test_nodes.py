@@ -8,7 +8,7 @@ from tests.conftest import MakeCell
 
 from sweep.cell import Cell, Model
 from sweep.dispatch.backlog import Backlog
-from sweep.dispatch.node import Node
+from sweep.dispatch.node import Node, Nodes
 from sweep.plan.inventory import Inventory
 from sweep.result import Outcome, not_run
 from sweep.status import Reason
@@ -63,3 +63,27 @@ def test_a_backlog_in_which_nothing_fits_is_looked_through_again_when_something_
     assert looked == ["other"]
     assert backlog.ended(Outcome(result=not_run(lost, Reason.LOST, "its node died"))) == []
     assert node.finds_any(backlog, counting(node.fits))
+
+
+def test_what_only_a_node_that_is_given_up_could_run_is_told_of_that_node(node: Node, make_cell: MakeCell) -> None:
+    nodes = Nodes(None)
+    nodes.add(replace(node.has, id="1", found=frozenset({"timm"})))
+    nodes.add(replace(node.has, id="2", node="n2"))
+    busy, _ = nodes
+    busy.unfit = "n1 was busy for 30 s"
+    cells = [make_cell(id="a", model=model("a", "timm")), make_cell(id="b", model=model("b", "diffusers"))]
+    rows = {outcome.result.id: outcome.result for outcome in nodes.refuse(Backlog(cells, 0))}
+    assert (rows["a"].reason, rows["a"].message) == (Reason.NO_NODE, "n1 was busy for 30 s")
+    assert rows["b"].reason is Reason.NEEDS_PACKAGE
+
+
+def test_nodes_are_waited_for_once_one_was_asked_for_and_not_given(node: Node) -> None:
+    nodes = Nodes(None)
+    nodes.add(node.has)
+    (asked,) = nodes
+    assert not nodes.waits(1000.0)
+    asked.actor_asked_for("actor", "task", 1000.0)
+    assert not nodes.waits(1001.0)
+    assert nodes.waits(1011.0)
+    asked.came_up()
+    assert not nodes.waits(1011.0)

@@ -1,5 +1,6 @@
 """What is left in shared memory goes, unless somebody may use it whom nobody sees here."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,17 @@ def test_only_what_nobody_can_use_is_removed(
     with open(tmp_path / "used", "w"):
         shared_memory.remove_unused(shared_memory.names() - before)
         assert {path.name for path in tmp_path.iterdir()} == {"older", "used", *(() if goes else ["left"])}
+
+
+def test_only_what_a_library_named_so_for_a_dead_process_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_memory, "SHARED", tmp_path)
+    (tmp_path / "psm_older").touch()
+    before = shared_memory.names()
+    dead = 2**22 + 1  # no process has a number above 2 ** 22
+    somebodys = ("train.npz", "torch.npz", f"torch_{os.getpid()}_1_0", f"__KMP_REGISTERED_LIB_{os.getpid()}_0")
+    left = (f"torch_{dead}_1_0", f"__KMP_REGISTERED_LIB_{dead}_0", "psm_1a2b", "sem.mp-x", "nccl-QxYz")
+    for name in (*somebodys, *left):
+        (tmp_path / name).touch()
+    assert shared_memory.left_since(before) == set(left)

@@ -165,7 +165,7 @@ def supervise(link: Link, pid: int) -> bool:
     _, status = os.waitpid(pid, 0)
     strays = reaper.end_all() if _has_children() else 0
     if not supervisor_alive:  # which would have done so
-        shared_memory.remove_unused(shared_memory.names() - shared_before)
+        shared_memory.remove_unused(shared_memory.left_since(shared_before))
     link.tell(ended=os.waitstatus_to_exitcode(status), strays=strays)
     return supervisor_alive
 

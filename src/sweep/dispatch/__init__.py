@@ -40,8 +40,11 @@ class Dispatcher(Protocol):
         """Let go of what it keeps to run cells, if it has not yet."""
 
 
-def create(options: Dispatch, environments: Sequence[Environment] = ()) -> Dispatcher:
-    """The dispatcher of that name, with those environments besides the nodes' own: only Ray starts anything in them."""
+def create(options: Dispatch, environments: Sequence[Environment] = (), *, wants_gpus: bool = False) -> Dispatcher:
+    """The dispatcher of that name, with those environments besides the nodes' own: only Ray starts anything in them.
+
+    `wants_gpus` is whether any cell of the sweep does.
+    """
     if options.name == "serial":
         from sweep.dispatch.serial import SerialDispatcher
 
@@ -53,4 +56,4 @@ def create(options: Dispatch, environments: Sequence[Environment] = ()) -> Dispa
 
     restore(os.environ, before)  # importing Ray sets one
 
-    return RayDispatcher(options, environments)
+    return RayDispatcher(options, environments, wants_gpus=wants_gpus)

@@ -71,6 +71,11 @@ class Backlog:
         """Whether nothing waits, and nothing runs."""
         return not self and not self._taken
 
+    @property
+    def taken(self) -> list[Cell]:
+        """Those that have no outcome yet, of which a node was to run each."""
+        return list(self._taken.values())
+
     def come_again(self, again: Sequence[Again]) -> None:
         """Cells that have ended are to be run again."""
         for one in again:
@@ -90,11 +95,11 @@ class Backlog:
 
     def take(self, fits: Fits | None = None) -> Cell | None:
         """The next cell (that fits), if there is one. `fits` is asked once for all cells with the same needs."""
-        heads = [queue[0] for queue in self._heads() if fits is None or fits(queue[0][2])]
-        if not heads:
+        queues = (queue for queue in self._heads() if fits is None or fits(queue[0][2]))
+        queue = min(queues, key=lambda queue: queue[0], default=None)
+        if queue is None:
             return None
-        cell = min(heads)[2]
-        self._queues[self._needs(cell)].popleft()
+        cell = queue.popleft()[2]
         self._taken[cell.id] = self._waiting.pop(cell.id)
         return cell
 

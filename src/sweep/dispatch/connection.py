@@ -49,9 +49,10 @@ class Connection:
         """Why it was started again, each time."""
         self._folder: leftovers.OwnFolder | None = None
         """What a local Ray writes: its logs, its sockets, and nothing that a row needs."""
+        self._wants_more = False
         self._used_before: tuple[float, _Used] | None = None
-        self._asked = self._answered = 0.0
-        """When the cluster's head node last was, and did, on the monotonic clock."""
+        self._asked = self._failing_since = 0.0
+        """When the cluster's head node last was, and since when it has not answered, on the monotonic clock."""
         self._why_not: str | None = None
 
     def open(self) -> None:
@@ -97,9 +98,10 @@ class Connection:
                 ray.shutdown()
 
     def ask_for(self, bundles: list[dict[str, float]]) -> None:
-        """Have the cluster's autoscaler, if it has one, make nodes on which there is this; nothing gives them up."""
+        """Have a cluster's autoscaler, if it has one, make nodes on which there is this, until nothing is asked for."""
         with suppress(Exception):  # a cluster without one
             sdk.request_resources(bundles=bundles)
+            self._wants_more = bool(bundles)
 
     def holders(self, node: Inventory) -> str:
         """Who has the resources of a node that it lacks, as far as Ray tells."""
@@ -133,7 +135,7 @@ class Connection:
             return f"the local Ray lost its {dead[0]}" if dead else None
         if time.monotonic() - self._asked >= ASK_SECONDS:
             self._why_not = self._ask()
-        return self._why_not if self._asked - self._answered > GONE_SECONDS else None
+        return self._why_not if self._asked - self._failing_since > GONE_SECONDS else None
 
     @property
     def answers(self) -> bool:
@@ -151,12 +153,12 @@ class Connection:
         node = worker._global_node
         address = node.gcs_address if node else self._options.address  # of ray:// there is no node here
         self._asked = time.monotonic()
-        self._answered = self._answered or self._asked
         try:
             connect.check_that_somebody_listens(address, GONE_SECONDS / 4)
         except OSError as error:
+            if self._why_not is None:
+                self._failing_since = self._asked
             return f"nobody listens at {address} any more: {error.strerror or error}"
-        self._answered = self._asked
         return None
 
     def restart(self, why: str) -> None:
@@ -174,6 +176,8 @@ class Connection:
     def close(self) -> None:
         """Leave Ray, and end a local one with all that is left of it, whatever state it is in."""
         if self._is_open:
+            if self._wants_more and self.answers_now():
+                self.ask_for([])
             if self._options.address is None and worker._global_node and self.gone:
                 with suppress(Exception):  # what is dead need not be asked to end
                     worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)

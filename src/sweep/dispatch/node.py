@@ -18,6 +18,9 @@ CELL_MB = 2000
 DOUBT_SECONDS = 30
 """For so long a node gets no cell after it lost one, unless there is no other: Ray is slow to notice a dead one."""
 
+BUSY_SECONDS = 10.0
+"""A node that was not given to the sweep for so long is waited for, and that is said."""
+
 MOST_FAILURES = 3
 """How often in a row an actor may fail to start on a node before the node is given up."""
 
@@ -185,6 +188,10 @@ class Nodes:
         """Whether its actor holds the machine for that of another place."""
         return node.holds and any(other.actor is not None for other in self.beside(node))
 
+    def waits(self, now: float) -> bool:
+        """Whether one of them was asked for, and is in use by others."""
+        return any(now - node.asked_at > BUSY_SECONDS for node in self._usable.values())
+
     def holder(self, node: Node) -> Node | None:
         """The place whose actor holds the machine of a place that asks for one, if there is any."""
         return next((other for other in self.beside(node) if other.holds), None)
@@ -224,10 +231,12 @@ class Nodes:
 
     def _obstacle(self, cell: Cell) -> tuple[Reason, str]:
         """Why no node can run it now."""
+        unfit = [node.unfit for node in self if node.unfit and validate.obstacle(cell, node.has) is None]
+        if unfit:
+            return Reason.NO_NODE, "; ".join(unfit)
         places = validate.with_its_environment(cell, [node.has for node in self])
         obstacles = (validate.obstacle(cell, has) for has in places)
-        unfit = "; ".join(node.unfit for node in self if node.unfit) or "the node that could run it is gone"
-        return next(filter(None, obstacles), (Reason.NO_NODE, unfit))
+        return next(filter(None, obstacles), (Reason.NO_NODE, "the node that could run it is gone"))
 
     @property
     def are_busy(self) -> bool:

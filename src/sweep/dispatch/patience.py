@@ -4,11 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sweep.cell import Cell
-from sweep.dispatch.node import Node
+from sweep.dispatch.node import BUSY_SECONDS, Node
 from sweep.plan.inventory import Inventory
-
-BUSY_SECONDS = 10.0
-"""A node that was not given to the sweep for so long is waited for, and that is said."""
 
 
 class Cluster(Protocol):
@@ -34,7 +31,7 @@ class Patience:
             return False
         if self._since is None:
             self._since = now
-            self._cluster.ask_for([_bundle(cell) for cell in cells])
+            self._cluster.ask_for([dict(one) for one in dict.fromkeys(tuple(_bundle(cell).items()) for cell in cells)])
         kinds = dict.fromkeys(f"{cell.conversion} on {cell.device.name}" for cell in cells)
         some = ", ".join([*kinds][:3]) + (f" and {len(kinds) - 3} more kinds" if len(kinds) > 3 else "")
         self._say(f"waits {self._seconds:g} s at most for a node that can run {some}")

@@ -5,6 +5,7 @@ an address names a cluster.
 import math
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ray.exceptions import RayError
@@ -36,14 +37,17 @@ END_SECONDS, PROBE_SECONDS = 10, 600
 class RayDispatcher:
     """Connects when cells are run, or when a cluster must be asked what it has, and stays until it is closed."""
 
-    def __init__(self, options: Dispatch, environments: Sequence[Environment] = ()) -> None:
+    def __init__(
+        self, options: Dispatch, environments: Sequence[Environment] = (), *, wants_gpus: bool = False
+    ) -> None:
+        """`wants_gpus` is whether some cell of the sweep does, which need not be in the first round."""
         self._options, self._environments = options, environments
         self._connection = Connection(options)
         self._nodes = Nodes(options.cells_per_node)
         self._probes = Probes(options.address, environments, self._nodes)
         self._actors = Actors(options)
         self._looked = -math.inf
-        self._wants_gpus = False
+        self._wants_gpus = wants_gpus
 
     def nodes(self, waits: Callable[[str], None] = lambda _text: None) -> list[Inventory]:
         if self._options.address is None and self._nodes.none_answered and not self._environments:
@@ -70,7 +74,7 @@ class RayDispatcher:
             return
         self._open()
         self._patience = Patience(self._options.wait_nodes, self._connection, waits)
-        self._wants_gpus = backlog.has(lambda cell: cell.device.gpus > 0)
+        self._wants_gpus = self._wants_gpus or backlog.has(lambda cell: cell.device.gpus > 0)
         backlog.elsewhere = lambda cell, id_: any(node.has.place != id_ and node.fits(cell) for node in self._nodes)
         try:
             while backlog or self._nodes.are_busy:
@@ -80,7 +84,7 @@ class RayDispatcher:
                 except (RayError, OSError, RuntimeError) as error:  # a call that Ray has given up
                     gone = self._connection.gone or f"{type(error).__name__} of Ray: {last_line(error)}"
                 if gone:
-                    outcomes = self._start_again(gone)
+                    outcomes = self._start_again(gone, backlog)
                 yield from outcomes
         finally:
             self._end()
@@ -145,12 +149,11 @@ class RayDispatcher:
             raise CarrierLost("; ".join(["no node is left", *self._nodes.problems[-1:]]))
         return self._nodes.refuse(backlog)
 
-    def _start_again(self, why: str) -> list[Outcome]:
+    def _start_again(self, why: str, backlog: Backlog) -> list[Outcome]:
         """What ran is lost, and comes back as such, once there is a new local Ray. Raises CarrierLost."""
-        running = [cell for node in self._nodes for cell in node.running.values()]
         self._forget()
         self._connection.restart(why)
-        return [lost(cell, why) for cell in running]
+        return [lost(cell, why) for cell in backlog.taken]
 
     def _look_for_nodes(self) -> None:
         """Ask every node that is new what it has, and forget those that are gone."""
@@ -163,11 +166,16 @@ class RayDispatcher:
         self._nodes.keep(alive)
 
     def _send_all(self, backlog: Backlog, started: Callable[[Cell], None]) -> None:
-        for node in self._nodes.by_trust(time.monotonic()):
-            self._send(node, backlog, started)
+        now = time.monotonic()
+        keeps = backlog.may_grow and not self._nodes.waits(now)  # or two sweeps could wait for each other's nodes
+        for node in self._nodes.by_trust(now):
+            self._send(node, backlog, started, keeps=keeps)
 
-    def _send(self, node: Node, backlog: Backlog, started: Callable[[Cell], None]) -> None:
-        """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last."""
+    def _send(self, node: Node, backlog: Backlog, started: Callable[[Cell], None], *, keeps: bool) -> None:
+        """Give a node what it has room for; its actor comes with the first cell that fits and goes with the last.
+
+        But for one that the sweep `keeps` for a further round.
+        """
         if node.is_up and node.running and not node.room:
             return
 
@@ -179,13 +187,15 @@ class RayDispatcher:
             self._nodes.problems.append(node.unfit)
 
         if not node.finds_any(backlog, fits):
-            if not node.running and (node.unfit or not backlog.may_grow) and not self._nodes.is_needed(node):
+            if not node.running and (node.unfit or not keeps) and not self._nodes.is_needed(node):
                 self._actors.let_go(node)
             return
         if self._nodes.has_to_wait(node):
             return
         if node.actor is None:
-            self._actors.ask_for(node, self._nodes.holder(node), gpus=self._wants_gpus)
+            places = (node, *self._nodes.beside(node))
+            gpus = self._wants_gpus and any(place.has.gpus for place in places)
+            self._actors.ask_for(node, self._nodes.holder(node), gpus=gpus)
         while node.room > 0 and (cell := backlog.take(fits)):
             self._launch(node, cell, backlog.further(cell), started)
         if node.is_up and not node.running and (cell := backlog.take_alone(fits)):
@@ -233,13 +243,14 @@ class RayDispatcher:
         """End what still runs."""
         if self._connection.gone or not self._connection.answers:
             return
-        if running := list(self._nodes.tasks()):
-            ending = [node.actor.end.remote() for node in self._nodes if node.actor and node.running]
-            ray.wait(running, num_returns=len(running), timeout=END_SECONDS)
-            del ending
-        for node in self._nodes:
-            self._actors.let_go(node)
-        self._actors.see_off(END_SECONDS)
+        with suppress(RayError, OSError, RuntimeError):  # it may be going just now, and rows are still to be written
+            if running := list(self._nodes.tasks()):
+                ending = [node.actor.end.remote() for node in self._nodes if node.actor and node.running]
+                ray.wait(running, num_returns=len(running), timeout=END_SECONDS)
+                del ending
+            for node in self._nodes:
+                self._actors.let_go(node)
+            self._actors.see_off(END_SECONDS)
 
     @property
     def problems(self) -> list[str]:

@@ -114,7 +114,7 @@ class Watch:
                     key.data(data)
         ended = time.monotonic()
         if code or strays:
-            shared_memory.remove_unused(shared_memory.names() - shared_before)
+            shared_memory.remove_unused(shared_memory.left_since(shared_before))
         return Exit(
             code=code,
             phase=self._ended_in or self.report.phase,

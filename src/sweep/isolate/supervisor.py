@@ -175,7 +175,7 @@ class Supervisor:
         except (ZygoteLost, NotBegun):
             with self._lock:
                 self._pool.discard(zygote)
-            shared_memory.remove_unused(shared_memory.names() - shared_before)
+            shared_memory.remove_unused(shared_memory.left_since(shared_before))
             raise
         except BaseException:
             with self._lock:

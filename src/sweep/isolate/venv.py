@@ -67,7 +67,7 @@ def enter(environment: Environment, arguments: Sequence[str]) -> None:
     """
     if os.environ.get(INSIDE) == environment.name:
         return
-    python = environment.runtime_env.get("py_executable", sys.executable)
+    python = environment.runtime_env.get("py_executable", shlex.quote(sys.executable))
     if only_ray := sorted(environment.runtime_env.keys() - {"pip", "py_executable", "env_vars", "config"}):
         raise BadEnvironment(
             f"it ran in the environment {environment.name}, which Ray makes ({', '.join(only_ray)}): go on with its "
@@ -76,7 +76,10 @@ def enter(environment: Environment, arguments: Sequence[str]) -> None:
     if environment.packages:
         python = interpreter(environment)
     command = [*([python] if environment.packages else shlex.split(python)), *arguments]
-    os.execvpe(command[0], command, {**os.environ, **environment.variables, INSIDE: environment.name})
+    try:
+        os.execvpe(command[0], command, {**os.environ, **environment.variables, INSIDE: environment.name})
+    except OSError as error:
+        raise BadEnvironment(f"cannot start {command[0]}: {error.strerror}") from error
 
 
 def _folder(environment: Environment) -> Path:
