@@ -100,7 +100,7 @@ def one(seed: int, cells: int, targets: Sequence[str]) -> Found:
             count(found, known, run)
             if found.bad:
                 print((folder / "out").read_text(errors="replace"))
-            found.left += outlived() + left_behind(folder, run) + sorted(shared_memory() - shared)
+            found.left += outlived() + left_behind(folder, run) + stays(shared_memory() - shared)
         finally:
             disk.close()
     return found
@@ -174,9 +174,16 @@ def left_behind(folder: Path, run: Path) -> list[str]:
     )
     if code := next_one.wait():
         return [f"the next sweep ends with exit code {code}"]
-    half = [path for path in run.rglob(".*") if re.search(r"\.\d+$", path.name)]
+    half = [path for path in run.rglob(".*") if re.search(r"\.\d+\.sweep$", path.name)]
     sessions = [path for path in (temporary / "ray").glob("*") if not path.name.startswith("prom_")]
     return [str(path) for path in (*(path for path in temporary.iterdir() if path.name != "ray"), *sessions, *half)]
+
+
+def stays(names: set[str]) -> list[str]:
+    """Those that are still nobody's ten seconds later: others may be about to be used by whatever else runs here."""
+    if names:
+        time.sleep(10)
+    return sorted(names & shared_memory())
 
 
 def rows(run: Path) -> dict[str, Any]:

@@ -56,9 +56,8 @@ def until(there: Callable[[], object], process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dispatch", ["ray", "serial"])
-def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(sweep: Sweep, weird_path: Path, dispatch: str) -> None:
-    driver = started(weird_path, *GRID, f"dispatch={dispatch}")
+def test_a_sweep_whose_driver_was_killed_goes_on_where_it_was(sweep: Sweep, weird_path: Path) -> None:
+    driver = started(weird_path, *GRID)
     until(lambda: len(rows(weird_path)) >= 2, driver)
     driver.kill()
     driver.communicate()
@@ -286,9 +285,9 @@ def test_a_disk_that_is_full_ends_the_sweep_and_loses_nothing(sweep: Sweep, weir
 
 @pytest.mark.slow
 def test_whatever_is_killed_no_row_is_lost_doubled_or_run_again() -> None:
-    """Two sweeps of the benchmark that kills; it counts rows and processes itself, and fails if any is amiss."""
+    """A sweep of the benchmark that kills; it counts rows and processes itself, and fails if any is amiss."""
     chaos = Path(__file__).parents[2] / "scripts" / "bench" / "chaos.py"
-    ended = subprocess.run([sys.executable, chaos, "2", "8"], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, chaos, "1", "8", "1"], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "2 of 2 sweeps came out whole" in ended.stdout
-    assert " after " in ended.stdout  # and something was hit
+    assert "1 of 1 sweeps came out whole" in ended.stdout
+    assert ", with " in ended.stdout  # and something was hit
