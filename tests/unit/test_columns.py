@@ -169,8 +169,8 @@ def test_what_a_row_does_not_have_is_missing_and_never_zero() -> None:
 
 def test_every_trial_is_there_as_json() -> None:
     said = json.loads(BY_NAME["speedup.quotients"].value(rows.ok()))
-    others = {"round": 2, "confirms": False, "control": 0, "disturbed": False}
-    others |= {"page_faults": None, "eager_page_faults": None}
+    faults = {"page_faults": None, "eager_page_faults": None}
+    others = {"round": 2, "confirms": False, "control": 0, "disturbed": False, **faults}
     assert said[1:] == [
         {"value": 2.0, "spread": 0.02, **others},
         {"value": 2.5, "spread": 0.03, **others},

@@ -97,9 +97,10 @@ def luck(quotients: Sequence[Quotient], latency: Latency | None, eager: Eager | 
     quiet = [quotient for quotient in quotients if not quotient.disturbed] or quotients
     if latency is None or len(quiet) >= FEW_TRIALS:
         return 0.0
-    of_conversion = (share_of_faults(quotient.page_faults, latency.p50 / 1e3) for quotient in quiet)
-    of_eager = (share_of_faults(quotient.eager_page_faults, eager.p50_ms / 1e3) for quotient in quiet) if eager else ()
-    return max((*of_conversion, *of_eager))
+    shares = [share_of_faults(quotient.page_faults, latency.p50 / 1e3) for quotient in quiet]
+    if eager:
+        shares += [share_of_faults(quotient.eager_page_faults, eager.p50_ms / 1e3) for quotient in quiet]
+    return max(shares)
 
 
 QUIET, WAITING, HELD_UP = 0.15, 0.30, 0.01
