@@ -54,11 +54,9 @@ def sweep(weird_path: Path) -> Sweep:
 def sweep_in(folder: Path) -> Sweep:
     """Runs commands of sweep in a folder."""
 
-    def run(
-        *arguments: str, module: str = "sweep", env: dict[str, str] | None = None, python: str = sys.executable
-    ) -> Ran:
+    def run(*arguments: str, module: str = "sweep", env: dict[str, str] | None = None) -> Ran:
         ended = subprocess.run(
-            [python, "-m", module, *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=folder,
             env={**os.environ, **(env or {})},
             capture_output=True,

@@ -196,3 +196,19 @@ def test_an_installed_wheel_in_an_empty_folder_does_the_same(sweep: Sweep, tmp_p
     assert from_checkout.statuses() == statuses
     assert statuses["ONNX_CPU"] == "ok"
     assert {row["id"] for row in from_checkout.rows.values()} == ids
+
+
+@pytest.mark.slow
+def test_a_space_in_the_path_of_the_environment_breaks_no_compiler(weird_path: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "with a space"
+    environment.symlink_to(sys.prefix)
+    conversion = "conversion=COMPILE_INDUCTOR_DEFAULT,OPTIMUM_QUANTO_WI4"
+    program = [str(environment / "bin/python"), "-m", "sweep"]
+    command = [*program, "+model=mlp", conversion, "dispatch=serial", *QUICKLY]
+    ended = subprocess.run(command, cwd=weird_path, capture_output=True, text=True, check=False)
+    (journal,) = weird_path.glob("multirun/*/*/results.jsonl")
+    inductor, quanto = (json.loads(line) for line in journal.read_text().splitlines())
+    assert inductor["status"] == "ok", inductor["message"] + ended.stderr
+    assert "inductor-library-paths-quoted" in inductor["compat"]
+    assert quanto["status"] == "ok", quanto["message"] + ended.stderr
+    assert "extension-library-paths-quoted" in quanto["compat"]
