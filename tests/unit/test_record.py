@@ -295,9 +295,10 @@ def test_what_a_killed_process_has_half_written_goes_when_the_sweep_goes_on(
     gone.wait()
     cell = half_done / "cells" / "a.b"
     cell.mkdir(parents=True)
-    half = [half_done / f".results.parquet.{gone.pid}", half_done / f".sweep.json.{gone.pid}"]
-    half.append(cell / f".cell.json.{gone.pid}")
-    others = [half_done / f".of-another.{os.getpid()}", half_done / ".hidden.txt", cell / f"cell.log.{gone.pid}"]
+    half = [half_done / f".results.parquet.{gone.pid}.sweep", half_done / f".sweep.json.{gone.pid}.sweep"]
+    half.append(cell / f".cell.json.{gone.pid}.sweep")
+    others = [half_done / f".of-another.{os.getpid()}.sweep", half_done / ".hidden.txt", cell / f"cell.log.{gone.pid}"]
+    others.append(half_done / f".backup.{gone.pid}")
     for file in (*half, *others):
         file.write_text("{")
     resumed(half_done, make_cell)
