@@ -119,9 +119,9 @@ def test_the_share_of_inductor_is_that_of_the_work(outside: int, least: float, m
         found = attested(torch.compile, "inductor", Partly(outside))
         assert found.actual == "inductor"
         assert found.share is not None
-        if least <= found.share <= most:
+        if is_right := least <= found.share <= most:
             break
-    assert least <= found.share <= most
+    assert is_right, found.share
     if outside:
         assert "linear" in found.outside
 
