@@ -96,16 +96,8 @@ def readable(row: Result) -> tuple[Result, str]:
     except (ValueError, RecursionError, TypeError) as error:
         said = f"its row could not be read again, and was left out: {reading.one_line(str(error))}"
         names = (
-            "id",
-            "model",
-            "conversion",
-            "device",
-            "batch_size",
-            "threads",
-            "attempts",
-            "log",
-            "samples",
-            "environment",
+            *("id", "model", "conversion", "device", "batch_size", "threads", "environment"),
+            *("attempts", "log", "samples"),
         )
         kept = {name: reading.clean(getattr(row, name)) for name in names}
         row = Result(**kept, status=Reason.NO_REPORT.status, reason=Reason.NO_REPORT, message=said)
